@@ -1,0 +1,1 @@
+//! One child process seen from its parent.

@@ -1,0 +1,1 @@
+//! What both ends agree on: what a call is and how it is encoded.
