@@ -1,7 +1,9 @@
 //! A pool of worker processes for tokio.
 
+mod pool;
+mod process;
+mod supervisor;
 #[allow(unsafe_code)]
 mod sys;
-mod process;
 pub mod task;
 mod worker;

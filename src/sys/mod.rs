@@ -1,1 +1,3 @@
 //! The operating system and nothing else; the home of `unsafe`.
+
+pub(crate) mod clock;

@@ -1,0 +1,3 @@
+//! The executor.
+
+mod scheduler;

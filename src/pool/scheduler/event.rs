@@ -1,0 +1,175 @@
+//! What goes into the scheduler and what comes out: plain data, no behaviour.
+
+use std::time::Duration;
+
+use crate::sys::clock::Moment;
+
+/// Names a job for as long as it is unfinished; never given twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct JobKey {
+    pub(super) index: usize,
+    pub(super) number: u64,
+}
+
+impl JobKey {
+    /// The job's number, counted from one in its pool: what users see as the call's id.
+    pub(crate) fn number(self) -> u64 {
+        self.number
+    }
+}
+
+/// Names one worker process; a replacement has another name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct WorkerId {
+    /// The place it fills, from zero.
+    pub(crate) place: usize,
+    /// How many workers the pool had started before it.
+    pub(crate) number: u64,
+}
+
+/// Names one sending of one job to one worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Ticket {
+    /// Which word of the worker's control page the call has.
+    pub(crate) lane: u8,
+    /// How many calls were sent to that worker before it.
+    pub(crate) sequence: u64,
+}
+
+/// What the scheduler must know of a job; everything else is attached to it unread.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct JobSpec {
+    /// Jobs of one kind are expected to take as long as each other.
+    pub(crate) kind: u64,
+    /// The size of the encoded call.
+    pub(crate) bytes: usize,
+    /// How long it may run, from its true start.
+    pub(crate) timeout: Option<Duration>,
+    /// How long it may wait for its start.
+    pub(crate) queue_timeout: Option<Duration>,
+}
+
+/// Something that happened.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Event {
+    /// A worker said that it is ready for calls.
+    Ready(WorkerId),
+    /// A worker ended, or could not be made, before it was ready.
+    StartFailed(WorkerId, StartFailure),
+    /// The answer to [`Action::TakeBack`]: whether the call had not been started.
+    TakenBack(WorkerId, Ticket, bool),
+    /// The answer to [`Action::End`]: whether the call was still running.
+    Ended(WorkerId, Ticket, bool),
+    /// The answer to [`Action::Probe`]: how far the call has come.
+    Probed(WorkerId, Ticket, Progress),
+    /// The worker has passed by a call that was taken back or ended.
+    Acknowledged(WorkerId, Ticket),
+    /// A ready worker is dead, and every response it left has been delivered.
+    Exited(WorkerId),
+    /// The worker's fork server is gone: it may finish what it runs, no more.
+    Orphaned(WorkerId),
+    /// The worker broke the protocol: nothing that it says can be believed any more.
+    Condemned(WorkerId),
+    /// Take the job back if it has not been started.
+    Cancel(JobKey),
+    /// End the job even while it runs.
+    Abort(JobKey),
+    /// Start every worker there may be.
+    StartAll,
+    /// No new jobs; finish those that are in.
+    Close,
+    /// No new jobs; drop those that have not been started, finish the others.
+    CancelPending,
+    /// No new jobs; end everything.
+    Terminate,
+    /// Time has passed.
+    Tick,
+}
+
+/// How far a call has come in its worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Progress {
+    /// It has not been started.
+    Waiting,
+    /// It was started at this moment and runs.
+    Running(Moment),
+    /// It is over; its response is on the way.
+    Over,
+}
+
+/// Why a worker did not become ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StartFailure {
+    /// The worker itself failed: it exited, was silent, or its initialiser failed.
+    Worker,
+    /// The system had no room for it (descriptors, processes, memory): worth trying again.
+    System,
+    /// It can never succeed: the other end is another build.
+    Permanent,
+}
+
+/// Something to be done, in order, before the scheduler is told anything else.
+#[derive(Debug)]
+pub(crate) enum Action<T> {
+    /// Start a process for this worker; ends in `Ready` or `StartFailed`.
+    Start(WorkerId),
+    /// Send the job to the worker.
+    Assign(WorkerId, Ticket, JobKey),
+    /// Swap *waiting* for *taken back* in the page; answered by `TakenBack`.
+    TakeBack(WorkerId, Ticket),
+    /// Swap *running* for *ended* in the page; answered by `Ended`.
+    End(WorkerId, Ticket),
+    /// Read from the page how far the call has come; answered by `Probed`.
+    Probe(WorkerId, Ticket),
+    /// Send no more and close the request pipe: the worker ends when it has read everything.
+    Retire(WorkerId),
+    /// Kill the worker's process group, or give up starting it.
+    Kill(WorkerId),
+    /// Nothing will be asked about this worker again.
+    Release(WorkerId),
+    /// Answer the job's caller.
+    Resolve(T, JobKey, Outcome),
+    /// No new job is accepted from here on.
+    Closed,
+    /// Everything is over: no job and no worker is left, and none will come.
+    Finished,
+}
+
+/// How a job ended, other than by a response from its worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// Its worker died while it ran.
+    Lost(WorkerId),
+    /// It was cancelled before it was started.
+    Cancelled,
+    /// It was aborted; true if it had been started.
+    Aborted(bool),
+    /// It ran longer than it may.
+    RanTooLong,
+    /// It waited longer than it may.
+    WaitedTooLong,
+    /// The pool was shut down; true if it had been started.
+    ShutDown(bool),
+    /// The pool is broken: it cannot start workers, or lost this one and must not replace it.
+    Broken(Option<WorkerId>),
+}
+
+/// Why a job was not accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// The pool is closed.
+    Closed,
+    /// The pool is broken, by the loss of this worker or because none can be started.
+    Broken(Option<WorkerId>),
+}
+
+/// What happens when a worker is lost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Restart {
+    /// The worker is replaced, and only the call that was running in it fails. The default.
+    #[default]
+    OnFailure,
+    /// The pool is broken at the first loss, as CPython's `ProcessPoolExecutor` is: every
+    /// unfinished call fails and later ones are refused.
+    Never,
+}

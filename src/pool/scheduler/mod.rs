@@ -1,0 +1,399 @@
+//! What the pool decides: which call goes where, when a worker is started or ended, and how each
+//! call ends. Pure: no I/O, no clock, no thread.
+//!
+//! Events go in ([`Scheduler::submit`], [`Scheduler::complete`], [`Scheduler::handle`]), actions
+//! come out ([`Scheduler::next_action`]), and [`Scheduler::wake_at`] tells when the next
+//! [`Event::Tick`] is due. Actions must be performed in their order, and the answer to one must be
+//! handed in before the next is taken: then at every moment exactly one side holds each call.
+//!
+//! ```text
+//!            submit                  Assign                  complete
+//!    caller ───────▶ line (waiting) ───────▶ worker's hands ─────────▶ caller
+//!                      ▲    │                     │
+//!                      └────┼── taken back ───────┤
+//!                           ▼                     ▼
+//!                        Resolve               Resolve
+//!                  (cancelled, waited     (ran too long, aborted,
+//!                   too long, shut         lost with its worker,
+//!                   down, broken)          shut down, broken)
+//! ```
+//!
+//! A call that a worker holds has two owners in turn, and the swap in the control page says which:
+//! until *waiting* becomes *running* the parent can take it back; from then on it can only end it.
+//! The scheduler never guesses: it asks (`TakeBack`, `End`) and goes by the answer. That is why no
+//! order of result, cancel, limit, death and shutdown gives a call two outcomes or none.
+//!
+//! - [`event`]: the vocabulary. [`line`]: who waits. [`place`]: what each worker holds.
+//! - [`cost`]: how long calls take. [`stop`]: ending calls and the pool. [`upkeep`]: workers and time.
+
+mod cost;
+mod event;
+mod line;
+mod place;
+#[cfg(test)]
+mod simulator;
+mod stop;
+mod upkeep;
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use slab::Slab;
+
+use self::cost::Costs;
+use self::line::Line;
+use self::place::{Phase, Place, Sent, Worker};
+use crate::supervisor::policy::StartPolicy;
+use crate::sys::clock::Moment;
+
+pub use self::event::Restart;
+pub(crate) use self::event::{
+    Action, Event, JobKey, JobSpec, Outcome, Progress, Refusal, StartFailure, Ticket, WorkerId,
+};
+pub(crate) use self::place::LANES;
+
+/// What does not change while a pool lives.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rules {
+    /// How many workers there may be.
+    pub(crate) workers: usize,
+    /// How many may be starting at once.
+    pub(crate) starts_at_once: usize,
+    /// What happens when a worker is lost.
+    pub(crate) restart: Restart,
+    /// How long an ended call may take to come to its end before its worker is killed.
+    pub(crate) abort_grace: Duration,
+}
+
+/// A job in the pool: what is known of it, what is attached to it, and where it is.
+#[derive(Debug)]
+struct Job<T> {
+    number: u64,
+    spec: JobSpec,
+    attachment: T,
+    /// The moment until which it may wait.
+    until: Option<Moment>,
+    /// The worker that holds it; `None` while it waits in the line.
+    sent: Option<(WorkerId, Ticket)>,
+}
+
+/// Whether jobs are still accepted, and what becomes of those that are in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    /// Accepting.
+    Open,
+    /// Not accepting; what is in is finished.
+    Closing,
+    /// Everything is being ended, with this as the answer for a call that was (not) started.
+    Ending(End),
+}
+
+/// Why everything is being ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    ShutDown,
+    Broken(Option<WorkerId>),
+}
+
+impl End {
+    fn outcome(self, started: bool) -> Outcome {
+        match self {
+            Self::ShutDown => Outcome::ShutDown(started),
+            Self::Broken(worker) => Outcome::Broken(worker),
+        }
+    }
+}
+
+/// The state machine. `T` is what the pool attaches to a job: its bytes and the duty to answer.
+#[derive(Debug)]
+pub(crate) struct Scheduler<T> {
+    rules: Rules,
+    mode: Mode,
+    refusal: Option<Refusal>,
+    jobs: Slab<Job<T>>,
+    submitted: u64,
+    line: Line,
+    places: Vec<Place>,
+    /// Places whose worker was idle when it was put here, the latest on top, each at most once.
+    idle: Vec<usize>,
+    /// How many places have no worker.
+    vacant: usize,
+    /// Where the search for room begins, so that all get their share.
+    cursor: usize,
+    workers_started: u64,
+    costs: Costs,
+    policy: StartPolicy,
+    actions: VecDeque<Action<T>>,
+    wake: Option<Moment>,
+    next_relief: Moment,
+    finished: bool,
+}
+
+impl<T> Scheduler<T> {
+    /// A scheduler with no job and no worker.
+    pub(crate) fn new(rules: Rules) -> Self {
+        Self {
+            rules,
+            mode: Mode::Open,
+            refusal: None,
+            jobs: Slab::new(),
+            submitted: 0,
+            line: Line::default(),
+            places: (0..rules.workers).map(|_| Place::default()).collect(),
+            idle: Vec::new(),
+            vacant: rules.workers,
+            cursor: 0,
+            workers_started: 0,
+            costs: Costs::default(),
+            policy: StartPolicy::default(),
+            actions: VecDeque::new(),
+            wake: None,
+            next_relief: Moment::default(),
+            finished: false,
+        }
+    }
+
+    /// Accepts a job, or hands its attachment back.
+    pub(crate) fn submit(
+        &mut self,
+        now: Moment,
+        spec: JobSpec,
+        attachment: T,
+    ) -> Result<JobKey, (Refusal, T)> {
+        if let Some(refusal) = self.refusal {
+            return Err((refusal, attachment));
+        }
+        self.submitted += 1;
+        let until = spec.queue_timeout.map(|limit| now + limit);
+        let job = Job { number: self.submitted, spec, attachment, until, sent: None };
+        let key = JobKey { number: job.number, index: self.jobs.insert(job) };
+        self.line.push_back(key, until);
+        if let Some(until) = until {
+            self.wake_by(until);
+        }
+        self.settle(now);
+        Ok(key)
+    }
+
+    /// A worker has answered the call it was to answer next: gives back what is attached to the
+    /// job, to be answered with that response. `None` for a call that has been answered already
+    /// (ended while its response was being written); an error if the worker has no such call.
+    pub(crate) fn complete(
+        &mut self,
+        now: Moment,
+        worker: WorkerId,
+        ticket: Ticket,
+        took: Duration,
+    ) -> Result<Option<(T, JobKey)>, UnknownCall> {
+        let Some(state) = self.worker(worker) else { return Err(UnknownCall) };
+        if state.ahead.front().is_none_or(|first| first.ticket != ticket) {
+            return if state.acknowledge(ticket) {
+                self.freed(now, worker);
+                Ok(None)
+            } else {
+                Err(UnknownCall)
+            };
+        }
+        let Some(sent) = state.finish_first(now) else { return Err(UnknownCall) };
+        self.costs.learn(sent.kind, took.as_nanos() as u64);
+        let job = self.jobs.remove(sent.job.index);
+        self.freed(now, worker);
+        Ok(Some((job.attachment, sent.job)))
+    }
+
+    /// Tells the scheduler what happened.
+    pub(crate) fn handle(&mut self, now: Moment, event: Event) {
+        match event {
+            Event::Ready(worker) => self.ready(now, worker),
+            Event::StartFailed(worker, failure) => self.start_failed(now, worker, failure),
+            Event::TakenBack(worker, ticket, won) => self.taken_back(now, worker, ticket, won),
+            Event::Ended(worker, ticket, won) => self.ended(now, worker, ticket, won),
+            Event::Probed(worker, ticket, progress) => self.probed(now, worker, ticket, progress),
+            Event::Acknowledged(worker, ticket) => self.acknowledged(now, worker, ticket),
+            Event::Exited(worker) => self.exited(now, worker),
+            Event::Orphaned(worker) => self.orphaned(now, worker),
+            Event::Condemned(worker) => self.condemn(worker),
+            Event::Cancel(job) => self.cancel(job),
+            Event::Abort(job) => self.abort(job),
+            Event::StartAll => self.want_all(),
+            Event::Close => self.close(),
+            Event::CancelPending => self.cancel_pending(),
+            Event::Terminate => self.end_everything(End::ShutDown),
+            Event::Tick => self.tick(now),
+        }
+        self.settle(now);
+    }
+
+    /// The next thing to be done.
+    pub(crate) fn next_action(&mut self) -> Option<Action<T>> {
+        self.actions.pop_front()
+    }
+
+    /// When `Tick` is due next.
+    pub(crate) fn wake_at(&self) -> Option<Moment> {
+        self.wake
+    }
+
+    /// What is attached to a job.
+    pub(crate) fn attachment(&self, job: JobKey) -> Option<&T> {
+        self.job(job).map(|job| &job.attachment)
+    }
+
+    /// The worker that holds the job, and the name of that sending.
+    pub(crate) fn holder(&self, job: JobKey) -> Option<(WorkerId, Ticket)> {
+        self.job(job)?.sent
+    }
+
+    /// Whether the job is unfinished.
+    pub(crate) fn is_open(&self, job: JobKey) -> bool {
+        self.job(job).is_some()
+    }
+
+    /// Why jobs are refused, if they are.
+    pub(crate) fn refusal(&self) -> Option<Refusal> {
+        self.refusal
+    }
+
+    /// How many jobs wait in the line.
+    pub(crate) fn waiting(&self) -> usize {
+        self.line.len()
+    }
+
+    /// How many jobs are unfinished.
+    pub(crate) fn unfinished(&self) -> usize {
+        self.jobs.len()
+    }
+
+    /// Whether every place has a worker that is ready.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.places.iter().all(|place| {
+            place.worker.as_ref().is_some_and(|worker| worker.phase != Phase::Starting)
+        })
+    }
+
+    /// The job that a worker is running, or about to run.
+    pub(crate) fn running(&self, worker: WorkerId) -> Option<(JobKey, Ticket)> {
+        let state = self.places[worker.place].worker.as_ref().filter(|state| state.id == worker)?;
+        state.ahead.front().map(|sent| (sent.job, sent.ticket))
+    }
+
+    /// After every change: whatever can go on goes on.
+    fn settle(&mut self, now: Moment) {
+        self.dispatch(now);
+        self.relieve(now);
+        self.start_workers(now);
+        self.wind_up(now);
+    }
+
+    /// Sends waiting jobs, in their order, to workers that have nothing to do or little.
+    fn dispatch(&mut self, now: Moment) {
+        loop {
+            let jobs = &self.jobs;
+            let Some(key) = self.line.first(|key| waits(jobs, key)) else { return };
+            let spec = jobs[key.index].spec;
+            let expected = self.costs.expected(spec.kind);
+            let place = self.idle_place().or_else(|| self.place_with_room(now, spec, expected));
+            let Some(place) = place else { return };
+            self.assign(now, place, key, expected);
+        }
+    }
+
+    /// The place whose worker became idle last: its memory is the warmest.
+    fn idle_place(&mut self) -> Option<usize> {
+        while let Some(place) = self.idle.pop() {
+            if self.places[place].worker.as_ref().is_some_and(Worker::is_idle) {
+                return Some(place);
+            }
+        }
+        None
+    }
+
+    /// A place whose worker has so little left to do that a short call may wait there.
+    fn place_with_room(&mut self, now: Moment, spec: JobSpec, expected: Option<u64>) -> Option<usize> {
+        let expected = expected?;
+        let late = upkeep::late(now);
+        let count = self.places.len();
+        let place = (0..count).map(|step| (self.cursor + step) % count).find(|place| {
+            let worker = self.places[*place].worker.as_ref();
+            worker.is_some_and(|worker| worker.has_room(expected, spec.bytes, late))
+        })?;
+        self.cursor = place + 1;
+        Some(place)
+    }
+
+    fn assign(&mut self, now: Moment, place: usize, key: JobKey, expected: Option<u64>) {
+        let job = &mut self.jobs[key.index];
+        self.line.take_first(job.until);
+        let worker = self.places[place].worker.as_mut().expect("a chosen place has a worker");
+        let sent = Sent {
+            ticket: Ticket { lane: 0, sequence: 0 },
+            job: key,
+            kind: job.spec.kind,
+            bytes: job.spec.bytes,
+            expected,
+            timeout: job.spec.timeout,
+            sent_at: now,
+            check_at: job.spec.timeout.map(|limit| now + limit),
+            recall: None,
+            ending: None,
+        };
+        let ticket = worker.send(sent, now);
+        if worker.ahead.len() == 1 {
+            worker.look_at = Some(now + upkeep::STALL_CHECK);
+        }
+        let (id, wake) = (worker.id, worker.wake_at());
+        job.sent = Some((id, ticket));
+        self.actions.push_back(Action::Assign(id, ticket, key));
+        if let Some(wake) = wake {
+            self.wake_by(wake);
+        }
+    }
+
+    /// A worker has less to do than before.
+    fn freed(&mut self, now: Moment, worker: WorkerId) {
+        self.rest(now, worker);
+        self.settle(now);
+    }
+
+    /// Puts a worker that has nothing to do where the next job will find it.
+    fn rest(&mut self, now: Moment, worker: WorkerId) {
+        let Some(state) = self.worker(worker) else { return };
+        if state.is_idle() {
+            state.look_at = None;
+            if !self.idle.contains(&worker.place) {
+                self.idle.push(worker.place);
+            }
+        } else if state.phase == Phase::Finishing && state.ahead.is_empty() {
+            self.retire(now, worker);
+        }
+    }
+
+    fn job(&self, key: JobKey) -> Option<&Job<T>> {
+        self.jobs.get(key.index).filter(|job| job.number == key.number)
+    }
+
+    /// The worker of that name, if it has not been released.
+    fn worker(&mut self, id: WorkerId) -> Option<&mut Worker> {
+        self.places.get_mut(id.place)?.worker.as_mut().filter(|worker| worker.id == id)
+    }
+
+    /// Asks for a `Tick` at `moment` or before.
+    fn wake_by(&mut self, moment: Moment) {
+        self.wake = Some(self.wake.map_or(moment, |wake| wake.min(moment)));
+    }
+
+    /// Takes an unfinished job out and answers it.
+    fn resolve(&mut self, key: JobKey, outcome: Outcome) {
+        let job = self.jobs.remove(key.index);
+        self.actions.push_back(Action::Resolve(job.attachment, key, outcome));
+    }
+}
+
+/// A worker spoke of a call that it was not given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct UnknownCall;
+
+/// Whether a key in the line is a waiting job and not the gap that one left.
+fn waits<T>(jobs: &Slab<Job<T>>, key: JobKey) -> bool {
+    jobs.get(key.index).is_some_and(|job| job.number == key.number && job.sent.is_none())
+}

@@ -1,0 +1,235 @@
+//! A place for a worker, and what the scheduler knows of the worker in it.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::event::{JobKey, Outcome, Ticket, WorkerId};
+use crate::sys::clock::Moment;
+
+/// How many calls a worker may hold at once, one for each word of its control page.
+pub(crate) const LANES: usize = 64;
+/// How much work is sent ahead of a worker's needs. More hides longer pauses of the parent; less
+/// leaves more to be given to whoever is free first.
+pub(super) const AHEAD: Duration = Duration::from_micros(150);
+/// What handing over a call costs in any case, so that "takes no time" is never endless work.
+const HAND_OVER_NANOS: u64 = 1_000;
+/// How many bytes of calls may wait in a worker: one default pipe.
+const AHEAD_BYTES: usize = 64 * 1024;
+
+/// A worker slot's place in the plan; outlives the workers that fill it.
+#[derive(Debug, Default)]
+pub(super) struct Place {
+    /// A worker has been wanted here, and is to be replaced as long as the pool is open.
+    pub(super) wanted: bool,
+    /// The worker in it.
+    pub(super) worker: Option<Worker>,
+}
+
+/// How far a worker is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Its process is being made.
+    Starting,
+    /// It takes calls.
+    Ready,
+    /// It finishes what it holds, takes nothing new, and is retired then.
+    Finishing,
+    /// It has been told that no more will come; killed if it is not gone in time.
+    Retiring,
+    /// We have killed it and wait for its end.
+    Killed,
+    /// It is dead; what it held is being sorted out. True if its death was our doing.
+    Gone { deliberate: bool },
+}
+
+/// Why a call is being taken back from a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Recall {
+    /// To be run by another worker, or later.
+    Move,
+    /// To be run by another worker, because this one does not start it.
+    Stalled,
+    /// To be answered with this, if it has not been started.
+    Answer(Outcome),
+    /// To be answered as aborted, and to be ended if it has been started.
+    Abort,
+}
+
+/// One call in a worker's hands.
+#[derive(Debug)]
+pub(super) struct Sent {
+    pub(super) ticket: Ticket,
+    pub(super) job: JobKey,
+    pub(super) kind: u64,
+    pub(super) bytes: usize,
+    /// How long it is expected to take; `None` if nobody knows.
+    pub(super) expected: Option<u64>,
+    pub(super) timeout: Option<Duration>,
+    pub(super) sent_at: Moment,
+    /// When its limit is to be looked at next.
+    pub(super) check_at: Option<Moment>,
+    /// Why it is being taken back, between the action and its answer.
+    pub(super) recall: Option<Recall>,
+    /// What its caller is to be told, between the action `End` and its answer.
+    pub(super) ending: Option<Outcome>,
+}
+
+/// A worker as the scheduler sees it.
+#[derive(Debug)]
+pub(super) struct Worker {
+    pub(super) id: WorkerId,
+    pub(super) phase: Phase,
+    /// When its start began.
+    pub(super) begun: Moment,
+    /// The calls it holds, in the order in which it will run them.
+    pub(super) ahead: VecDeque<Sent>,
+    /// Since when the first of them has been the first.
+    pub(super) head_since: Moment,
+    /// Calls that were taken back or ended and that it has not yet passed by.
+    pub(super) recalled: Vec<Ticket>,
+    /// One bit for each lane in use.
+    lanes: u64,
+    sequence: u64,
+    expected: u64,
+    bytes: usize,
+    /// A call is being stopped there; nothing new is sent until that is decided.
+    pub(super) stopping: bool,
+    /// An ended call has until then to come to its end by itself.
+    pub(super) grace: Option<(Ticket, Moment)>,
+    /// It has not started a call that it was sent, since then.
+    pub(super) stalled: Option<Moment>,
+    /// When it has to be looked at for a stall, or is out of time to leave.
+    pub(super) look_at: Option<Moment>,
+    /// How many responses it has given.
+    pub(super) done: u64,
+}
+
+impl Worker {
+    pub(super) fn new(id: WorkerId, now: Moment) -> Self {
+        Self {
+            id,
+            phase: Phase::Starting,
+            begun: now,
+            ahead: VecDeque::new(),
+            head_since: now,
+            recalled: Vec::new(),
+            lanes: 0,
+            sequence: 0,
+            expected: 0,
+            bytes: 0,
+            stopping: false,
+            grace: None,
+            stalled: None,
+            look_at: None,
+            done: 0,
+        }
+    }
+
+    /// Whether it may be sent anything at all.
+    pub(super) fn takes_calls(&self) -> bool {
+        self.phase == Phase::Ready
+            && !self.stopping
+            && self.grace.is_none()
+            && self.stalled.is_none()
+            && self.lanes != u64::MAX
+    }
+
+    /// Whether it has nothing to do and may be sent something.
+    pub(super) fn is_idle(&self) -> bool {
+        self.ahead.is_empty() && self.takes_calls()
+    }
+
+    /// Whether a call may be sent to wait behind those it holds.
+    pub(super) fn has_room(&self, expected: u64, bytes: usize, late: Moment) -> bool {
+        self.takes_calls()
+            && self.head_since >= late
+            // Only a call of known length is ever put behind another, so the first one tells.
+            && self.ahead.front().is_some_and(|first| first.expected.is_some())
+            && self.expected + expected + HAND_OVER_NANOS <= AHEAD.as_nanos() as u64
+            && self.bytes + bytes <= AHEAD_BYTES
+    }
+
+    /// Notes that a call is sent, and gives the sending its name.
+    pub(super) fn send(&mut self, mut sent: Sent, now: Moment) -> Ticket {
+        let lane = (!self.lanes).trailing_zeros() as u8;
+        self.lanes |= 1 << lane;
+        self.sequence += 1;
+        sent.ticket = Ticket { lane, sequence: self.sequence };
+        self.expected += cost(&sent);
+        self.bytes += sent.bytes;
+        if self.ahead.is_empty() {
+            self.head_since = now;
+        }
+        let ticket = sent.ticket;
+        self.ahead.push_back(sent);
+        ticket
+    }
+
+    /// Where in its hands a sending is.
+    pub(super) fn position(&self, ticket: Ticket) -> Option<usize> {
+        self.ahead.iter().position(|sent| sent.ticket == ticket)
+    }
+
+    /// The sending of that name.
+    pub(super) fn find(&mut self, ticket: Ticket) -> Option<&mut Sent> {
+        self.ahead.iter_mut().find(|sent| sent.ticket == ticket)
+    }
+
+    /// Takes out the first call because it is done; its lane is free again.
+    pub(super) fn finish_first(&mut self, now: Moment) -> Option<Sent> {
+        let sent = self.take(0, now)?;
+        self.free_lane(sent.ticket);
+        self.done += 1;
+        Some(sent)
+    }
+
+    /// Takes out a call that the worker must not run (any more). Its lane stays taken until the
+    /// worker says that it has passed by.
+    pub(super) fn withdraw(&mut self, ticket: Ticket, now: Moment) -> Option<Sent> {
+        let position = self.position(ticket)?;
+        let sent = self.take(position, now)?;
+        self.recalled.push(ticket);
+        Some(sent)
+    }
+
+    fn take(&mut self, position: usize, now: Moment) -> Option<Sent> {
+        let sent = self.ahead.remove(position)?;
+        self.expected -= cost(&sent);
+        self.bytes -= sent.bytes;
+        if position == 0 {
+            self.head_since = now;
+        }
+        Some(sent)
+    }
+
+    /// The worker has passed by a withdrawn call. False if there was no such call.
+    pub(super) fn acknowledge(&mut self, ticket: Ticket) -> bool {
+        let Some(position) = self.recalled.iter().position(|known| *known == ticket) else {
+            return false;
+        };
+        self.recalled.swap_remove(position);
+        self.free_lane(ticket);
+        if self.grace.is_some_and(|(ended, _)| ended == ticket) {
+            self.grace = None;
+        }
+        if self.recalled.is_empty() {
+            self.stalled = None;
+        }
+        true
+    }
+
+    fn free_lane(&mut self, ticket: Ticket) {
+        self.lanes &= !(1 << ticket.lane);
+    }
+
+    /// The moment at which something about this worker has to be looked at.
+    pub(super) fn wake_at(&self) -> Option<Moment> {
+        let limits = self.ahead.iter().filter_map(|sent| sent.check_at);
+        let grace = self.grace.map(|(_, until)| until);
+        limits.chain(grace).chain(self.look_at).min()
+    }
+}
+
+fn cost(sent: &Sent) -> u64 {
+    sent.expected.unwrap_or(0) + HAND_OVER_NANOS
+}

@@ -1,0 +1,240 @@
+//! Ending a call, and ending everything.
+//!
+//! Ending one call in a worker's hands takes the same steps whoever asks (abort, time limit,
+//! shutdown): what waits behind it is taken back first, then the call itself is swapped from
+//! *running* to *ended*. Only if that swap wins is the caller told so and the worker killed. If it
+//! loses, the call was over, its response is on the way, and nobody is killed.
+
+use super::event::{Action, Event, JobKey, Outcome, Refusal, Ticket, WorkerId};
+use super::place::{Phase, Recall};
+use super::{End, Mode, Scheduler, waits};
+use crate::sys::clock::Moment;
+
+impl<T> Scheduler<T> {
+    /// Takes a job back if it has not been started.
+    pub(super) fn cancel(&mut self, key: JobKey) {
+        self.withdraw(key, Recall::Answer(Outcome::Cancelled), Outcome::Cancelled);
+    }
+
+    /// Ends a job, whether or not it has been started.
+    pub(super) fn abort(&mut self, key: JobKey) {
+        self.withdraw(key, Recall::Abort, Outcome::Aborted(false));
+    }
+
+    /// Answers a waiting job, or asks its worker's page for it.
+    fn withdraw(&mut self, key: JobKey, recall: Recall, outcome: Outcome) {
+        let Some(job) = self.job(key) else { return };
+        match job.sent {
+            None => self.leave_line(key, outcome),
+            Some((worker, ticket)) => self.take_back(worker, ticket, recall),
+        }
+    }
+
+    /// Answers a job that waits in the line.
+    pub(super) fn leave_line(&mut self, key: JobKey, outcome: Outcome) {
+        let until = self.jobs[key.index].until;
+        self.resolve(key, outcome);
+        let jobs = &self.jobs;
+        self.line.remove(key, until, |key| waits(jobs, key));
+    }
+
+    /// Asks the page for a call that may not have been started.
+    pub(super) fn take_back(&mut self, worker: WorkerId, ticket: Ticket, recall: Recall) {
+        let Some(sent) = self.worker(worker).and_then(|worker| worker.find(ticket)) else { return };
+        sent.recall = Some(recall);
+        self.actions.push_back(Action::TakeBack(worker, ticket));
+    }
+
+    /// Takes back everything a worker holds but `keep`, last first, so that what goes back to the
+    /// front of the line goes there in its old order.
+    pub(super) fn take_back_all(&mut self, worker: WorkerId, keep: Option<Ticket>, recall: Recall) {
+        let Some(state) = self.worker(worker) else { return };
+        let tickets: Vec<_> = state.ahead.iter().map(|sent| sent.ticket).rev().collect();
+        for ticket in tickets.into_iter().filter(|ticket| Some(*ticket) != keep) {
+            self.take_back(worker, ticket, recall);
+        }
+    }
+
+    /// The page has answered: the call is ours again, or it had been started.
+    pub(super) fn taken_back(&mut self, now: Moment, worker: WorkerId, ticket: Ticket, won: bool) {
+        let Some(state) = self.worker(worker) else { return };
+        let phase = state.phase;
+        let Some(sent) = state.find(ticket) else { return };
+        let Some(recall) = sent.recall.take() else { return };
+        let key = sent.job;
+        if won {
+            state.withdraw(ticket, now);
+            if recall == Recall::Stalled {
+                state.stalled = Some(now);
+                state.look_at = Some(now + super::upkeep::STALL_LIMIT);
+                self.wake_by(now + super::upkeep::STALL_LIMIT);
+            }
+            self.came_back(key, recall);
+        } else if let Phase::Gone { deliberate } = phase {
+            state.withdraw(ticket, now);
+            self.resolve(key, self.outcome_of_loss(worker, deliberate));
+        } else if recall == Recall::Abort {
+            self.stop(worker, ticket, Outcome::Aborted(true));
+        }
+        self.after_withdrawal(now, worker);
+    }
+
+    /// A call came back unstarted.
+    fn came_back(&mut self, key: JobKey, recall: Recall) {
+        match (recall, self.mode) {
+            (Recall::Answer(outcome), _) => self.resolve(key, outcome),
+            (Recall::Abort, _) => self.resolve(key, Outcome::Aborted(false)),
+            (Recall::Move | Recall::Stalled, Mode::Ending(end)) => {
+                self.resolve(key, end.outcome(false));
+            }
+            (Recall::Move | Recall::Stalled, Mode::Open | Mode::Closing) => {
+                let job = &mut self.jobs[key.index];
+                job.sent = None;
+                self.line.push_front(key, job.until);
+                if let Some(until) = job.until {
+                    self.wake_by(until);
+                }
+            }
+        }
+    }
+
+    /// What the caller of a call is told whose worker died while it ran.
+    fn outcome_of_loss(&self, worker: WorkerId, deliberate: bool) -> Outcome {
+        match self.mode {
+            Mode::Ending(end) => end.outcome(true),
+            _ if self.breaks_at(deliberate) => Outcome::Broken(Some(worker)),
+            _ => Outcome::Lost(worker),
+        }
+    }
+
+    /// Stops the call that a worker is running.
+    pub(super) fn stop(&mut self, worker: WorkerId, victim: Ticket, outcome: Outcome) {
+        let Some(state) = self.worker(worker) else { return };
+        if state.phase != Phase::Ready && state.phase != Phase::Finishing {
+            return;
+        }
+        let Some(sent) = state.find(victim) else { return };
+        if sent.ending.replace(outcome).is_some() {
+            return;
+        }
+        state.stopping = true;
+        self.take_back_all(worker, Some(victim), Recall::Move);
+        self.actions.push_back(Action::End(worker, victim));
+    }
+
+    /// The page has answered: the call is ended, or it was over.
+    pub(super) fn ended(&mut self, now: Moment, worker: WorkerId, ticket: Ticket, won: bool) {
+        let grace = self.rules.abort_grace;
+        let ending_all = matches!(self.mode, Mode::Ending(_));
+        let Some(state) = self.worker(worker) else { return };
+        state.stopping = false;
+        let Some(sent) = state.find(ticket) else { return self.after_withdrawal(now, worker) };
+        let (key, outcome) = (sent.job, sent.ending.take());
+        if let (true, Some(outcome)) = (won, outcome) {
+            state.withdraw(ticket, now);
+            if !ending_all && !grace.is_zero() {
+                state.grace = Some((ticket, now + grace));
+                self.wake_by(now + grace);
+            } else {
+                self.kill(worker);
+            }
+            self.resolve(key, outcome);
+        }
+        self.after_withdrawal(now, worker);
+    }
+
+    /// The worker has passed by a call that it must not run or answer.
+    pub(super) fn acknowledged(&mut self, now: Moment, worker: WorkerId, ticket: Ticket) {
+        let Some(state) = self.worker(worker) else { return };
+        if state.acknowledge(ticket) {
+            self.after_withdrawal(now, worker);
+        } else {
+            self.handle(now, Event::Condemned(worker));
+        }
+    }
+
+    /// A worker may have nothing left to do, or a dead one nothing left to be asked about.
+    fn after_withdrawal(&mut self, now: Moment, worker: WorkerId) {
+        self.vacate_if_settled(worker);
+        self.rest(now, worker);
+    }
+
+    /// Accepts no more jobs.
+    pub(super) fn close(&mut self) {
+        if self.mode == Mode::Open {
+            self.mode = Mode::Closing;
+            self.refuse(Refusal::Closed);
+        }
+    }
+
+    /// Accepts no more jobs, and answers those that have not been started.
+    pub(super) fn cancel_pending(&mut self) {
+        self.close();
+        self.empty_line(Outcome::Cancelled);
+        for worker in self.living() {
+            self.take_back_all(worker, None, Recall::Answer(Outcome::Cancelled));
+        }
+    }
+
+    /// No worker can be started: answers what waits for one. Living workers finish what they hold.
+    pub(super) fn give_up(&mut self) {
+        if self.mode == Mode::Open {
+            self.mode = Mode::Closing;
+        }
+        self.refuse(Refusal::Broken(None));
+        self.empty_line(Outcome::Broken(None));
+    }
+
+    /// Ends everything there is, at once.
+    pub(super) fn end_everything(&mut self, end: End) {
+        if matches!(self.mode, Mode::Ending(_)) {
+            return;
+        }
+        self.mode = Mode::Ending(end);
+        self.refuse(match end {
+            End::ShutDown => Refusal::Closed,
+            End::Broken(worker) => Refusal::Broken(worker),
+        });
+        self.empty_line(end.outcome(false));
+        for worker in self.living() {
+            self.end_worker(worker, end);
+        }
+    }
+
+    /// Ends what a worker holds and kills it. The actions are performed in order, so the kill comes
+    /// when every swap has been decided; the results of calls that won survive in the outbox.
+    fn end_worker(&mut self, worker: WorkerId, end: End) {
+        self.take_back_all(worker, None, Recall::Answer(end.outcome(false)));
+        let Some(state) = self.worker(worker) else { return };
+        state.stopping = true;
+        let mut tickets = Vec::new();
+        for sent in &mut state.ahead {
+            sent.ending.get_or_insert(end.outcome(true));
+            tickets.push(sent.ticket);
+        }
+        self.actions.extend(tickets.into_iter().map(|ticket| Action::End(worker, ticket)));
+        self.kill(worker);
+    }
+
+    fn empty_line(&mut self, outcome: Outcome) {
+        while let Some(key) = {
+            let jobs = &self.jobs;
+            self.line.first(|key| waits(jobs, key))
+        } {
+            self.line.take_first(self.jobs[key.index].until);
+            self.resolve(key, outcome);
+        }
+    }
+
+    /// From now on jobs are refused, for this reason unless there was one before.
+    fn refuse(&mut self, refusal: Refusal) {
+        if self.refusal.is_none() {
+            self.actions.push_back(Action::Closed);
+        }
+        self.refusal.get_or_insert(refusal);
+    }
+
+    fn living(&self) -> Vec<WorkerId> {
+        self.places.iter().filter_map(|place| place.worker.as_ref()).map(|worker| worker.id).collect()
+    }
+}

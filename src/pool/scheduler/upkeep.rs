@@ -1,0 +1,350 @@
+//! Keeping workers: starting them, noticing that one is stuck or late, letting them go; and what
+//! the passing of time brings about.
+
+use std::time::Duration;
+
+use super::event::{Action, Outcome, Progress, Restart, StartFailure, Ticket, WorkerId};
+use super::place::{Phase, Recall, Worker};
+use super::{End, Mode, Scheduler};
+use crate::supervisor::policy::Verdict;
+use crate::sys::clock::Moment;
+
+/// A call that an idle worker has not started after this time is given to another one.
+pub(super) const STALL_CHECK: Duration = Duration::from_millis(100);
+/// A worker that runs nothing and still has not passed by that call after this time is replaced.
+pub(super) const STALL_LIMIT: Duration = Duration::from_secs(2);
+/// Calls that wait this long behind another are given to whoever is free: they were sent ahead
+/// because all of them were expected to be short.
+const LATE: Duration = Duration::from_millis(2);
+/// How long a worker that has been told to leave may take.
+const LEAVE_LIMIT: Duration = Duration::from_millis(500);
+
+/// A first call that has been the first since before this moment is running late.
+pub(super) fn late(now: Moment) -> Moment {
+    Moment(now.0.saturating_sub(LATE.as_nanos() as u64))
+}
+
+impl<T> Scheduler<T> {
+    /// Starts the workers that waiting jobs need, and those that are to be replaced.
+    pub(super) fn start_workers(&mut self, now: Moment) {
+        if self.vacant == 0 || matches!(self.mode, Mode::Ending(_)) {
+            return;
+        }
+        let open = self.mode == Mode::Open;
+        let mut starting = self.count(Phase::Starting);
+        for place in 0..self.places.len() {
+            let needed = self.line.len() > starting;
+            let state = &self.places[place];
+            if state.worker.is_some() || !(needed || (open && state.wanted)) {
+                continue;
+            }
+            if self.policy.not_before() > now {
+                return self.wake_by(self.policy.not_before());
+            }
+            if starting >= self.policy.at_once(self.rules.starts_at_once) {
+                return;
+            }
+            starting += 1;
+            self.start(now, place);
+        }
+    }
+
+    fn start(&mut self, now: Moment, place: usize) {
+        self.workers_started += 1;
+        let id = WorkerId { place, number: self.workers_started };
+        self.places[place].wanted = true;
+        self.places[place].worker = Some(Worker::new(id, now));
+        self.vacant -= 1;
+        self.actions.push_back(Action::Start(id));
+    }
+
+    fn count(&self, phase: Phase) -> usize {
+        let workers = self.places.iter().filter_map(|place| place.worker.as_ref());
+        workers.filter(|worker| worker.phase == phase).count()
+    }
+
+    /// Wants a worker in every place.
+    pub(super) fn want_all(&mut self) {
+        for place in &mut self.places {
+            place.wanted = true;
+        }
+    }
+
+    pub(super) fn ready(&mut self, now: Moment, worker: WorkerId) {
+        let Some(state) = self.worker(worker) else { return };
+        if state.phase != Phase::Starting {
+            return;
+        }
+        state.phase = Phase::Ready;
+        self.policy.succeeded();
+        self.rest(now, worker);
+    }
+
+    pub(super) fn start_failed(&mut self, now: Moment, worker: WorkerId, failure: StartFailure) {
+        let Some(state) = self.worker(worker) else { return };
+        let (begun, killed) = (state.begun, state.phase == Phase::Killed);
+        self.vacate(worker);
+        if killed {
+            return;
+        }
+        let alive = self.count(Phase::Ready) > 0;
+        let verdict = match failure {
+            StartFailure::Worker => self.policy.failed(begun, now),
+            StartFailure::System => self.policy.refused(now, alive),
+            StartFailure::Permanent => Verdict::Break,
+        };
+        match verdict {
+            Verdict::RetryAt(at) => self.wake_by(at),
+            Verdict::Break => self.give_up(),
+        }
+    }
+
+    /// A ready worker is dead. What it had not started goes back to the line; what it was running
+    /// is lost with it.
+    pub(super) fn exited(&mut self, now: Moment, worker: WorkerId) {
+        let Some(state) = self.worker(worker) else { return };
+        let deliberate = matches!(state.phase, Phase::Killed | Phase::Retiring);
+        state.phase = Phase::Gone { deliberate };
+        for sent in &mut state.ahead {
+            sent.recall = None;
+        }
+        self.take_back_all(worker, None, Recall::Move);
+        self.vacate_if_settled(worker);
+    }
+
+    /// Lets go of a dead worker once nothing in its page is left to be asked for.
+    pub(super) fn vacate_if_settled(&mut self, worker: WorkerId) {
+        let Some(state) = self.worker(worker) else { return };
+        let Phase::Gone { deliberate } = state.phase else { return };
+        if !state.ahead.is_empty() {
+            return;
+        }
+        self.vacate(worker);
+        if self.breaks_at(deliberate) {
+            self.end_everything(End::Broken(Some(worker)));
+        }
+    }
+
+    /// Whether a worker's death breaks the pool.
+    pub(super) fn breaks_at(&self, deliberate: bool) -> bool {
+        self.rules.restart == Restart::Never && !deliberate
+    }
+
+    fn vacate(&mut self, worker: WorkerId) {
+        self.places[worker.place].worker = None;
+        self.vacant += 1;
+        self.actions.push_back(Action::Release(worker));
+    }
+
+    /// The worker's fork server is gone: it finishes what it runs and is replaced.
+    pub(super) fn orphaned(&mut self, now: Moment, worker: WorkerId) {
+        let Some(state) = self.worker(worker) else { return };
+        if state.phase == Phase::Ready {
+            state.phase = Phase::Finishing;
+            let first = state.ahead.front().map(|sent| sent.ticket);
+            self.take_back_all(worker, first, Recall::Move);
+            self.rest(now, worker);
+        }
+    }
+
+    /// Nothing that the worker says can be believed: what it has not started goes elsewhere, what
+    /// it runs is lost when it is gone.
+    pub(super) fn condemn(&mut self, worker: WorkerId) {
+        let Some(state) = self.worker(worker) else { return };
+        if state.phase == Phase::Killed {
+            return;
+        }
+        self.take_back_all(worker, None, Recall::Move);
+        self.kill(worker);
+    }
+
+    pub(super) fn kill(&mut self, worker: WorkerId) {
+        let Some(state) = self.worker(worker) else { return };
+        if matches!(state.phase, Phase::Killed | Phase::Gone { .. }) {
+            return;
+        }
+        state.phase = Phase::Killed;
+        state.grace = None;
+        state.look_at = None;
+        self.actions.push_back(Action::Kill(worker));
+    }
+
+    pub(super) fn retire(&mut self, now: Moment, worker: WorkerId) {
+        let Some(state) = self.worker(worker) else { return };
+        state.phase = Phase::Retiring;
+        state.look_at = Some(now + LEAVE_LIMIT);
+        self.actions.push_back(Action::Retire(worker));
+        self.wake_by(now + LEAVE_LIMIT);
+    }
+
+    /// When no more jobs will come and none is left: lets the workers go, and says when all went.
+    pub(super) fn wind_up(&mut self, now: Moment) {
+        if self.mode == Mode::Open || !self.jobs.is_empty() || self.finished {
+            return;
+        }
+        if self.vacant == self.places.len() {
+            self.finished = true;
+            self.actions.push_back(Action::Finished);
+            return;
+        }
+        for place in 0..self.places.len() {
+            let Some(worker) = self.places[place].worker.as_ref() else { continue };
+            match worker.phase {
+                Phase::Starting => self.kill(worker.id),
+                Phase::Ready | Phase::Finishing => self.retire(now, worker.id),
+                Phase::Retiring | Phase::Killed | Phase::Gone { .. } => {}
+            }
+        }
+    }
+
+    /// Calls were sent ahead because they were all expected to be short. Where that was wrong, the
+    /// ones that wait behind a long one are taken back, if anyone else could run them.
+    pub(super) fn relieve(&mut self, now: Moment) {
+        if self.places.len() < 2 || now < self.next_relief {
+            return;
+        }
+        let others = self.count(Phase::Ready) > 1 || self.vacant > 0;
+        if !others {
+            return;
+        }
+        let mut next = None;
+        for place in 0..self.places.len() {
+            let Some(worker) = self.places[place].worker.as_ref() else { continue };
+            if worker.phase != Phase::Ready || worker.stopping || worker.ahead.len() < 2 {
+                continue;
+            }
+            let due = worker.head_since + LATE;
+            if due <= now {
+                let (id, first) = (worker.id, worker.ahead.front().map(|sent| sent.ticket));
+                self.take_back_all(id, first, Recall::Move);
+            } else {
+                next = Some(next.map_or(due, |next: Moment| next.min(due)));
+            }
+        }
+        if let Some(next) = next {
+            self.next_relief = next;
+            self.wake_by(next);
+        }
+    }
+
+    /// Time has passed: whatever is due is done.
+    pub(super) fn tick(&mut self, now: Moment) {
+        self.wake = None;
+        while let Some(key) = self.line.overdue(now) {
+            self.leave_line(key, Outcome::WaitedTooLong);
+        }
+        for place in 0..self.places.len() {
+            self.look_after(now, place);
+        }
+        let workers = self.places.iter().filter_map(|place| place.worker.as_ref());
+        let first = workers.filter_map(Worker::wake_at).chain(self.line.first_until()).min();
+        if let Some(first) = first {
+            self.wake_by(first);
+        }
+        if self.next_relief > now {
+            self.wake_by(self.next_relief);
+        }
+    }
+
+    fn look_after(&mut self, now: Moment, place: usize) {
+        let Some(worker) = self.places[place].worker.as_mut() else { return };
+        let id = worker.id;
+        if worker.grace.is_some_and(|(_, until)| until <= now) {
+            return self.kill(id);
+        }
+        if worker.look_at.is_some_and(|at| at <= now) {
+            worker.look_at = None;
+            match worker.phase {
+                Phase::Retiring => return self.kill(id),
+                Phase::Ready | Phase::Finishing => {
+                    if worker.stalled.is_some() {
+                        return self.condemn(id);
+                    }
+                    self.look_at_head(now, place);
+                }
+                Phase::Starting | Phase::Killed | Phase::Gone { .. } => {}
+            }
+        }
+        self.check_limits(now, place);
+    }
+
+    /// Asks the page whether the first call has been started.
+    fn look_at_head(&mut self, now: Moment, place: usize) {
+        let Some(worker) = self.places[place].worker.as_mut() else { return };
+        let Some(first) = worker.ahead.front() else { return };
+        if worker.head_since + STALL_CHECK > now {
+            worker.look_at = Some(worker.head_since + STALL_CHECK);
+            return;
+        }
+        self.actions.push_back(Action::Probe(worker.id, first.ticket));
+    }
+
+    /// Asks the page about calls whose limit may have passed.
+    fn check_limits(&mut self, now: Moment, place: usize) {
+        let Some(worker) = self.places[place].worker.as_mut() else { return };
+        if worker.stopping || !matches!(worker.phase, Phase::Ready | Phase::Finishing) {
+            for sent in &mut worker.ahead {
+                sent.check_at = None;
+            }
+            return;
+        }
+        for sent in worker.ahead.iter_mut().filter(|sent| sent.check_at.is_some_and(|at| at <= now)) {
+            sent.check_at = None;
+            self.actions.push_back(Action::Probe(worker.id, sent.ticket));
+        }
+    }
+
+    /// The page has said how far a call has come.
+    pub(super) fn probed(
+        &mut self,
+        now: Moment,
+        worker: WorkerId,
+        ticket: Ticket,
+        progress: Progress,
+    ) {
+        let Some(state) = self.worker(worker) else { return };
+        let (head, since) = (state.position(ticket) == Some(0), state.head_since);
+        let Some(sent) = state.find(ticket) else { return };
+        match progress {
+            Progress::Running(at) => {
+                let Some(limit) = sent.timeout else { return };
+                // What the page says is believed only between the two moments that we know.
+                let due = at.clamp(sent.sent_at, now.max(sent.sent_at)) + limit;
+                if due <= now {
+                    return self.stop(worker, ticket, Outcome::RanTooLong);
+                }
+                sent.check_at = Some(due);
+                self.wake_by(due);
+            }
+            Progress::Waiting => {
+                if let Some(limit) = sent.timeout {
+                    // It has not begun, so its time cannot be up before this.
+                    sent.check_at = Some(now + limit);
+                    self.wake_by(now + limit);
+                }
+                if head && since + STALL_CHECK <= now {
+                    self.take_back_all(worker, Some(ticket), Recall::Move);
+                    self.take_back(worker, ticket, Recall::Stalled);
+                }
+            }
+            Progress::Over if head => self.look_for_response(now, worker, since),
+            Progress::Over => {
+                let again = now + STALL_CHECK;
+                sent.check_at = Some(again);
+                self.wake_by(again);
+            }
+        }
+    }
+
+    /// A call is over but its response does not come: a stopped worker. What it has finished is
+    /// found when it is dead.
+    fn look_for_response(&mut self, now: Moment, worker: WorkerId, since: Moment) {
+        if since + STALL_LIMIT <= now {
+            return self.condemn(worker);
+        }
+        let Some(state) = self.worker(worker) else { return };
+        let again = (since + STALL_LIMIT).min(now + STALL_CHECK);
+        state.look_at = Some(again);
+        self.wake_by(again);
+    }
+}

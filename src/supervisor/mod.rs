@@ -1,0 +1,3 @@
+//! Keeping a slot alive.
+
+pub(crate) mod policy;

@@ -1,0 +1,171 @@
+//! When a worker may be started, and when to give up: pure, told the time by its caller.
+
+use std::time::Duration;
+
+use crate::sys::clock::Moment;
+
+/// This many failed starts in a row break the pool …
+const FAILURES: u32 = 5;
+/// … when they lie within this time of each other. What the starts themselves took does not
+/// count, or five workers that hang at start would never be a loop.
+const WINDOW: Duration = Duration::from_secs(10);
+/// The first pause between failed starts; each further failure doubles it.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// The longest pause.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// How long the system may refuse new processes while no worker lives, before that is an error.
+const REFUSAL_LIMIT: Duration = Duration::from_secs(120);
+
+/// What to do after a start has failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Try again, no earlier than this.
+    RetryAt(Moment),
+    /// Give up.
+    Break,
+}
+
+/// Counts failed starts. Only a start that succeeds makes it forget.
+#[derive(Debug, Default)]
+pub(crate) struct StartPolicy {
+    in_a_row: u32,
+    loop_since: Option<Moment>,
+    refused_since: Option<Moment>,
+    proven: bool,
+    not_before: Moment,
+}
+
+impl StartPolicy {
+    /// A worker became ready.
+    pub(crate) fn succeeded(&mut self) {
+        *self = Self { proven: true, ..Self::default() };
+    }
+
+    /// A worker that began to start at `begun` failed by itself.
+    pub(crate) fn failed(&mut self, begun: Moment, now: Moment) -> Verdict {
+        let took = begun.until(now);
+        match self.loop_since {
+            // The window slides by what the attempt itself took.
+            Some(since) if since.until(now) <= WINDOW + took => {
+                self.loop_since = Some(since + took);
+                self.in_a_row += 1;
+            }
+            _ => {
+                self.loop_since = Some(now);
+                self.in_a_row = 1;
+            }
+        }
+        if self.in_a_row >= FAILURES {
+            return Verdict::Break;
+        }
+        self.retry(now, self.in_a_row)
+    }
+
+    /// The system refused to start a process; `alive` tells whether any worker lives.
+    pub(crate) fn refused(&mut self, now: Moment, alive: bool) -> Verdict {
+        let since = *self.refused_since.get_or_insert(now);
+        if !alive && since.until(now) >= REFUSAL_LIMIT {
+            return Verdict::Break;
+        }
+        self.retry(now, 2)
+    }
+
+    fn retry(&mut self, now: Moment, nth: u32) -> Verdict {
+        let pause = match nth {
+            0 | 1 => Duration::ZERO,
+            n => (FIRST_PAUSE * 2u32.pow((n - 2).min(10))).min(LONGEST_PAUSE),
+        };
+        self.not_before = now + pause;
+        Verdict::RetryAt(self.not_before)
+    }
+
+    /// The moment before which no worker is to be started.
+    pub(crate) fn not_before(&self) -> Moment {
+        self.not_before
+    }
+
+    /// How many starts may be under way at once: one until a start has succeeded and again after
+    /// a failure, so that a loop costs few processes; else up to `most`.
+    pub(crate) fn at_once(&self, most: usize) -> usize {
+        if self.proven && self.in_a_row == 0 && self.refused_since.is_none() { most.max(1) } else { 1 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const START: Moment = Moment(1_000_000_000);
+
+    #[test]
+    fn five_quick_failures_in_a_row_break_the_pool() {
+        let mut policy = StartPolicy::default();
+        let mut now = START;
+        for nth in 1..FAILURES {
+            let Verdict::RetryAt(at) = policy.failed(now, now) else { panic!("broke at {nth}") };
+            assert!(at >= now, "a retry lies in the future");
+            now = at;
+        }
+        assert_eq!(policy.failed(now, now), Verdict::Break);
+        assert!(START.until(now) < WINDOW, "and that within the window");
+    }
+
+    #[test]
+    fn the_first_failure_is_retried_at_once_and_the_pauses_double() {
+        let mut policy = StartPolicy::default();
+        assert_eq!(policy.failed(START, START), Verdict::RetryAt(START));
+        assert_eq!(policy.failed(START, START), Verdict::RetryAt(START + FIRST_PAUSE));
+        assert_eq!(policy.failed(START, START), Verdict::RetryAt(START + FIRST_PAUSE * 2));
+    }
+
+    #[test]
+    fn a_start_that_succeeds_resets_the_count() {
+        let mut policy = StartPolicy::default();
+        for _ in 0..20 {
+            assert_ne!(policy.failed(START, START), Verdict::Break);
+            policy.succeeded();
+        }
+    }
+
+    #[test]
+    fn starts_that_hang_are_a_loop_too() {
+        let mut policy = StartPolicy::default();
+        let mut now = START;
+        let mut verdict = Verdict::RetryAt(now);
+        for _ in 0..FAILURES {
+            let Verdict::RetryAt(begun) = verdict else { panic!("broke early") };
+            now = begun + Duration::from_secs(30);
+            verdict = policy.failed(begun, now);
+        }
+        assert_eq!(verdict, Verdict::Break);
+    }
+
+    #[test]
+    fn failures_far_apart_are_no_loop() {
+        let mut policy = StartPolicy::default();
+        let mut now = START;
+        for _ in 0..50 {
+            assert_ne!(policy.failed(now, now), Verdict::Break);
+            now = now + WINDOW + Duration::from_secs(1);
+        }
+    }
+
+    #[test]
+    fn a_full_system_is_waited_for_while_anything_lives() {
+        let mut policy = StartPolicy::default();
+        let later = START + REFUSAL_LIMIT;
+        assert_ne!(policy.refused(START, false), Verdict::Break);
+        assert_ne!(policy.refused(later, true), Verdict::Break);
+        assert_eq!(policy.refused(later, false), Verdict::Break);
+    }
+
+    #[test]
+    fn one_start_at_a_time_until_one_has_succeeded() {
+        let mut policy = StartPolicy::default();
+        assert_eq!(policy.at_once(8), 1);
+        policy.succeeded();
+        assert_eq!(policy.at_once(8), 8);
+        policy.failed(START, START);
+        assert_eq!(policy.at_once(8), 1);
+    }
+}
