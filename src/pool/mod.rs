@@ -1,3 +1,361 @@
-//! The executor.
+//! The executor: takes calls, keeps workers, gives answers.
+//!
+//! ```text
+//!   ProcessPool ─▶ task (Call ─▶ Job) ─▶ driver ─▶ scheduler decides
+//!                                          │
+//!                                          ├─▶ supervisor/slot ─▶ wire ─▶ the worker
+//!   TaskHandle ◀── reply ◀─────────────────┘ ◀── frames, deaths, time
+//! ```
+//!
+//! - [`builder`], [`shutdown`], [`task`]: what can be asked for.
+//! - [`scheduler`]: decides (pure). [`driver`]: performs, and is told what happens.
+//! - [`reply`]: the duty to answer. [`handle`]: the caller's end. [`error`]: how it can fail.
+//! - [`stats`]: what was done and is being done.
 
+pub(crate) mod builder;
+mod driver;
+pub(crate) mod error;
+pub(crate) mod handle;
+pub(crate) mod reply;
 mod scheduler;
+pub(crate) mod shutdown;
+pub(crate) mod stats;
+pub(crate) mod task;
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use self::builder::ProcessPoolBuilder;
+use self::driver::Driver;
+use self::error::{BuildError, NotClosed, TaskError, TrySubmitError};
+use self::handle::TaskHandle;
+use self::scheduler::Event;
+use self::shutdown::ShutdownOptions;
+use self::stats::Stats;
+use self::task::{Options, Task, TaskCall};
+use crate::process::StartError;
+use crate::task::call::Call;
+
+pub use self::scheduler::Restart;
+
+/// A pool of worker processes.
+///
+/// Calls are queued by [`submit`](Self::submit) and its relatives, run one at a time by each
+/// worker process, and answered through a [`TaskHandle`]. Workers are started when they are needed
+/// and replaced when they die; a worker's death costs the call that it was running and no other.
+///
+/// Cheap to clone; all clones are one pool.
+///
+/// # Which runtime
+///
+/// The pool is driven by the tokio runtime in which it is built, or by the one given to the
+/// builder; built outside of any, by a thread of the crate's own. When that runtime ends, what is
+/// unresolved resolves as [shut down](TaskError::is_shut_down) and the workers end. Handles can be
+/// awaited anywhere, and [waited for](TaskHandle::blocking_wait) without a runtime.
+///
+/// # Drop
+///
+/// Dropping the last clone is [`close`](Self::close): what was accepted is finished, and then the
+/// workers leave. It never blocks. To wait for the end use [`shutdown`](Self::shutdown).
+///
+/// ```
+/// use procpool::ProcessPool;
+///
+/// fn fib(n: u64) -> u64 {
+///     if n < 2 { n } else { fib(n - 1) + fib(n - 2) }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let pool = ProcessPool::new()?;
+/// assert_eq!(pool.submit(fib, 20).await?, 6765);
+/// pool.shutdown().await;
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+#[doc(alias = "ProcessPoolExecutor")]
+pub struct ProcessPool {
+    owner: Arc<Owner>,
+}
+
+/// What all clones share; its drop is the drop of the last one.
+struct Owner(Arc<Driver>);
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        if !self.0.watch().borrow().closed {
+            tracing::debug!(target: "procpool", "a pool was dropped without being closed");
+        }
+        self.0.tell(Event::Close);
+    }
+}
+
+impl ProcessPool {
+    /// Builds a pool with default options: a worker per core.
+    ///
+    /// # Errors
+    ///
+    /// See [`ProcessPoolBuilder::build`].
+    pub fn new() -> Result<Self, BuildError> {
+        Self::builder().build()
+    }
+
+    /// Returns a builder, to choose options.
+    pub fn builder() -> ProcessPoolBuilder {
+        ProcessPoolBuilder::default()
+    }
+
+    fn new_with(driver: Arc<Driver>) -> Self {
+        Self { owner: Arc::new(Owner(driver)) }
+    }
+
+    fn driver(&self) -> &Arc<Driver> {
+        &self.owner.0
+    }
+
+    /// Queues a call and returns at once.
+    ///
+    /// `function` is any function, or a closure that captures nothing; what it needs goes through
+    /// `argument`, which is encoded here, on this thread, and dropped. For several arguments see
+    /// [`submit_call`](Self::submit_call).
+    ///
+    /// Whatever stands against the call comes through the handle: an argument that cannot be
+    /// encoded, a queue that is full, a pool that is shut down or broken.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = procpool::ProcessPool::builder().workers(1).build()?;
+    /// let words = pool.submit(|text: String| text.split_whitespace().count(), "a b c".to_owned());
+    /// assert_eq!(words.await?, 3);
+    /// # pool.shutdown().await;
+    /// # Ok(()) }
+    /// ```
+    pub fn submit<A, R>(&self, function: fn(A) -> R, argument: A) -> TaskHandle<R>
+    where
+        A: Serialize + DeserializeOwned,
+        R: Serialize + DeserializeOwned + Send + 'static,
+    {
+        self.task(function).submit(argument)
+    }
+
+    /// Queues a call that [`call!`](crate::call) has made, and returns at once.
+    ///
+    /// ```
+    /// use procpool::call;
+    ///
+    /// fn area(width: u32, height: u32) -> u64 {
+    ///     u64::from(width) * u64::from(height)
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = procpool::ProcessPool::builder().workers(1).build()?;
+    /// assert_eq!(pool.submit_call(call!(area(6, 7))).await?, 42);
+    /// # pool.shutdown().await;
+    /// # Ok(()) }
+    /// ```
+    #[doc(alias = "apply_async")]
+    pub fn submit_call<R: Send + 'static>(&self, call: Call<R>) -> TaskHandle<R> {
+        task::submit(self.driver(), call, &Options::default())
+    }
+
+    /// Queues a call if there is room in the queue, else hands the argument back at once.
+    ///
+    /// # Errors
+    ///
+    /// When [`max_pending`](ProcessPoolBuilder::max_pending) tasks are waiting, when the pool is
+    /// shut down or broken, or when the argument cannot be encoded.
+    pub fn try_submit<A, R>(
+        &self,
+        function: fn(A) -> R,
+        argument: A,
+    ) -> Result<TaskHandle<R>, TrySubmitError<A>>
+    where
+        A: Serialize + DeserializeOwned,
+        R: Serialize + DeserializeOwned + Send + 'static,
+    {
+        self.task(function).try_submit(argument)
+    }
+
+    /// Waits for room in the queue, then for the result. Made for request handlers: dropping the
+    /// future, before or while the task runs, ends the work.
+    ///
+    /// The argument is encoded when `run` is called; the call is queued when the future is polled.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future aborts the task, as [`TaskHandle::abort`] does.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = procpool::ProcessPool::builder().workers(1).build()?;
+    /// let slow = pool.run(|seconds| std::thread::sleep(Duration::from_secs(seconds)), 3600);
+    /// assert!(tokio::time::timeout(Duration::from_millis(50), slow).await.is_err());
+    /// // The worker that slept is gone, and the next call has a fresh one.
+    /// assert_eq!(pool.run(|n: i32| n + 1, 1).await?, 2);
+    /// # pool.shutdown().await;
+    /// # Ok(()) }
+    /// ```
+    pub fn run<A, R>(
+        &self,
+        function: fn(A) -> R,
+        argument: A,
+    ) -> impl Future<Output = Result<R, TaskError>> + Send + use<A, R>
+    where
+        A: Serialize + DeserializeOwned,
+        R: Serialize + DeserializeOwned + Send + 'static,
+    {
+        self.task(function).run(argument)
+    }
+
+    /// Returns a task: a function whose calls can be given options.
+    pub fn task<A, R>(&self, function: fn(A) -> R) -> Task<A, R>
+    where
+        A: Serialize + DeserializeOwned,
+        R: Serialize + DeserializeOwned + Send + 'static,
+    {
+        Task::new(self.driver().clone(), function)
+    }
+
+    /// Returns a task of a call that [`call!`](crate::call) has made, to be given options.
+    pub fn task_call<R: Send + 'static>(&self, call: Call<R>) -> TaskCall<R> {
+        TaskCall::new(self.driver().clone(), call)
+    }
+
+    /// Starts all workers and waits until they are ready.
+    ///
+    /// # Errors
+    ///
+    /// When a worker cannot be started: the reason why the pool is broken, or why the system
+    /// refused a process (the pool goes on trying then). Also when the pool is shut down.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe; the workers are started all the same.
+    pub async fn ready(&self) -> Result<(), StartError> {
+        let driver = self.driver();
+        let mut changes = driver.watch();
+        driver.tell(Event::StartAll);
+        driver.polled_from(tokio::runtime::Handle::try_current().ok());
+        loop {
+            changes.mark_unchanged();
+            if driver.completeness()? {
+                return Ok(());
+            }
+            if let Some(error) = driver.start_error().filter(StartError::is_resource) {
+                return Err(error);
+            }
+            if changes.changed().await.is_err() {
+                return Err(StartError::shutting_down());
+            }
+        }
+    }
+
+    /// Takes no new work. What was accepted is finished; then the workers leave.
+    ///
+    /// Idempotent, as everything here that ends a pool, and never blocks.
+    pub fn close(&self) {
+        self.driver().tell(Event::Close);
+    }
+
+    /// Waits until a closed pool has finished everything and no process of it is left.
+    ///
+    /// # Errors
+    ///
+    /// At once, when the pool has not been closed.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub async fn join(&self) -> Result<(), NotClosed> {
+        let driver = self.driver();
+        let mut lifetime = driver.watch();
+        if !lifetime.borrow().closed {
+            return Err(NotClosed(()));
+        }
+        driver.polled_from(tokio::runtime::Handle::try_current().ok());
+        // The sender lives in the driver, which lives as long as this borrow.
+        let _ = lifetime.wait_for(|lifetime| lifetime.finished).await;
+        Ok(())
+    }
+
+    /// Takes no new work, and waits until everything is finished and no process is left.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves the pool closed; it winds down by itself.
+    pub async fn shutdown(&self) {
+        self.shutdown_with(ShutdownOptions::new()).await;
+    }
+
+    /// Takes no new work, cancels what has not been started, and waits for what runs.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`shutdown`](Self::shutdown).
+    pub async fn shutdown_now(&self) {
+        self.shutdown_with(ShutdownOptions::new().cancel_pending(true)).await;
+    }
+
+    /// Ends everything: what waits and what runs resolves as
+    /// [shut down](TaskError::is_shut_down) at once, the workers are killed, and when the future
+    /// resolves no process is left. Results that were finished before that are still delivered.
+    ///
+    /// The ending does not wait for the future to be polled.
+    pub fn terminate(&self) -> impl Future<Output = ()> + Send + use<> {
+        self.driver().tell(Event::Terminate);
+        let pool = self.clone();
+        async move {
+            let _ = pool.join().await;
+        }
+    }
+
+    /// Shuts the pool down in the way that the options say.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`shutdown`](Self::shutdown).
+    pub async fn shutdown_with(&self, options: ShutdownOptions) {
+        let ShutdownOptions { wait, cancel_pending, timeout } = options;
+        let driver = self.driver();
+        driver.tell(if cancel_pending { Event::CancelPending } else { Event::Close });
+        if let Some(limit) = timeout {
+            driver.terminate_after(limit);
+        }
+        if wait {
+            let _ = self.join().await;
+        }
+    }
+
+    /// Tells whether the pool takes work.
+    pub fn is_closed(&self) -> bool {
+        self.driver().watch().borrow().closed
+    }
+
+    /// Returns how many workers there may be.
+    pub fn workers(&self) -> usize {
+        self.driver().plan.rules.workers
+    }
+
+    /// Returns a snapshot of what the pool does and has done.
+    pub fn stats(&self) -> Stats {
+        stats::snapshot(self.driver())
+    }
+}
+
+impl fmt::Debug for ProcessPool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProcessPool")
+            .field("workers", &self.workers())
+            .field("closed", &self.is_closed())
+            .finish_non_exhaustive()
+    }
+}

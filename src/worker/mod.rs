@@ -1,1 +1,36 @@
-//! The child's side: how a process becomes a worker, and the serving loop.
+//! The child's side: how a process becomes a worker, and what it does until it ends.
+//!
+//! ```text
+//!   boot ──▶ (fork server ──▶ fork) ──▶ serve ──▶ run ──▶ the user's function
+//!                                        │  ▲                      │
+//!                              request pipe  └── outbox ◀──────────┘
+//! ```
+//!
+//! - [`boot`]: a process that a pool has started never reaches `main`.
+//! - [`serve`]: the loop: read, run, answer.
+//! - [`intake`]: calls out of the request pipe. [`outbox`]: responses into the response pipe.
+//! - [`watch`]: the second thread: ends the worker with its parent, flushes what waits too long.
+//!
+//! The worker is a plain blocking loop on its main thread; it uses no runtime.
+
+pub(crate) mod boot;
+mod intake;
+mod outbox;
+mod serve;
+mod watch;
+
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+/// How many pools this process is inside of: zero for a program, one for a worker of its pool.
+static DEPTH: AtomicU8 = AtomicU8::new(0);
+
+/// How many pools this process is inside of.
+pub(crate) fn depth() -> u8 {
+    DEPTH.load(Ordering::Relaxed)
+}
+
+/// What an executed child does when it has booted: it becomes a worker or a fork server.
+pub(crate) fn enter(socket: OwnedFd) -> ! {
+    crate::process::enter(socket, serve::serve)
+}

@@ -77,6 +77,20 @@ struct Job<T> {
     sent: Option<(WorkerId, Ticket)>,
 }
 
+/// A call that is expected to take less than this does not make finished responses wait long.
+const SHORT: Duration = Duration::from_micros(50);
+
+/// What a worker holds and has done.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Load {
+    /// The call it is running, or about to run.
+    pub(crate) first: Option<(JobKey, Ticket)>,
+    /// How many calls it holds.
+    pub(crate) held: usize,
+    /// How many it has answered.
+    pub(crate) done: u64,
+}
+
 /// Whether jobs are still accepted, and what becomes of those that are in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {
@@ -275,6 +289,23 @@ impl<T> Scheduler<T> {
     pub(crate) fn running(&self, worker: WorkerId) -> Option<(JobKey, Ticket)> {
         let state = self.places[worker.place].worker.as_ref().filter(|state| state.id == worker)?;
         state.ahead.front().map(|sent| (sent.job, sent.ticket))
+    }
+
+    /// Whether the job is of a kind that takes so little time that a response may wait for it.
+    pub(crate) fn is_short(&self, job: JobKey) -> bool {
+        let expected = self.job(job).and_then(|job| self.costs.expected(job.spec.kind));
+        expected.is_some_and(|nanos| Duration::from_nanos(nanos) < SHORT)
+    }
+
+    /// What a worker holds and has done.
+    pub(crate) fn load(&self, worker: WorkerId) -> Load {
+        let state = self.places.get(worker.place).and_then(|place| place.worker.as_ref());
+        let state = state.filter(|state| state.id == worker);
+        state.map_or_else(Load::default, |state| Load {
+            first: state.ahead.front().map(|sent| (sent.job, sent.ticket)),
+            held: state.ahead.len(),
+            done: state.done,
+        })
     }
 
     /// After every change: whatever can go on goes on.

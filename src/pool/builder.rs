@@ -1,0 +1,263 @@
+//! The options of a pool.
+
+use std::ffi::OsString;
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+
+use super::ProcessPool;
+use super::driver::{Driver, Plan};
+use super::error::{BuildError, BuildFault};
+use super::scheduler::{Restart, Rules};
+use crate::process::{Keeper, Launcher, Program, StartMethod};
+use crate::supervisor::start::Recipe;
+use crate::supervisor::stdio::Stdio;
+use crate::worker::boot::{self, Readiness};
+
+/// How many pools may be nested in each other's tasks.
+const MAX_DEPTH: u8 = 4;
+/// The longest frame that its header can announce, less room for the call's particulars.
+const LONGEST_FRAME: usize = u32::MAX as usize - 64 * 1024;
+
+/// Builds a [`ProcessPool`]. Got from [`ProcessPool::builder`].
+///
+/// ```
+/// use std::time::Duration;
+/// use procpool::{ProcessPool, StartMethod};
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let pool = ProcessPool::builder()
+///     .workers(2)
+///     .start_method(StartMethod::Spawn)
+///     .task_timeout(Duration::from_secs(30))
+///     .max_pending(100)
+///     .worker_name("resize")
+///     .env("RUST_BACKTRACE", "1")
+///     .build()?;
+/// assert_eq!(pool.submit(|n: u64| n * n, 12).await?, 144);
+/// pool.shutdown().await;
+/// # Ok(()) }
+/// ```
+#[derive(Debug)]
+#[must_use = "a builder does nothing until `build` is called"]
+pub struct ProcessPoolBuilder {
+    workers: Option<usize>,
+    start_method: StartMethod,
+    task_timeout: Option<Duration>,
+    start_timeout: Duration,
+    handshake_timeout: Duration,
+    max_frame: usize,
+    max_pending: Option<usize>,
+    abort_grace: Duration,
+    restart: Restart,
+    worker_name: Option<String>,
+    env: Vec<(OsString, OsString)>,
+    stdout: Stdio,
+    stderr: Stdio,
+    runtime: Option<Handle>,
+}
+
+impl Default for ProcessPoolBuilder {
+    fn default() -> Self {
+        Self {
+            workers: None,
+            start_method: StartMethod::default(),
+            task_timeout: None,
+            start_timeout: Duration::from_secs(60),
+            handshake_timeout: Duration::from_secs(10),
+            max_frame: 1 << 30,
+            max_pending: None,
+            abort_grace: Duration::ZERO,
+            restart: Restart::default(),
+            worker_name: None,
+            env: Vec::new(),
+            stdout: Stdio::inherit(),
+            stderr: Stdio::inherit(),
+            runtime: None,
+        }
+    }
+}
+
+impl ProcessPoolBuilder {
+    /// Sets how many workers there may be; they are started as they are needed. Default: as many
+    /// as this process may use cores. Zero is an error of [`build`](Self::build).
+    pub fn workers(mut self, workers: usize) -> Self {
+        self.workers = Some(workers);
+        self
+    }
+
+    /// Sets how worker processes are made. Default: [`StartMethod::ForkServer`].
+    pub fn start_method(mut self, method: StartMethod) -> Self {
+        self.start_method = method;
+        self
+    }
+
+    /// Ends every task that runs longer than this, counted from its true start, and replaces its
+    /// worker. Default: no limit. [`Task::timeout`](crate::Task::timeout) goes before it. Zero is
+    /// an error of [`build`](Self::build).
+    pub fn task_timeout(mut self, limit: Duration) -> Self {
+        self.task_timeout = Some(limit);
+        self
+    }
+
+    /// Sets how long a worker may take to become ready. Default: 60 s. A worker that is late is
+    /// killed; five failed starts in a row break the pool.
+    pub fn start_timeout(mut self, limit: Duration) -> Self {
+        self.start_timeout = limit;
+        self
+    }
+
+    /// Sets how long a new process may be silent before its first word. Default: 10 s.
+    pub fn handshake_timeout(mut self, limit: Duration) -> Self {
+        self.handshake_timeout = limit;
+        self
+    }
+
+    /// Sets how many bytes an encoded argument or result may have. Default: 1 GiB, and at most a
+    /// little under 4 GiB. What is larger fails its own task, see
+    /// [`TaskError::is_too_large`](crate::TaskError::is_too_large).
+    pub fn max_frame(mut self, bytes: usize) -> Self {
+        self.max_frame = bytes;
+        self
+    }
+
+    /// Bounds how many tasks may wait, beyond the one that each worker can run. Default: no bound.
+    /// See [`ProcessPool::try_submit`] and [`ProcessPool::run`].
+    pub fn max_pending(mut self, tasks: usize) -> Self {
+        self.max_pending = Some(tasks);
+        self
+    }
+
+    /// Gives a task that was aborted, or whose time is up, this long to come to its end by itself
+    /// ([`TaskContext::is_cancelled`](crate::task::TaskContext::is_cancelled)) before its worker
+    /// is killed. Default: none. The caller is answered at once in any case; a task that ends
+    /// within the grace keeps its worker alive.
+    pub fn abort_grace(mut self, grace: Duration) -> Self {
+        self.abort_grace = grace;
+        self
+    }
+
+    /// Sets what happens when a worker is lost. Default: [`Restart::OnFailure`].
+    pub fn restart(mut self, restart: Restart) -> Self {
+        self.restart = restart;
+        self
+    }
+
+    /// Names the workers, for `ps` and in errors: the name, a hyphen and a number. Default:
+    /// `procpool` and a number that tells the program's pools apart.
+    pub fn worker_name(mut self, name: impl Into<String>) -> Self {
+        self.worker_name = Some(name.into());
+        self
+    }
+
+    /// Sets an environment variable for the workers, beside those of the program, which they
+    /// inherit as they are when the workers' first process is started. May be called repeatedly.
+    pub fn env(mut self, key: impl Into<OsString>, value: impl Into<OsString>) -> Self {
+        self.env.push((key.into(), value.into()));
+        self
+    }
+
+    /// Sets what becomes of the workers' standard output. Default: [`Stdio::inherit`].
+    pub fn stdout(mut self, stdio: Stdio) -> Self {
+        self.stdout = stdio;
+        self
+    }
+
+    /// Sets what becomes of the workers' standard error. Default: [`Stdio::inherit`].
+    pub fn stderr(mut self, stdio: Stdio) -> Self {
+        self.stderr = stdio;
+        self
+    }
+
+    /// Sets the runtime that drives the pool; it must have I/O enabled. Default: the one in which
+    /// [`build`](Self::build) is called, else a thread of the crate's own.
+    pub fn runtime(mut self, runtime: Handle) -> Self {
+        self.runtime = Some(runtime);
+        self
+    }
+
+    /// Builds the pool. No process is started before the first task, or
+    /// [`ready`](ProcessPool::ready).
+    ///
+    /// # Errors
+    ///
+    /// When an option has an impossible value; when the crate's start-up code has not run in this
+    /// process; when this copy of the crate is not part of the main program; when pools are nested
+    /// too deep; when the system has no room for a thread.
+    pub fn build(self) -> Result<ProcessPool, BuildError> {
+        // Taken apart here, so that an option that is not used does not compile.
+        let Self {
+            workers,
+            start_method,
+            task_timeout,
+            start_timeout,
+            handshake_timeout,
+            max_frame,
+            max_pending,
+            abort_grace,
+            restart,
+            worker_name,
+            env,
+            stdout,
+            stderr,
+            runtime,
+        } = self;
+        let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let workers = workers.unwrap_or(cores);
+        check(workers > 0, "the number of workers must be greater than 0")?;
+        check(task_timeout != Some(Duration::ZERO), "a task timeout must be greater than 0")?;
+        check(!start_timeout.is_zero(), "the start timeout must be greater than 0")?;
+        check(!handshake_timeout.is_zero(), "the handshake timeout must be greater than 0")?;
+        check(max_frame > 0, "the largest frame must be greater than 0")?;
+        check(max_frame <= LONGEST_FRAME, "the largest frame must be less than 4 GiB")?;
+        let nul = |text: &OsString| text.as_encoded_bytes().contains(&0);
+        let variable = |(key, value): &(OsString, OsString)| {
+            !key.is_empty() && !nul(key) && !key.as_encoded_bytes().contains(&b'=') && !nul(value)
+        };
+        check(env.iter().all(variable), "an environment variable has an impossible name or value")?;
+        let named = worker_name.as_ref().is_none_or(|name| !name.is_empty() && !name.contains('\0'));
+        check(named, "a worker name must be a text without zero bytes")?;
+        match boot::readiness() {
+            Readiness::Ready => {}
+            Readiness::NotInitialised => return Err(BuildFault::NotInitialised.into()),
+            Readiness::NotInMainImage => return Err(BuildFault::NotInMainImage.into()),
+        }
+        let depth = crate::worker::depth();
+        if depth >= MAX_DEPTH {
+            return Err(BuildFault::TooDeep(depth).into());
+        }
+        let keeper = Keeper::get().map_err(BuildFault::System)?;
+        let home = runtime
+            .or_else(|| Handle::try_current().ok())
+            .unwrap_or_else(|| keeper.handle().clone());
+        let program = Program { method: start_method, env, boot: boot::boot_variable(), handshake_timeout };
+        let plan = Plan {
+            rules: Rules { workers, starts_at_once: 2 * cores, restart, abort_grace },
+            recipe: Recipe {
+                name: worker_name.unwrap_or_else(default_name),
+                depth: depth + 1,
+                max_frame,
+                handshake_timeout,
+                start_timeout,
+                stdout,
+                stderr,
+            },
+            max_pending,
+            task_timeout,
+            home,
+        };
+        let launcher = Launcher::new(keeper.clone(), program);
+        Ok(ProcessPool::new_with(Driver::start(plan, launcher, keeper)))
+    }
+}
+
+fn check(holds: bool, otherwise: &'static str) -> Result<(), BuildError> {
+    if holds { Ok(()) } else { Err(BuildFault::Invalid(otherwise).into()) }
+}
+
+fn default_name() -> String {
+    static POOLS: AtomicU64 = AtomicU64::new(1);
+    format!("procpool{}", POOLS.fetch_add(1, Ordering::Relaxed))
+}

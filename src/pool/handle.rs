@@ -1,0 +1,284 @@
+//! The caller's end of a call.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::Thread;
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Handle;
+
+use super::driver::Driver;
+use super::error::{Kind, TaskError};
+use super::reply::{CallbackId, Reply, Stage, run_callback};
+use super::scheduler::{Event, JobKey, Progress};
+
+/// A blocking waiter gives the pool's runtime this long before it sees to the pool's work itself.
+const PATIENCE: Duration = Duration::from_millis(20);
+
+/// A submitted task: a future of its result, and the means to end it.
+///
+/// # Drop
+///
+/// Dropping a handle detaches the task, as with tokio's `JoinHandle`: it runs, and its result is
+/// thrown away. [`abort_on_drop`](Self::abort_on_drop) changes that.
+///
+/// # Cancel safety
+///
+/// A handle can be polled by reference, in `select!` or under `tokio::time::timeout`; to stop
+/// polling it loses nothing.
+///
+/// # Panics
+///
+/// Polling a handle again after it has given its result panics.
+#[must_use = "dropping the handle detaches the task; its result and its errors are lost"]
+pub struct TaskHandle<R> {
+    reply: Arc<Reply<R>>,
+    /// The result, once it was looked at without being taken.
+    looked_at: OnceLock<Result<R, TaskError>>,
+    /// The pool that has the call, and its name there; `None` if it was refused.
+    job: Option<(Arc<Driver>, JobKey)>,
+    abort_on_drop: bool,
+}
+
+impl<R: Send + 'static> TaskHandle<R> {
+    pub(crate) fn new(reply: Arc<Reply<R>>, job: Option<(Arc<Driver>, JobKey)>) -> Self {
+        Self { reply, looked_at: OnceLock::new(), job, abort_on_drop: false }
+    }
+
+    /// Returns the task's number in its pool, counted from one; zero if it was refused.
+    pub fn id(&self) -> u64 {
+        self.job.as_ref().map_or(0, |(_, key)| key.number())
+    }
+
+    /// Takes the task back if it has not been started. Returns whether the task is now cancelled.
+    ///
+    /// A running task is not touched; a finished one keeps its result. The answer is exact: after
+    /// `true` the task has not run and never will.
+    pub fn cancel(&self) -> bool {
+        if let Some((driver, key)) = &self.job {
+            if driver.withdraw(*key, Event::Cancel(*key)) {
+                return true;
+            }
+        }
+        self.is_cancelled()
+    }
+
+    /// Ends the task even while it runs. Returns whether the task is now cancelled.
+    ///
+    /// A task that has not been started is taken back. One that runs has its outcome decided here
+    /// and now, this handle resolves at once, and the worker is killed and replaced (after the
+    /// pool's [`abort_grace`](crate::ProcessPoolBuilder::abort_grace), in which the task can come
+    /// to its end by itself). If the task was over before that, its result stands, nobody is
+    /// killed, and the answer is `false`.
+    pub fn abort(&self) -> bool {
+        if let Some((driver, key)) = &self.job {
+            if driver.withdraw(*key, Event::Abort(*key)) {
+                return true;
+            }
+        }
+        self.is_cancelled()
+    }
+
+    /// Makes dropping this handle [abort](Self::abort) the task.
+    pub fn abort_on_drop(mut self) -> Self {
+        self.abort_on_drop = true;
+        self
+    }
+
+    /// Tells whether the task's outcome is decided.
+    pub fn is_done(&self) -> bool {
+        self.reply.stage() != Stage::Pending
+    }
+
+    /// Tells whether a worker has started the task and its outcome is not decided.
+    pub fn is_running(&self) -> bool {
+        self.job.as_ref().is_some_and(|(driver, key)| {
+            matches!(driver.progress(*key), Some((_, Progress::Running(_))))
+        })
+    }
+
+    /// Tells whether the task was cancelled or aborted.
+    pub fn is_cancelled(&self) -> bool {
+        self.look().is_some_and(|result| result.as_ref().is_err_and(TaskError::is_cancelled))
+    }
+
+    /// Returns the process id of the worker that runs the task, while it does.
+    pub fn worker_pid(&self) -> Option<u32> {
+        let (driver, key) = self.job.as_ref()?;
+        let (pid, progress) = driver.progress(*key)?;
+        (progress != Progress::Waiting).then_some(pid)
+    }
+
+    /// Returns the result if it is there, and leaves it there.
+    ///
+    /// `None` while the task is not done, while callbacks are looking at the result, and after the
+    /// result has been taken.
+    pub fn result(&self) -> Option<&Result<R, TaskError>> {
+        self.look()
+    }
+
+    fn look(&self) -> Option<&Result<R, TaskError>> {
+        if self.looked_at.get().is_none() {
+            if let Some(result) = self.reply.try_take() {
+                // Two threads that look at once both come here only if the result could be taken
+                // twice, and it cannot.
+                let _ = self.looked_at.set(result);
+            }
+        }
+        self.looked_at.get()
+    }
+
+    /// Has `callback` called with the result, exactly once, before whoever awaits this handle is
+    /// woken.
+    ///
+    /// Callbacks run in the order in which they were registered, on a thread of the crate's own;
+    /// they may block (other callbacks wait then) and may submit. Registered after the task is
+    /// done, a callback runs at once, on this thread. A panic in one is logged as a `tracing`
+    /// event and hurts nobody. They run also if the handle is dropped.
+    ///
+    /// # Panics
+    ///
+    /// When the result has already been taken out of this handle.
+    pub fn add_done_callback(
+        &self,
+        callback: impl FnOnce(&Result<R, TaskError>) + Send + 'static,
+    ) -> CallbackId {
+        let (id, late) = self.reply.register(Box::new(callback));
+        if let Some(callback) = late {
+            let result = self.look().expect("callback registered after the result was taken");
+            run_callback(callback, result);
+        }
+        id
+    }
+
+    /// Takes a callback back. False if it has run or is running, or was taken back before.
+    pub fn remove_done_callback(&self, id: CallbackId) -> bool {
+        self.reply.unregister(id)
+    }
+
+    /// Waits for the result, but not longer than `limit`; the task is not touched.
+    ///
+    /// When time is up the error [says so](TaskError::is_elapsed) and the handle can be waited for
+    /// again. To end the task itself use [`Task::timeout`](crate::Task::timeout).
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    ///
+    /// # Panics
+    ///
+    /// When polled outside of a tokio runtime with a timer, or when the result was taken before.
+    pub async fn timeout(&mut self, limit: Duration) -> Result<R, TaskError> {
+        match tokio::time::timeout(limit, &mut *self).await {
+            Ok(result) => result,
+            Err(_) => Err(TaskError::new(Kind::Elapsed(limit))),
+        }
+    }
+
+    /// Waits for the result on a thread that may be blocked; for `limit`, or as long as it takes.
+    ///
+    /// Works with and without a runtime: where nobody drives the runtime that the pool belongs to,
+    /// the crate's own thread takes over. When time is up the error
+    /// [says so](TaskError::is_elapsed) and the handle can be waited for again.
+    ///
+    /// # Panics
+    ///
+    /// When the result was taken before.
+    pub fn blocking_wait(&mut self, limit: Option<Duration>) -> Result<R, TaskError> {
+        let begun = Instant::now();
+        let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+        let mut context = Context::from_waker(&waker);
+        let mut patient = true;
+        loop {
+            if let Poll::Ready(result) = self.poll_result(&mut context) {
+                return result;
+            }
+            let waited = begun.elapsed();
+            let left = match limit {
+                Some(limit) if waited >= limit => {
+                    return Err(TaskError::new(Kind::Elapsed(limit)));
+                }
+                Some(limit) => Some(limit - waited),
+                None => None,
+            };
+            if patient && waited >= PATIENCE {
+                patient = false;
+                self.help();
+            }
+            match if patient { Some(left.map_or(PATIENCE, |left| left.min(PATIENCE))) } else { left } {
+                Some(pause) => std::thread::park_timeout(pause),
+                None => std::thread::park(),
+            }
+        }
+    }
+
+    fn poll_result(&mut self, context: &mut Context<'_>) -> Poll<Result<R, TaskError>> {
+        if let Some(result) = self.looked_at.take() {
+            return Poll::Ready(result);
+        }
+        self.reply
+            .poll_take(context)
+            .map(|result| result.expect("task handle polled after it had given its result"))
+    }
+
+    /// Has the crate's own thread do the pool's work where its runtime is not driven by us.
+    fn help(&self) {
+        if let Some((driver, _)) = &self.job {
+            driver.help();
+        }
+    }
+}
+
+impl<R: Send + 'static> Future for TaskHandle<R> {
+    type Output = Result<R, TaskError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let polled = self.poll_result(context);
+        if polled.is_pending() {
+            if let Some((driver, _)) = &self.job {
+                driver.polled_from(Handle::try_current().ok());
+            }
+        }
+        polled
+    }
+}
+
+// Nothing in a handle is pinned: the result is moved out.
+impl<R> Unpin for TaskHandle<R> {}
+
+impl<R> Drop for TaskHandle<R> {
+    fn drop(&mut self) {
+        if let Some((driver, key)) = self.job.as_ref().filter(|_| self.abort_on_drop) {
+            driver.withdraw(*key, Event::Abort(*key));
+        }
+    }
+}
+
+impl<R> fmt::Debug for TaskHandle<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = std::any::type_name::<R>();
+        let state = match self.looked_at.get() {
+            Some(Ok(_)) => format!("finished with a value of type {name}"),
+            Some(Err(error)) if error.is_cancelled() => String::from("cancelled"),
+            Some(Err(_)) => String::from("finished with an error of type TaskError"),
+            None => self.reply.describe(name, || {
+                let (driver, key) = self.job.as_ref()?;
+                Some(matches!(driver.progress(*key)?.1, Progress::Running(_)))
+            }),
+        };
+        let id = self.job.as_ref().map_or(0, |(_, key)| key.number());
+        f.debug_struct("TaskHandle").field("id", &id).field("state", &state).finish()
+    }
+}
+
+/// Wakes a thread that is parked until its call is done.
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}

@@ -1,0 +1,226 @@
+//! The duty to tell a caller how its call ended, and the place where the answer waits for it.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+
+use super::error::{Kind, TaskError};
+use crate::supervisor::callback::{report_panic, run_aside};
+use crate::task::{DecodeError, entry_panic};
+
+/// How a call ended, its result still encoded.
+#[derive(Debug)]
+pub(crate) enum Raw {
+    /// The function returned this.
+    Returned(Bytes),
+    /// There is no result.
+    Failed(TaskError),
+}
+
+/// Somebody who is to be told, once.
+pub(crate) trait Answer: Send + Sync {
+    /// Tells. Only the first time counts.
+    fn resolve(self: Arc<Self>, raw: Raw);
+}
+
+/// Names a registered callback, for [`remove_done_callback`](crate::TaskHandle::remove_done_callback).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct CallbackId(u64);
+
+type Callback<R> = Box<dyn FnOnce(&Result<R, TaskError>) + Send>;
+
+/// The answer to one call, as far as it has come.
+pub(crate) struct Reply<R> {
+    decode: fn(&[u8]) -> Result<R, DecodeError>,
+    state: Mutex<State<R>>,
+}
+
+struct State<R> {
+    phase: Phase<R>,
+    waker: Option<Waker>,
+    callbacks: Vec<(CallbackId, Callback<R>)>,
+    registered: u64,
+}
+
+enum Phase<R> {
+    /// The call is not over.
+    Pending,
+    /// It is over; its result is decoded by whoever wants it.
+    Raw(Raw),
+    /// Callbacks are looking at the result; waiters come after them.
+    Calling,
+    /// The result is there.
+    Ready(Result<R, TaskError>),
+    /// Its owner has taken it.
+    Taken,
+}
+
+/// How far a call has come, as its reply knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    Pending,
+    Over,
+    Taken,
+}
+
+impl<R: Send + 'static> Reply<R> {
+    pub(crate) fn new(decode: fn(&[u8]) -> Result<R, DecodeError>) -> Arc<Self> {
+        let state =
+            State { phase: Phase::Pending, waker: None, callbacks: Vec::new(), registered: 0 };
+        Arc::new(Self { decode, state: Mutex::new(state) })
+    }
+
+    pub(crate) fn stage(&self) -> Stage {
+        match self.lock().phase {
+            Phase::Pending => Stage::Pending,
+            Phase::Raw(_) | Phase::Calling | Phase::Ready(_) => Stage::Over,
+            Phase::Taken => Stage::Taken,
+        }
+    }
+
+    /// Takes the result once it is there; `None` if it has been taken.
+    pub(crate) fn poll_take(&self, context: &mut Context<'_>) -> Poll<Option<Result<R, TaskError>>> {
+        let mut state = match self.take() {
+            Ok(result) => return Poll::Ready(result),
+            Err(unfinished) => unfinished,
+        };
+        if state.waker.as_ref().is_none_or(|waker| !waker.will_wake(context.waker())) {
+            state.waker = Some(context.waker().clone());
+        }
+        Poll::Pending
+    }
+
+    /// Takes the result if it is there.
+    pub(crate) fn try_take(&self) -> Option<Result<R, TaskError>> {
+        self.take().ok().flatten()
+    }
+
+    fn take(&self) -> Result<Option<Result<R, TaskError>>, MutexGuard<'_, State<R>>> {
+        let mut state = self.lock();
+        match std::mem::replace(&mut state.phase, Phase::Taken) {
+            Phase::Ready(result) => Ok(Some(result)),
+            Phase::Taken => Ok(None),
+            Phase::Raw(raw) => {
+                // The result's own code runs without the lock.
+                drop(state);
+                Ok(Some(self.decode(raw)))
+            }
+            unfinished => {
+                state.phase = unfinished;
+                Err(state)
+            }
+        }
+    }
+
+    /// Registers a callback, or gives it back if the call is over and no callback is running.
+    pub(crate) fn register(&self, callback: Callback<R>) -> (CallbackId, Option<Callback<R>>) {
+        let mut state = self.lock();
+        state.registered += 1;
+        let id = CallbackId(state.registered);
+        match state.phase {
+            Phase::Pending | Phase::Calling => {
+                state.callbacks.push((id, callback));
+                (id, None)
+            }
+            Phase::Raw(_) | Phase::Ready(_) | Phase::Taken => (id, Some(callback)),
+        }
+    }
+
+    /// Takes a callback back; false if it has run, is about to, or was never registered.
+    pub(crate) fn unregister(&self, id: CallbackId) -> bool {
+        let removed = {
+            let mut state = self.lock();
+            let position = state.callbacks.iter().position(|(known, _)| *known == id);
+            position.map(|position| state.callbacks.remove(position))
+        };
+        // What the callback has captured is dropped without the lock.
+        removed.is_some()
+    }
+
+    fn decode(&self, raw: Raw) -> Result<R, TaskError> {
+        match raw {
+            Raw::Failed(error) => Err(error),
+            Raw::Returned(bytes) => {
+                let decoded = catch_unwind(AssertUnwindSafe(|| (self.decode)(&bytes)));
+                let decoded = decoded.unwrap_or_else(|panic| Err(entry_panic::<R>(panic)));
+                decoded.map_err(|error| TaskError::new(Kind::DecodeResult(error)))
+            }
+        }
+    }
+
+    /// Shows the result to the callbacks, those that come meanwhile included, then to the waiter.
+    fn call_back(&self, raw: Raw, mut callbacks: Vec<(CallbackId, Callback<R>)>) {
+        let result = self.decode(raw);
+        loop {
+            for (_, callback) in callbacks {
+                run_callback(callback, &result);
+            }
+            let mut state = self.lock();
+            callbacks = std::mem::take(&mut state.callbacks);
+            if callbacks.is_empty() {
+                state.phase = Phase::Ready(result);
+                let waker = state.waker.take();
+                drop(state);
+                return waker.into_iter().for_each(Waker::wake);
+            }
+        }
+    }
+}
+
+impl<R> Reply<R> {
+    /// Says in words how far the call has come; `runs` is asked only while it is not over.
+    pub(crate) fn describe(&self, name: &str, runs: impl FnOnce() -> Option<bool>) -> String {
+        let finished = match &self.lock().phase {
+            Phase::Pending => None,
+            Phase::Raw(Raw::Returned(_)) | Phase::Ready(Ok(_)) => Some(true),
+            Phase::Raw(Raw::Failed(error)) | Phase::Ready(Err(error)) => {
+                if error.is_cancelled() {
+                    return String::from("cancelled");
+                }
+                Some(false)
+            }
+            Phase::Calling => return String::from("finished, in its callbacks"),
+            Phase::Taken => return String::from("finished, its result taken"),
+        };
+        match finished {
+            Some(true) => format!("finished with a value of type {name}"),
+            Some(false) => String::from("finished with an error of type TaskError"),
+            None if runs() == Some(true) => String::from("running"),
+            None => String::from("pending"),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<R>> {
+        // No user code runs under the lock.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<R: Send + 'static> Answer for Reply<R> {
+    fn resolve(self: Arc<Self>, raw: Raw) {
+        let mut state = self.lock();
+        if !matches!(state.phase, Phase::Pending) {
+            return;
+        }
+        if state.callbacks.is_empty() {
+            state.phase = Phase::Raw(raw);
+            let waker = state.waker.take();
+            drop(state);
+            return waker.into_iter().for_each(Waker::wake);
+        }
+        state.phase = Phase::Calling;
+        let callbacks = std::mem::take(&mut state.callbacks);
+        drop(state);
+        run_aside(move || self.call_back(raw, callbacks));
+    }
+}
+
+/// Runs one callback; its panic is logged and hurts nobody.
+pub(crate) fn run_callback<R>(callback: Callback<R>, result: &Result<R, TaskError>) {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| callback(result))) {
+        report_panic(&*panic);
+        std::mem::forget(panic);
+    }
+}

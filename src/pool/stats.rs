@@ -1,0 +1,180 @@
+//! What a pool has done so far and is doing now.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::driver::Driver;
+use super::error::TaskError;
+use super::reply::Raw;
+use super::scheduler::Progress;
+use crate::sys::clock::Moment;
+
+/// Counters that only grow; kept by the driver.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Counts {
+    pub(crate) submitted: u64,
+    pub(crate) completed: u64,
+    pub(crate) failed: u64,
+    pub(crate) cancelled: u64,
+    pub(crate) timed_out: u64,
+    pub(crate) lost: u64,
+    pub(crate) started: u64,
+    pub(crate) ended: u64,
+    pub(crate) busy: Duration,
+}
+
+impl Counts {
+    /// A worker has answered.
+    pub(crate) fn answered(&mut self, raw: &Raw, took: Duration) {
+        self.busy += took;
+        match raw {
+            Raw::Returned(_) => self.completed += 1,
+            Raw::Failed(_) => self.failed += 1,
+        }
+    }
+
+    /// A call ended without an answer from its worker.
+    pub(crate) fn failed(&mut self, error: &TaskError) {
+        if error.is_cancelled() {
+            self.cancelled += 1;
+        } else if error.is_timeout() {
+            self.timed_out += 1;
+        } else if error.is_worker_lost() || error.is_broken() {
+            self.lost += 1;
+        } else {
+            self.failed += 1;
+        }
+    }
+}
+
+/// A snapshot of a pool, from [`ProcessPool::stats`](crate::ProcessPool::stats).
+///
+/// ```text
+/// 2 of 4 workers, 1 running, 0 waiting; submitted 12, completed 10, failed 1, …
+///   resize-1 (pid 4121): running call 12 for 31ms, 8 done
+///   resize-2 (pid 4122): idle, 3 done
+/// ```
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Stats {
+    /// How many workers there may be.
+    pub max_workers: usize,
+    /// The workers that are ready.
+    pub workers: Vec<WorkerStats>,
+    /// How many calls wait and have not been given to a worker.
+    pub queued: usize,
+    /// How many calls are not done: queued, sent ahead, or running.
+    pub unfinished: usize,
+    /// How many calls were ever accepted.
+    pub submitted: u64,
+    /// How many calls returned.
+    pub completed: u64,
+    /// How many calls failed by a panic, an encoding, or the end of the pool.
+    pub failed: u64,
+    /// How many calls were cancelled or aborted.
+    pub cancelled: u64,
+    /// How many calls ran or waited longer than they might.
+    pub timed_out: u64,
+    /// How many calls were lost with their worker.
+    pub lost: u64,
+    /// How many starts of workers were begun. More than `max_workers` means that some were
+    /// replaced.
+    pub workers_started: u64,
+    /// How many workers have ended after they had been ready.
+    pub workers_ended: u64,
+    /// How long all answered calls together have run.
+    pub busy: Duration,
+}
+
+/// One worker in a [`Stats`] snapshot.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct WorkerStats {
+    /// Its name, as `ps` shows it.
+    pub name: String,
+    /// Its process id.
+    pub pid: u32,
+    /// The number of the call it is running, if it is.
+    pub running: Option<u64>,
+    /// Since how long it has been running that.
+    pub running_for: Option<Duration>,
+    /// How many calls it holds, the running one included.
+    pub held: usize,
+    /// How many calls it has answered.
+    pub done: u64,
+}
+
+pub(super) fn snapshot(driver: &Driver) -> Stats {
+    driver.read(|scheduler, counts, slots| {
+        let now = Moment::now();
+        let workers = slots.iter().flatten().map(|slot| {
+            let load = scheduler.load(super::driver::id_of(slot));
+            let first = load.first.map(|(key, ticket)| (key, super::driver::look(&slot.page, ticket)));
+            let running = match first {
+                Some((key, Progress::Running(since))) => Some((key.number(), since.until(now))),
+                _ => None,
+            };
+            WorkerStats {
+                name: slot.name.clone(),
+                pid: slot.child.pid(),
+                running: running.map(|(number, _)| number),
+                running_for: running.map(|(_, length)| length),
+                held: load.held,
+                done: load.done,
+            }
+        });
+        Stats {
+            max_workers: driver.plan.rules.workers,
+            workers: workers.collect(),
+            queued: scheduler.waiting(),
+            unfinished: scheduler.unfinished(),
+            submitted: counts.submitted,
+            completed: counts.completed,
+            failed: counts.failed,
+            cancelled: counts.cancelled,
+            timed_out: counts.timed_out,
+            lost: counts.lost,
+            workers_started: counts.started,
+            workers_ended: counts.ended,
+            busy: counts.busy,
+        }
+    })
+}
+
+impl Stats {
+    /// Counts the calls that are running.
+    pub fn running(&self) -> usize {
+        self.workers.iter().filter(|worker| worker.running.is_some()).count()
+    }
+}
+
+impl fmt::Display for Stats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} of {} workers, {} running, {} waiting; submitted {}, completed {}, failed {}, \
+             cancelled {}, timed out {}, lost {}; workers started {}, ended {}",
+            self.workers.len(),
+            self.max_workers,
+            self.running(),
+            self.unfinished - self.running().min(self.unfinished),
+            self.submitted,
+            self.completed,
+            self.failed,
+            self.cancelled,
+            self.timed_out,
+            self.lost,
+            self.workers_started,
+            self.workers_ended,
+        )?;
+        for worker in &self.workers {
+            write!(f, "\n  {} (pid {}): ", worker.name, worker.pid)?;
+            match (worker.running, worker.running_for) {
+                (Some(call), Some(length)) => write!(f, "running call {call} for {length:.1?}")?,
+                _ => f.write_str("idle")?,
+            }
+            write!(f, ", {} done", worker.done)?;
+        }
+        Ok(())
+    }
+}

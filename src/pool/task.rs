@@ -1,0 +1,270 @@
+//! One call's options, and the one way into the pool that all calls take.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::sync::{OwnedSemaphorePermit, TryAcquireError};
+
+use super::driver::{Driver, Job};
+use super::error::{ARGUMENT, Kind, TaskError, TrySubmitError};
+use super::handle::TaskHandle;
+use super::reply::{Answer, Raw, Reply};
+use crate::task::call::{Call, Parts};
+use crate::task::head::CallHead;
+
+/// A function with options for its calls. Got from [`ProcessPool::task`](crate::ProcessPool::task).
+///
+/// ```
+/// use std::time::Duration;
+/// use procpool::ProcessPool;
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let pool = ProcessPool::builder().workers(1).build()?;
+/// let endless = pool
+///     .task(|_: ()| loop { std::thread::park() })
+///     .timeout(Duration::from_millis(50))
+///     .name("endless")
+///     .submit(());
+/// let outcome: Result<(), _> = endless.await;
+/// assert!(outcome.unwrap_err().is_timeout());
+/// # pool.shutdown().await;
+/// # Ok(()) }
+/// ```
+#[must_use = "a task does nothing until it is submitted"]
+pub struct Task<A, R> {
+    driver: Arc<Driver>,
+    function: fn(A) -> R,
+    options: Options,
+}
+
+/// A call with options. Got from [`ProcessPool::task_call`](crate::ProcessPool::task_call).
+#[must_use = "a task does nothing until it is submitted"]
+pub struct TaskCall<R> {
+    driver: Arc<Driver>,
+    call: Call<R>,
+    options: Options,
+}
+
+/// What can be said of a call beside function and argument.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Options {
+    timeout: Option<Duration>,
+    queue_timeout: Option<Duration>,
+    name: Option<Arc<str>>,
+}
+
+macro_rules! options {
+    () => {
+        /// Ends the task when it has run this long, counted from its true start: its handle
+        /// resolves at once, and its worker is replaced. Goes before the pool's
+        /// [`task_timeout`](crate::ProcessPoolBuilder::task_timeout).
+        ///
+        /// # Panics
+        ///
+        /// When the limit is zero.
+        pub fn timeout(mut self, limit: Duration) -> Self {
+            assert!(!limit.is_zero(), "a task timeout must be greater than 0");
+            self.options.timeout = Some(limit);
+            self
+        }
+
+        /// Gives up on the task when it has waited this long for its start. One that has been
+        /// started is not touched.
+        pub fn queue_timeout(mut self, limit: Duration) -> Self {
+            self.options.queue_timeout = Some(limit);
+            self
+        }
+
+        /// Names the task; [`task::current`](crate::task::current) shows the name in the worker.
+        /// What is longer than 1 KiB is cut.
+        pub fn name(mut self, name: impl Into<String>) -> Self {
+            let mut name = name.into();
+            let end = (0..=1024.min(name.len())).rev().find(|end| name.is_char_boundary(*end));
+            name.truncate(end.unwrap_or(0));
+            self.options.name = Some(Arc::from(name));
+            self
+        }
+    };
+}
+
+impl<A, R> Task<A, R>
+where
+    A: Serialize + DeserializeOwned,
+    R: Serialize + DeserializeOwned + Send + 'static,
+{
+    pub(super) fn new(driver: Arc<Driver>, function: fn(A) -> R) -> Self {
+        Self { driver, function, options: Options::default() }
+    }
+
+    options!();
+
+    /// Queues one call and returns at once. See [`ProcessPool::submit`](crate::ProcessPool::submit).
+    pub fn submit(&self, argument: A) -> TaskHandle<R> {
+        let call = Call::of1(self.function, &argument);
+        // What is encoded is all that is kept of the argument.
+        drop(argument);
+        submit(&self.driver, call, &self.options)
+    }
+
+    /// Queues one call, or hands the argument back. See
+    /// [`ProcessPool::try_submit`](crate::ProcessPool::try_submit).
+    pub fn try_submit(&self, argument: A) -> Result<TaskHandle<R>, TrySubmitError<A>> {
+        let call = Call::of1(self.function, &argument);
+        try_submit(&self.driver, call, &self.options).map_err(|error| TrySubmitError { error, argument })
+    }
+
+    /// Waits for room, then for the result; dropped, it aborts. See
+    /// [`ProcessPool::run`](crate::ProcessPool::run).
+    pub fn run(&self, argument: A) -> impl Future<Output = Result<R, TaskError>> + Send + use<A, R> {
+        // Encoded here and now: the argument need not be able to move between threads.
+        let call = Call::of1(self.function, &argument);
+        drop(argument);
+        run(self.driver.clone(), call, self.options.clone())
+    }
+}
+
+impl<R: Send + 'static> TaskCall<R> {
+    pub(super) fn new(driver: Arc<Driver>, call: Call<R>) -> Self {
+        Self { driver, call, options: Options::default() }
+    }
+
+    options!();
+
+    /// Queues the call and returns at once. See [`ProcessPool::submit`](crate::ProcessPool::submit).
+    pub fn submit(self) -> TaskHandle<R> {
+        submit(&self.driver, self.call, &self.options)
+    }
+
+    /// Waits for room, then for the result; dropped, it aborts. See
+    /// [`ProcessPool::run`](crate::ProcessPool::run).
+    pub async fn run(self) -> Result<R, TaskError> {
+        run(self.driver, self.call, self.options).await
+    }
+}
+
+/// Queues a call. Whatever stands against it comes through the handle.
+pub(super) fn submit<R: Send + 'static>(
+    driver: &Arc<Driver>,
+    call: Call<R>,
+    options: &Options,
+) -> TaskHandle<R> {
+    let Parts { target, argument, decode } = call.into_parts();
+    let reply = Reply::new(decode);
+    let job = prepare(driver, &reply, target, argument, options)
+        .and_then(|job| admit(driver).map(|permit| Job { permit, ..job }));
+    accept(driver, reply, job)
+}
+
+/// Queues a call, or says what stands against it.
+pub(super) fn try_submit<R: Send + 'static>(
+    driver: &Arc<Driver>,
+    call: Call<R>,
+    options: &Options,
+) -> Result<TaskHandle<R>, TaskError> {
+    let Parts { target, argument, decode } = call.into_parts();
+    let reply = Reply::new(decode);
+    let job = prepare(driver, &reply, target, argument, options)?;
+    let job = Job { permit: admit(driver)?, ..job };
+    let key = driver.submit(job).map_err(|(error, _)| error)?;
+    Ok(TaskHandle::new(reply, Some((driver.clone(), key))))
+}
+
+/// Waits for room, queues the call and waits for its result; dropped, it aborts the call.
+pub(super) async fn run<R: Send + 'static>(
+    driver: Arc<Driver>,
+    call: Call<R>,
+    options: Options,
+) -> Result<R, TaskError> {
+    let Parts { target, argument, decode } = call.into_parts();
+    let reply = Reply::new(decode);
+    let job = prepare(&driver, &reply, target, argument, &options)?;
+    let permit = match &driver.room {
+        None => None,
+        Some(room) => match room.clone().acquire_owned().await {
+            Ok(permit) => Some(permit),
+            Err(_) => return Err(refused(&driver)),
+        },
+    };
+    accept(&driver, reply, Ok(Job { permit, ..job })).abort_on_drop().await
+}
+
+/// Makes a job of a call.
+fn prepare<R: Send + 'static>(
+    driver: &Driver,
+    reply: &Arc<Reply<R>>,
+    target: Result<crate::task::identity::Target, crate::task::ForeignFunction>,
+    argument: Result<Vec<u8>, crate::task::EncodeError>,
+    options: &Options,
+) -> Result<Job, TaskError> {
+    let target = target.map_err(|error| TaskError::new(Kind::Foreign(error)))?;
+    let argument = argument.map_err(|error| TaskError::new(Kind::EncodeArgument(error)))?;
+    let limit = driver.plan.recipe.max_frame;
+    if argument.len() > limit {
+        let size = argument.len();
+        return Err(TaskError::new(Kind::TooLarge { what: ARGUMENT, size, limit }));
+    }
+    Ok(Job {
+        head: CallHead { target, attempt: 1, name: options.name.as_deref() }.to_bytes(),
+        argument: Bytes::from(argument),
+        kind: target.kind(),
+        timeout: options.timeout.or(driver.plan.task_timeout),
+        queue_timeout: options.queue_timeout,
+        reply: reply.clone(),
+        permit: None,
+    })
+}
+
+/// Takes a part of the room in the queue.
+fn admit(driver: &Driver) -> Result<Option<OwnedSemaphorePermit>, TaskError> {
+    let Some(room) = &driver.room else { return Ok(None) };
+    match room.clone().try_acquire_owned() {
+        Ok(permit) => Ok(Some(permit)),
+        Err(TryAcquireError::NoPermits) => {
+            let limit = driver.plan.max_pending.unwrap_or_default();
+            Err(TaskError::new(Kind::QueueFull(limit)))
+        }
+        Err(TryAcquireError::Closed) => Err(refused(driver)),
+    }
+}
+
+fn refused(driver: &Driver) -> TaskError {
+    driver.refusal().unwrap_or_else(|| TaskError::new(Kind::ShutDown { started: false }))
+}
+
+/// Hands a job to the driver; a refusal comes through the handle.
+fn accept<R: Send + 'static>(
+    driver: &Arc<Driver>,
+    reply: Arc<Reply<R>>,
+    job: Result<Job, TaskError>,
+) -> TaskHandle<R> {
+    match job.and_then(|job| driver.submit(job).map_err(|(error, _)| error)) {
+        Ok(key) => TaskHandle::new(reply, Some((driver.clone(), key))),
+        Err(error) => {
+            reply.clone().resolve(Raw::Failed(error));
+            TaskHandle::new(reply, None)
+        }
+    }
+}
+
+impl<A, R> Clone for Task<A, R> {
+    fn clone(&self) -> Self {
+        Self { driver: self.driver.clone(), function: self.function, options: self.options.clone() }
+    }
+}
+
+impl<A, R> fmt::Debug for Task<A, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Task").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+impl<R> fmt::Debug for TaskCall<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TaskCall").field("call", &self.call).field("options", &self.options).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,258 @@
+//! A ready worker, as its parent has it: its two pipes, its page, its process.
+//!
+//! A task on the pool's runtime serves it ([`Slot::serve`]): reads responses, writes requests that
+//! could not be written at once, and sees the worker off when its pidfd says that it is dead. All
+//! that the task does can be done by anyone else as well ([`Slot::pump`]), so a blocked or absent
+//! runtime never makes a worker unreachable.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use futures::task::AtomicWaker;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::oneshot;
+
+use super::Owner;
+use super::incoming::{Incoming, Pipe};
+use super::outgoing::{Flushed, Outgoing};
+use super::stdio::Tail;
+use crate::process::Child;
+use crate::sys::pipe::Enlargement;
+use crate::sys::reactor;
+use crate::wire::frame::{Header, Kind};
+use crate::wire::page::ControlPage;
+
+/// How many reads one look at the response pipe may take before others on the runtime have a turn.
+const READS: usize = 16;
+
+/// A ready worker.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    /// Which place it fills, and how many workers the pool had started before it.
+    pub(crate) place: usize,
+    /// Which worker of the pool it is.
+    pub(crate) number: u64,
+    /// What it is called.
+    pub(crate) name: String,
+    /// Its process.
+    pub(crate) child: Child,
+    /// The words by which calls change hands.
+    pub(crate) page: ControlPage,
+    /// What it printed last, where that is captured.
+    pub(crate) tail: Option<Arc<Tail>>,
+    pub(super) outgoing: Outgoing,
+    pub(super) incoming: Mutex<Incoming>,
+    pub(super) requests: Arc<OwnedFd>,
+    pub(super) responses: Arc<OwnedFd>,
+    /// Kept so that a write to a dead worker is "full" and never a signal.
+    pub(super) _reader: OwnedFd,
+    pub(super) _enlarged: [Option<Enlargement>; 2],
+    /// Ends the readers of its outputs, when dropped.
+    pub(super) _stops: [Option<oneshot::Sender<()>>; 2],
+    pub(super) bell: Bell,
+    pub(super) served: [AtomicBool; 2],
+}
+
+/// How others call the serving task.
+#[derive(Debug, Default)]
+pub(super) struct Bell {
+    wakers: [AtomicWaker; 2],
+    flush: AtomicBool,
+}
+
+/// Which runtime a serving task runs on; a slot has at most one on each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Server {
+    /// The pool's runtime.
+    Home = 0,
+    /// The crate's own thread, where nobody drives the pool's runtime.
+    Keeper = 1,
+}
+
+/// Why the serving task was woken.
+enum Call {
+    Readable,
+    Flush,
+    Writable,
+    Dead,
+    Orphaned,
+}
+
+impl Slot {
+    /// Claims the right to serve the worker on that runtime; true for the first to ask.
+    pub(crate) fn claim(&self, server: Server) -> bool {
+        !self.served[server as usize].swap(true, Ordering::AcqRel)
+    }
+
+    /// Queues a request. [`flush`](Self::flush) or [`flush_soon`](Self::flush_soon) sends it.
+    pub(crate) fn push(&self, front: &[&[u8]], argument: &Bytes) {
+        self.outgoing.push(front, argument);
+    }
+
+    /// Writes what is queued now, as far as the pipe takes it.
+    pub(crate) fn flush(&self) {
+        if self.outgoing.try_flush() != Some(Flushed::All) {
+            self.flush_soon();
+        }
+    }
+
+    /// Has what is queued written by the serving task, together with what is queued until then.
+    pub(crate) fn flush_soon(&self) {
+        if !self.bell.flush.swap(true, Ordering::AcqRel) {
+            self.bell.wakers.iter().for_each(AtomicWaker::wake);
+        }
+    }
+
+    /// Tells the worker to end when it has done everything that was sent before.
+    pub(crate) fn retire(&self) {
+        self.push(&[&Header::control(Kind::Leave, 0).to_bytes()], &Bytes::new());
+        self.flush();
+    }
+
+    /// Reads what has come, without waiting, and hands it to the owner. True when the pipe is empty.
+    pub(crate) fn pump<O: Owner>(self: &Arc<Self>, owner: &O) -> bool {
+        let mut incoming = lock(&self.incoming);
+        let mut outcome = Ok(Pipe::More);
+        for _ in 0..READS {
+            outcome = incoming.read(&self.responses);
+            if !matches!(outcome, Ok(Pipe::More)) {
+                break;
+            }
+        }
+        let reason = outcome.as_ref().err().map(ToString::to_string);
+        self.hand_over(incoming, owner, reason);
+        !matches!(outcome, Ok(Pipe::More))
+    }
+
+    /// Hands the frames over under the lock, which keeps their order, and does the rest without.
+    fn hand_over<O: Owner>(
+        self: &Arc<Self>,
+        mut incoming: MutexGuard<'_, Incoming>,
+        owner: &O,
+        mut reason: Option<String>,
+    ) {
+        let mut done = None;
+        if !incoming.frames.is_empty() {
+            let mut frames = std::mem::take(&mut incoming.frames);
+            let (left, verdict) = owner.received(self, &mut frames);
+            done = Some(left);
+            frames.clear();
+            incoming.frames = frames;
+            if let Err(violation) = verdict {
+                reason = Some(violation);
+            }
+        }
+        if reason.is_some() {
+            incoming.shut();
+        }
+        drop(incoming);
+        if let Some(done) = done {
+            owner.deliver(done);
+        }
+        if let Some(reason) = reason {
+            owner.condemned(self, reason);
+        }
+    }
+
+    /// Serves the worker until it is dead and everything it said has been handed in.
+    pub(crate) async fn serve<O: Owner>(self: Arc<Self>, owner: Arc<O>, server: Server) {
+        // Without descriptors to watch there is only one thing to do, and it needs none.
+        if self.try_serve(&owner, server).await.is_err() {
+            self.child.kill_group();
+        }
+        let exit = self.child.exited().await;
+        self.drain(&*owner);
+        owner.gone(&self, exit);
+    }
+
+    async fn try_serve<O: Owner>(self: &Arc<Self>, owner: &Arc<O>, server: Server) -> io::Result<()> {
+        let responses = reactor::register(self.responses.clone(), Interest::READABLE)?;
+        let requests = reactor::register(self.requests.clone(), Interest::WRITABLE)?;
+        let process = reactor::register(self.child.pidfd().clone(), Interest::READABLE)?;
+        let mut orphaned = std::pin::pin!(self.child.orphaned());
+        let (mut blocked, mut orphan) = (false, false);
+        loop {
+            let call = poll_fn(|context| {
+                self.bell.wakers[server as usize].register(context.waker());
+                if self.bell.flush.swap(false, Ordering::AcqRel) {
+                    return Poll::Ready(Call::Flush);
+                }
+                if self.poll_responses(&responses, &**owner, context).is_ready() {
+                    return Poll::Ready(Call::Readable);
+                }
+                if blocked && poll_once(&requests, Interest::WRITABLE, context).is_ready() {
+                    return Poll::Ready(Call::Writable);
+                }
+                if !orphan && orphaned.as_mut().poll(context).is_ready() {
+                    return Poll::Ready(Call::Orphaned);
+                }
+                poll_once(&process, Interest::READABLE, context).map(|()| Call::Dead)
+            })
+            .await;
+            match call {
+                Call::Readable => tokio::task::yield_now().await,
+                Call::Flush => {
+                    // Whoever else is ready to send does so before this writes for all of them.
+                    tokio::task::yield_now().await;
+                    blocked = self.outgoing.flush() == Flushed::Blocked;
+                }
+                Call::Writable => blocked = self.outgoing.flush() == Flushed::Blocked,
+                Call::Orphaned => {
+                    orphan = true;
+                    owner.orphaned(self);
+                }
+                Call::Dead => return Ok(()),
+            }
+        }
+    }
+
+    /// Reads while there is something to read; ready when others should have a turn in between.
+    fn poll_responses<O: Owner>(
+        self: &Arc<Self>,
+        responses: &AsyncFd<Arc<OwnedFd>>,
+        owner: &O,
+        context: &mut Context<'_>,
+    ) -> Poll<()> {
+        while let Poll::Ready(Ok(mut readable)) = responses.poll_read_ready(context) {
+            if !self.pump(owner) {
+                return Poll::Ready(());
+            }
+            readable.clear_ready();
+        }
+        Poll::Pending
+    }
+
+    /// Takes in everything that a dead worker has left: what is in the pipe, until there is nothing
+    /// more (never until its end, which a process that a task has started may hold back), then
+    /// what had not reached the pipe.
+    fn drain<O: Owner>(self: &Arc<Self>, owner: &O) {
+        while !self.pump(owner) {}
+        let mut incoming = lock(&self.incoming);
+        let reason = incoming.read_outbox(&self.page).err().map(|error| error.to_string());
+        self.hand_over(incoming, owner, reason);
+    }
+}
+
+/// Waits for readiness and takes it.
+fn poll_once(fd: &AsyncFd<Arc<OwnedFd>>, interest: Interest, context: &mut Context<'_>) -> Poll<()> {
+    let ready = if interest.is_readable() {
+        fd.poll_read_ready(context)
+    } else {
+        fd.poll_write_ready(context)
+    };
+    ready.map(|guard| {
+        if let Ok(mut guard) = guard {
+            guard.clear_ready();
+        }
+    })
+}
+
+fn lock(mutex: &Mutex<Incoming>) -> MutexGuard<'_, Incoming> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

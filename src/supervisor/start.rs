@@ -1,0 +1,197 @@
+//! From nothing to a worker that has said that it is ready, or a reason why not. Runs on the
+//! keeper; every wait has a limit, and a start that is given up leaves no process.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::io::Interest;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout_at};
+
+use super::incoming::{Incoming, Pipe};
+use super::outgoing::Outgoing;
+use super::slot::{Bell, Slot};
+use super::stdio::{Stdio, Tail};
+use crate::process::{Child, Launcher, Order, StartError};
+use crate::sys::{image, pipe, reactor};
+use crate::wire::PROTOCOL;
+use crate::wire::codec::Frame;
+use crate::wire::frame::Kind;
+use crate::wire::message::{Hello, WorkerStart};
+use crate::wire::page::{self, ControlPage};
+
+/// What all workers of a pool have in common.
+#[derive(Clone, Debug)]
+pub(crate) struct Recipe {
+    /// Workers are named by this and a number.
+    pub(crate) name: String,
+    /// How many pools they are inside of.
+    pub(crate) depth: u8,
+    /// The longest payload of a call or a result.
+    pub(crate) max_frame: usize,
+    /// How long a worker may take until its first frame.
+    pub(crate) handshake_timeout: Duration,
+    /// How long it may take until it is ready.
+    pub(crate) start_timeout: Duration,
+    /// What becomes of what it prints.
+    pub(crate) stdout: Stdio,
+    /// What becomes of what it complains about.
+    pub(crate) stderr: Stdio,
+}
+
+/// Starts a worker.
+pub(crate) async fn start(
+    launcher: &Launcher,
+    recipe: &Recipe,
+    place: usize,
+    number: u64,
+) -> Result<Slot, StartError> {
+    let deadline = Instant::now() + recipe.start_timeout;
+    let late = |_| StartError::timed_out("worker", recipe.start_timeout);
+    timeout_at(deadline, start_in_time(launcher, recipe, place, number)).await.map_err(late)?
+}
+
+async fn start_in_time(
+    launcher: &Launcher,
+    recipe: &Recipe,
+    place: usize,
+    number: u64,
+) -> Result<Slot, StartError> {
+    let system = |error| StartError::system("make a worker's channel", &error);
+    let requests = pipe::pipe().map_err(system)?;
+    let responses = pipe::pipe().map_err(system)?;
+    pipe::set_nonblocking(&requests.write).map_err(system)?;
+    pipe::set_nonblocking(&responses.read).map_err(system)?;
+    let enlarged = [pipe::enlarge(&requests.write), pipe::enlarge(&responses.read)];
+    let page_file = page::create().map_err(system)?;
+    let page = ControlPage::new(&page_file).map_err(system)?;
+    let reader = requests.read.try_clone().map_err(system)?;
+    let (stdout, stdout_here) = recipe.stdout.open().map_err(system)?;
+    let (stderr, stderr_here) = recipe.stderr.open().map_err(system)?;
+    let name = format!("{}-{number}", recipe.name);
+    let first = WorkerStart {
+        name: name.clone(),
+        depth: recipe.depth,
+        max_frame: recipe.max_frame as u64,
+    };
+    let first = postcard::to_stdvec(&first).expect("numbers and a text always encode");
+    let channel = vec![requests.read, responses.write, page_file];
+    let order = Order { name: name.clone(), first, channel, stdout, stderr };
+    let child = Unready(Some(launcher.launch(order).await?));
+    let pid = child.get().pid();
+
+    let follow = |stdio: &Stdio, here: Option<_>| {
+        here.map(|here| {
+            let (stop, stopped) = oneshot::channel();
+            (Tail::follow(stdio, here, &name, pid, stopped), stop)
+        })
+    };
+    let stdout = follow(&recipe.stdout, stdout_here);
+    let stderr = follow(&recipe.stderr, stderr_here);
+    let mut incoming = Incoming::new(recipe.max_frame);
+    let responses = Arc::new(responses.read);
+    {
+        let readable = reactor::register(responses.clone(), Interest::READABLE).map_err(system)?;
+        let mut hello = false;
+        let limit = Instant::now() + recipe.handshake_timeout;
+        loop {
+            let ended = std::pin::pin!(child.get().exited());
+            let ready = std::pin::pin!(readable.readable());
+            let event = futures::future::select(ready, ended);
+            let event = if hello {
+                event.await
+            } else {
+                let late = |_| StartError::timed_out("worker's first frame", recipe.handshake_timeout);
+                timeout_at(limit, event).await.map_err(late)?
+            };
+            let exit = match event {
+                futures::future::Either::Left((ready, _)) => {
+                    let mut ready = ready.map_err(system)?;
+                    if incoming.read(&responses).map_err(broken)? == Pipe::Empty {
+                        ready.clear_ready();
+                    }
+                    None
+                }
+                futures::future::Either::Right((exit, _)) => {
+                    while incoming.read(&responses).map_err(broken)? == Pipe::More {}
+                    Some(exit)
+                }
+            };
+            let mut is_ready = false;
+            for frame in incoming.frames.drain(..) {
+                match (hello, frame.header.kind) {
+                    (false, Kind::Hello) => {
+                        check(&frame)?;
+                        hello = true;
+                    }
+                    (true, Kind::Ready) if !is_ready => is_ready = true,
+                    _ => return Err(StartError::protocol("worker", "a frame out of turn")),
+                }
+            }
+            if is_ready {
+                break;
+            }
+            if let Some(exit) = exit {
+                return Err(StartError::exited("worker", exit));
+            }
+        }
+    }
+    let requests = Arc::new(requests.write);
+    let (tail, stop_stderr) = stderr.unzip();
+    let stops = [stdout.map(|(_, stop)| stop), stop_stderr];
+    Ok(Slot {
+        place,
+        number,
+        name,
+        child: child.ready(),
+        page,
+        tail,
+        outgoing: Outgoing::new(requests.clone()),
+        incoming: Mutex::new(incoming),
+        requests,
+        responses,
+        _reader: reader,
+        _enlarged: enlarged,
+        _stops: stops,
+        bell: Bell::default(),
+        served: Default::default(),
+    })
+}
+
+/// Compares what the worker says of itself with what we are.
+fn check(frame: &Frame) -> Result<(), StartError> {
+    let theirs: Hello = postcard::from_bytes(&frame.payload)
+        .map_err(|_| StartError::protocol("worker", "a first frame that says nothing"))?;
+    let ours = image::main_image().build_id();
+    if theirs.protocol != PROTOCOL || theirs.build != *ours {
+        let say = |protocol: u32, build| format!("protocol {protocol}, build {build}");
+        let (ours, theirs) = (say(PROTOCOL, ours), say(theirs.protocol, &theirs.build));
+        return Err(StartError::mismatch("worker", ours, theirs));
+    }
+    Ok(())
+}
+
+fn broken(_: crate::wire::codec::StreamError) -> StartError {
+    StartError::protocol("worker", "bytes that are no frame")
+}
+
+/// A worker that nobody has yet; killed if that does not change.
+struct Unready(Option<Child>);
+
+impl Unready {
+    fn get(&self) -> &Child {
+        self.0.as_ref().expect("taken by `ready` alone, which consumes this")
+    }
+
+    fn ready(mut self) -> Child {
+        self.0.take().expect("taken here alone")
+    }
+}
+
+impl Drop for Unready {
+    fn drop(&mut self) {
+        if let Some(child) = &self.0 {
+            child.kill_group();
+        }
+    }
+}

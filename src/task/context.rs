@@ -1,0 +1,131 @@
+//! What a running task can learn about itself.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::sys::clock::Moment;
+use crate::wire::Ticket;
+use crate::wire::page::ControlPage;
+
+thread_local! {
+    static CURRENT: RefCell<Option<TaskContext>> = const { RefCell::new(None) };
+}
+
+/// A running task, as it sees itself in its worker. Got from [`current`].
+///
+/// Cheap to clone, and it may be handed to other threads of the task.
+#[derive(Clone)]
+pub struct TaskContext {
+    page: Arc<ControlPage>,
+    ticket: Ticket,
+    id: u64,
+    name: Option<Arc<str>>,
+    attempt: u32,
+    deadline: Option<Moment>,
+}
+
+/// Returns the context of the task that runs on this thread of a worker.
+///
+/// `None` outside of a worker, between tasks, and on threads that the task itself has started:
+/// hand them a clone.
+///
+/// ```
+/// fn sum_until_told_to_stop(limit: u64) -> Option<u64> {
+///     let task = procpool::task::current();
+///     let mut sum = 0u64;
+///     for number in 0..limit {
+///         if number % 1_000 == 0 && task.as_ref().is_some_and(|task| task.is_cancelled()) {
+///             return None;
+///         }
+///         sum = sum.wrapping_add(number);
+///     }
+///     Some(sum)
+/// }
+///
+/// // Called in place there is no worker, so there is nothing that could be cancelled.
+/// assert_eq!(sum_until_told_to_stop(10), Some(45));
+/// ```
+pub fn current() -> Option<TaskContext> {
+    CURRENT.with_borrow(Clone::clone)
+}
+
+impl TaskContext {
+    /// Returns the task's number in its pool, which is also its handle's
+    /// [`id`](crate::TaskHandle::id).
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Returns the name that was given with [`Task::name`](crate::Task::name).
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
+    /// Returns how many times the task has been started, this time included. Above one only for
+    /// tasks that were declared safe to repeat.
+    pub fn attempt(&self) -> u32 {
+        self.attempt
+    }
+
+    /// Returns the moment at which the task's time limit ends it, if it has one.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.deadline.map(Moment::to_instant)
+    }
+
+    /// Tells whether nobody waits for this run any more: it was aborted, or its time was up.
+    ///
+    /// One load from memory, so it can be asked often. What the task returns after that is thrown
+    /// away. Whether the worker is then killed at once or has time to come to the end of the task
+    /// is the pool's [`abort_grace`](crate::ProcessPoolBuilder::abort_grace), by default none.
+    pub fn is_cancelled(&self) -> bool {
+        self.page.is_ended(self.ticket)
+    }
+}
+
+impl fmt::Debug for TaskContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TaskContext")
+            .field("id", &self.id)
+            .field("name", &self.name)
+            .field("attempt", &self.attempt)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a worker knows of the call that it is about to run.
+#[derive(Debug)]
+pub(crate) struct Running<'a> {
+    /// The worker's page.
+    pub(crate) page: &'a Arc<ControlPage>,
+    /// Which sending it is.
+    pub(crate) ticket: Ticket,
+    /// The call's number.
+    pub(crate) id: u64,
+    /// The call's name.
+    pub(crate) name: Option<&'a str>,
+    /// How many times it has been started, with this one.
+    pub(crate) attempt: u32,
+    /// When its time is up.
+    pub(crate) deadline: Option<Moment>,
+}
+
+/// Makes a call the current task of this thread until the guard is dropped.
+pub(crate) fn enter(running: &Running<'_>) -> impl Drop + use<> {
+    struct Leave;
+    impl Drop for Leave {
+        fn drop(&mut self) {
+            CURRENT.set(None);
+        }
+    }
+    CURRENT.set(Some(TaskContext {
+        page: running.page.clone(),
+        ticket: running.ticket,
+        id: running.id,
+        name: running.name.map(Arc::from),
+        attempt: running.attempt,
+        deadline: running.deadline,
+    }));
+    Leave
+}

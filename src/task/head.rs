@@ -1,0 +1,29 @@
+//! What stands before the encoded argument in a request: everything about the call that the
+//! worker must know and the frame's header does not say.
+
+use serde::{Deserialize, Serialize};
+
+use super::identity::Target;
+
+/// A call's particulars.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct CallHead<'a> {
+    /// What is to be called.
+    pub(crate) target: Target,
+    /// How many times the call has been started, with this one.
+    pub(crate) attempt: u32,
+    /// The call's name, where it was given one.
+    pub(crate) name: Option<&'a str>,
+}
+
+impl<'a> CallHead<'a> {
+    /// The head's bytes; the argument follows them.
+    pub(crate) fn to_bytes(self) -> Vec<u8> {
+        postcard::to_stdvec(&self).expect("numbers and a text always encode")
+    }
+
+    /// Splits a request's payload into head and argument; `None` if it has no head.
+    pub(crate) fn read(payload: &'a [u8]) -> Option<(Self, &'a [u8])> {
+        postcard::take_from_bytes(payload).ok()
+    }
+}

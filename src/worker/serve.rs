@@ -1,0 +1,210 @@
+//! The worker's loop: read what has come, run it call by call, answer.
+
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::intake::Intake;
+use super::outbox::Outbox;
+use super::watch::{Watcher, watch};
+use super::DEPTH;
+use crate::sys::clock::Moment;
+use crate::sys::{image, title};
+use crate::task::context::{self, Running};
+use crate::task::entry::{self, Sink, Verdict};
+use crate::task::head::CallHead;
+use crate::task::panic;
+use crate::wire::frame::{Header, Kind};
+use crate::wire::message::{Hello, WorkerStart};
+use crate::wire::page::ControlPage;
+use crate::wire::{PROTOCOL, Ticket};
+
+/// The exit status of a worker that could not begin or go on, with a line on its stderr.
+const FAILED: i32 = 70;
+
+/// Serves until the request pipe ends, then exits. `first` is what the pool said of this worker,
+/// `program` the pidfd of the program that it serves, `channel` its pipes and its page.
+pub(super) fn serve(first: &[u8], program: OwnedFd, channel: Vec<OwnedFd>) -> ! {
+    let served = Station::take(first, program, channel).and_then(|mut station| station.serve());
+    match served {
+        Ok(()) => std::process::exit(0),
+        Err(error) => {
+            eprintln!("procpool: worker {}: {error}", std::process::id());
+            std::process::exit(FAILED);
+        }
+    }
+}
+
+/// Everything a worker works with.
+struct Station {
+    intake: Intake,
+    desk: Desk,
+    watcher: Watcher,
+    /// Where results are encoded; kept, because fresh memory costs more than copying.
+    scratch: Vec<u8>,
+}
+
+/// The part that answers.
+struct Desk {
+    page: Arc<ControlPage>,
+    outbox: Arc<Outbox>,
+    max_frame: usize,
+}
+
+impl Station {
+    /// Sets the process up as a worker and says so to its parent.
+    fn take(first: &[u8], program: OwnedFd, channel: Vec<OwnedFd>) -> io::Result<Self> {
+        let start: WorkerStart = postcard::from_bytes(first).map_err(io::Error::other)?;
+        let [requests, responses, page]: [OwnedFd; 3] =
+            channel.try_into().map_err(|_| io::Error::other("a worker's channel has three ends"))?;
+        title::set_title(&start.name, &format!("procpool: worker {}", start.name));
+        DEPTH.store(start.depth, Ordering::Relaxed);
+        prefer_for_oom_kill();
+        panic::install_hook();
+        let page = Arc::new(ControlPage::new(page)?);
+        page.keep_from_forks()?;
+        let outbox = Arc::new(Outbox::new(page.clone(), responses));
+        let max_frame = start.max_frame as usize;
+        let desk = Desk { page, outbox: outbox.clone(), max_frame };
+        let hello = Hello { protocol: PROTOCOL, build: image::main_image().build_id().clone() };
+        desk.say(Kind::Hello, &postcard::to_stdvec(&hello).map_err(io::Error::other)?)?;
+        let watcher = watch(program, outbox)?;
+        desk.say(Kind::Ready, &[])?;
+        let intake = Intake::new(requests, max_frame);
+        Ok(Self { intake, desk, watcher, scratch: Vec::new() })
+    }
+
+    fn serve(&mut self) -> io::Result<()> {
+        loop {
+            while let Some((header, payload)) = self.intake.next().map_err(io::Error::other)? {
+                match header.kind {
+                    Kind::Call => {
+                        self.desk.answer(header, payload, &mut self.scratch, &self.watcher)?;
+                    }
+                    Kind::Leave => return self.desk.outbox.flush(),
+                    _ => return Err(io::Error::other("a response where a request belongs")),
+                }
+            }
+            self.desk.outbox.flush()?;
+            flush_stdio();
+            if !self.intake.fill()? {
+                return Ok(());
+            }
+        }
+    }
+}
+
+impl Desk {
+    /// Sends a frame that belongs to no call.
+    fn say(&self, kind: Kind, payload: &[u8]) -> io::Result<()> {
+        let header = Header::control(kind, payload.len());
+        self.outbox.respond(header, payload, || true)?;
+        self.outbox.flush()
+    }
+
+    /// Runs one call, if it is still ours, and answers it.
+    fn answer(
+        &self,
+        request: Header,
+        payload: &[u8],
+        scratch: &mut Vec<u8>,
+        watcher: &Watcher,
+    ) -> io::Result<()> {
+        if !request.short {
+            // What is finished does not wait for a call that may be long.
+            self.outbox.flush()?;
+        }
+        let started = Moment::now();
+        if !self.page.begin(request.ticket, started) {
+            return self.pass(request);
+        }
+        if self.outbox.waits() {
+            watcher.wake();
+        }
+        let mut answer = Answer { desk: self, request, started, sent: Ok(()) };
+        let Some((head, argument)) = CallHead::read(payload) else {
+            answer.send(Kind::Unknown, b"the request has no head");
+            return answer.sent;
+        };
+        let limit = (request.time > 0).then(|| started + Duration::from_nanos(request.time));
+        let _current = context::enter(&Running {
+            page: &self.page,
+            ticket: request.ticket,
+            id: request.call,
+            name: head.name,
+            attempt: head.attempt,
+            deadline: limit,
+        });
+        if let Err(unknown) = entry::run(head.target, argument, scratch, &mut answer) {
+            answer.send(Kind::Unknown, unknown.to_string().as_bytes());
+        }
+        answer.sent
+    }
+
+    /// Says that a call is not ours any more.
+    fn pass(&self, request: Header) -> io::Result<()> {
+        let header = Header { kind: Kind::Passed, length: 0, time: 0, short: false, ..request };
+        self.outbox.respond(header, &[], || true).map(|_| ())
+    }
+}
+
+/// The response to one call.
+struct Answer<'a> {
+    desk: &'a Desk,
+    request: Header,
+    started: Moment,
+    sent: io::Result<()>,
+}
+
+impl Sink for Answer<'_> {
+    fn publish(&mut self, verdict: Verdict<'_>) {
+        match verdict {
+            Verdict::Returned(result) if result.len() > self.desk.max_frame => {
+                self.send(Kind::TooLarge, &(result.len() as u64).to_le_bytes());
+            }
+            Verdict::Returned(result) => self.send(Kind::Returned, result),
+            Verdict::Panicked(panic) => self.send(Kind::Panicked, &encoded(&panic)),
+            Verdict::ArgumentUndecodable(error) => self.send(Kind::Undecodable, &encoded(&error)),
+            Verdict::ResultUnencodable(error) => self.send(Kind::Unencodable, &encoded(&error)),
+        }
+    }
+}
+
+impl Answer<'_> {
+    /// Sends the response if the call is still ours, else says that it was thrown away.
+    fn send(&mut self, kind: Kind, payload: &[u8]) {
+        let took = self.started.until(Moment::now()).as_nanos() as u64;
+        let ticket: Ticket = self.request.ticket;
+        let call = self.request.call;
+        let header = Header { kind, ticket, length: payload.len(), call, time: took, short: false };
+        let claim = || self.desk.page.finish(ticket);
+        self.sent = match self.desk.outbox.respond(header, payload, claim) {
+            Ok(true) => Ok(()),
+            Ok(false) => self.desk.pass(self.request),
+            Err(error) => Err(error),
+        };
+    }
+}
+
+/// The text-carrying errors, cut down to what a control frame may hold.
+fn encoded(error: &impl serde::Serialize) -> Vec<u8> {
+    postcard::to_stdvec(error).expect("texts always encode")
+}
+
+/// Tasks print; whoever reads along wants to see it before the worker sleeps.
+fn flush_stdio() {
+    let _ = io::stdout().flush();
+}
+
+/// When memory runs out, let the kernel choose a worker and not the program it serves. Raising
+/// the score needs no privilege; where it cannot be raised, nothing is lost.
+fn prefer_for_oom_kill() {
+    const MORE: i32 = 200;
+    let path = "/proc/self/oom_score_adj";
+    let now = std::fs::read_to_string(path).ok().and_then(|text| text.trim().parse::<i32>().ok());
+    if let Some(now) = now {
+        let _ = std::fs::write(path, (now + MORE).min(1000).to_string());
+    }
+}
