@@ -10,7 +10,8 @@ use crate::sys::clock::Moment;
 impl World<'_> {
     /// One of this world's faults.
     pub(super) fn fault(&mut self) {
-        let Some(pause) = self.plan.fault_pause.filter(|_| !self.calm) else { return };
+        let over = self.calm || self.finished;
+        let Some(pause) = self.plan.fault_pause.filter(|_| !over) else { return };
         match self.rng.below(4) {
             0 if self.plan.crashes => self.crash(),
             1 if self.plan.stops => self.stop_one(),

@@ -32,6 +32,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use self::plan::Ending;
+use self::rules::Broken;
 use self::trace::Trace;
 use self::world::World;
 
@@ -85,10 +86,13 @@ fn replay(seed: u64, lines: usize) {
         if lines == usize::MAX || played.is_err() {
             trace.print(lines);
         }
-        if let Err(panic) = played {
+        if let Err(payload) = played {
             eprintln!("seed {seed} fails ({ending:?}); to see all of it:");
             eprintln!("    PROCPOOL_SEED={seed} cargo test simulator -- --nocapture");
-            resume_unwind(panic);
+            match payload.downcast::<Broken>() {
+                Ok(broken) => panic!("broken rule: {}: {}", broken.rule, broken.detail),
+                Err(panic) => resume_unwind(panic),
+            }
         }
     }
 }

@@ -1,5 +1,7 @@
 //! The control page, played: one word for each lane, and swaps that name the sequence.
 
+use std::fmt;
+
 use crate::pool::scheduler::{LANES, Progress, Ticket};
 use crate::sys::clock::Moment;
 
@@ -13,9 +15,15 @@ enum State {
 }
 
 /// A worker's page. Every method is one atomic operation of one of its two sides.
-#[derive(Debug)]
 pub(super) struct Page {
     words: [(u64, State); LANES],
+}
+
+impl fmt::Debug for Page {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let words = self.words.iter().enumerate();
+        f.debug_map().entries(words.filter(|(_, (sequence, _))| *sequence > 0)).finish()
+    }
 }
 
 impl Page {

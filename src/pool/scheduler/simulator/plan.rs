@@ -92,19 +92,20 @@ impl Plan {
         let refused_starts = some(20, 60);
         let hopeless_starts = some(5, 5);
         let fragile = some(50, 200);
+        let pause = rng.pick(&[0, 2_000, 100_000, 3_000_000, 100_000_000, 2_000_000_000]);
         let [crashes, stops, orphans, violations] = [50, 50, 25, 25].map(|often| some(often, 1) > 0);
         Self {
             rules,
             ending,
             acts: 10 + rng.below(50),
-            pause: rng.pick(&[0, 2_000, 100_000, 3_000_000, 100_000_000, 2_000_000_000]),
+            pause,
             kinds: (0..1 + rng.below(5)).map(|_| rng.pick(&paces)).collect(),
             liars: rng.pick(&[0, 0, 5, 30]),
             limits: rng.pick(&[0, 10, 50, 100]),
             queue_limits: rng.pick(&[0, 0, 10, 60]),
             large: rng.pick(&[0, 0, 5, 40]),
             regrets: rng.pick(&[0, 5, 20, 45]),
-            fault_pause: faults.then(|| rng.pick(&[20_000, 2_000_000, 50_000_000, 1_000_000_000])),
+            fault_pause: faults.then(|| (pause * rng.pick(&[1, 4, 16]) / 4).max(20_000)),
             crashes,
             stops,
             orphans,

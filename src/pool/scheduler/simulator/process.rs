@@ -1,12 +1,12 @@
 //! A worker process, played: it reads calls in their order, passes by those that were taken back,
 //! runs the others, and answers; and it may be stopped, crash or be killed between any two steps.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use super::fate::Rng;
 use super::page::Page;
-use crate::pool::scheduler::{LANES, Ticket, WorkerId};
+use crate::pool::scheduler::{Ticket, WorkerId};
 use crate::sys::clock::Moment;
 
 /// A call as it travels to the worker.
@@ -79,7 +79,7 @@ pub(super) struct Process {
     pub(super) retired: bool,
     pub(super) released: bool,
     /// Which sending holds which lane: from `Assign` until the parent has read the end of it.
-    pub(super) lanes: [Option<u64>; LANES],
+    pub(super) lanes: BTreeMap<u8, u64>,
     pub(super) sequence: u64,
     /// It was killed when it had kept a finished call to itself for too long.
     pub(super) silent: bool,
@@ -108,7 +108,7 @@ impl Process {
             killed: false,
             retired: false,
             released: false,
-            lanes: [None; LANES],
+            lanes: BTreeMap::new(),
             sequence: 0,
             silent: false,
             ended: None,

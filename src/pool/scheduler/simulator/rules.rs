@@ -1,5 +1,6 @@
 //! The rules about workers, starts and the core's memory; those about jobs are in the ledger.
 
+use std::panic::resume_unwind;
 use std::time::Duration;
 
 use super::process::Process;
@@ -10,10 +11,18 @@ use crate::sys::clock::Moment;
 /// A worker that has finished a call and not said so for this long may be given up.
 const SILENCE: Duration = Duration::from_secs(2);
 
+/// A rule that does not hold, and what breaks it: the payload with which a run is unwound.
+#[derive(Debug)]
+pub(super) struct Broken {
+    pub(super) rule: &'static str,
+    pub(super) detail: String,
+}
+
 /// Checks a rule; `detail` tells what breaks it.
-pub(super) fn require(holds: bool, rule: &str, detail: impl FnOnce() -> String) {
+pub(super) fn require(holds: bool, rule: &'static str, detail: impl FnOnce() -> String) {
     if !holds {
-        panic!("broken rule: {rule}: {}", detail());
+        // Not a panic: that would be printed now, and again when the seed is replayed.
+        resume_unwind(Box::new(Broken { rule, detail: detail() }));
     }
 }
 
@@ -105,16 +114,17 @@ impl Process {
         require(self.ended.is_none(), "nothing is sent behind a call that was ended", || {
             format!("{self:?}")
         });
-        let lane = &mut self.lanes[usize::from(ticket.lane)];
-        require(lane.is_none(), "a lane in use is never given again", || format!("{ticket:?} {lane:?}"));
-        *lane = Some(ticket.sequence);
+        let tenant = self.lanes.insert(ticket.lane, ticket.sequence);
+        require(tenant.is_none(), "a lane in use is never given again", || {
+            format!("{ticket:?} {tenant:?}")
+        });
         require(ticket.sequence > self.sequence, "sequences rise", || format!("{ticket:?}"));
         self.sequence = ticket.sequence;
     }
 
     /// The parent has read the end of a sending.
     pub(super) fn free_lane(&mut self, ticket: Ticket) {
-        self.lanes[usize::from(ticket.lane)] = None;
+        self.lanes.remove(&ticket.lane);
         if self.ended == Some(ticket) {
             self.ended = None;
         }
