@@ -82,6 +82,7 @@ impl Plan {
             Pace::Long,
             Pace::Endless,
         ];
+        let pause = rng.pick(&[0, 2_000, 100_000, 3_000_000, 100_000_000, 2_000_000_000]);
         let faults = rng.percent(85);
         let mut some = |often: usize, most: usize| match faults && rng.percent(often) {
             true => rng.pick(&[1, most.div_ceil(4), most]),
@@ -92,7 +93,6 @@ impl Plan {
         let refused_starts = some(20, 60);
         let hopeless_starts = some(5, 5);
         let fragile = some(50, 200);
-        let pause = rng.pick(&[0, 2_000, 100_000, 3_000_000, 100_000_000, 2_000_000_000]);
         let [crashes, stops, orphans, violations] = [50, 50, 25, 25].map(|often| some(often, 1) > 0);
         Self {
             rules,
