@@ -2,9 +2,12 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
+use std::time::Duration;
 
 /// The table is emptied when a program uses more functions than this.
 const KINDS: usize = 4096;
+/// Nothing is believed to take longer. A worker may say what it likes, and sums must not overflow.
+const LONGEST: Duration = Duration::from_secs(3600);
 
 /// Expected run times in nanoseconds, by kind of call.
 #[derive(Debug, Default)]
@@ -20,7 +23,8 @@ impl Costs {
 
     /// Learns from one run. Slow to believe that calls became short, quick to believe that they
     /// became long: the second mistake makes other calls wait.
-    pub(super) fn learn(&mut self, kind: u64, took: u64) {
+    pub(super) fn learn(&mut self, kind: u64, took: Duration) {
+        let took = took.min(LONGEST).as_nanos() as u64;
         if self.by_kind.len() >= KINDS && !self.by_kind.contains_key(&kind) {
             self.by_kind.clear();
         }

@@ -23,6 +23,12 @@ impl Line {
         self.waiting
     }
 
+    /// How many keys are kept, gaps included, and how many moments.
+    #[cfg(test)]
+    pub(super) fn kept(&self) -> (usize, usize) {
+        (self.order.len(), self.until.len())
+    }
+
     /// Whether none waits.
     pub(super) fn is_empty(&self) -> bool {
         self.waiting == 0

@@ -209,7 +209,7 @@ impl<T> Scheduler<T> {
             };
         }
         let Some(sent) = state.finish_first(now) else { return Err(UnknownCall) };
-        self.costs.learn(sent.kind, took.as_nanos() as u64);
+        self.costs.learn(sent.kind, took);
         let job = self.jobs.remove(sent.job.index);
         self.freed(now, worker);
         Ok(Some((job.attachment, sent.job)))

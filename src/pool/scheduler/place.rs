@@ -81,6 +81,8 @@ pub(super) struct Worker {
     pub(super) phase: Phase,
     /// When its start began.
     pub(super) begun: Moment,
+    /// Its fork server went while it was starting: it is to leave as soon as it is ready.
+    pub(super) orphaned: bool,
     /// The calls it holds, in the order in which it will run them.
     pub(super) ahead: VecDeque<Sent>,
     /// Since when the first of them has been the first.
@@ -110,6 +112,7 @@ impl Worker {
             id,
             phase: Phase::Starting,
             begun: now,
+            orphaned: false,
             ahead: VecDeque::new(),
             head_since: now,
             recalled: Vec::new(),

@@ -75,7 +75,7 @@ impl<T> Scheduler<T> {
         if state.phase != Phase::Starting {
             return;
         }
-        state.phase = Phase::Ready;
+        state.phase = if state.orphaned { Phase::Finishing } else { Phase::Ready };
         self.policy.succeeded();
         self.rest(now, worker);
     }
@@ -139,6 +139,7 @@ impl<T> Scheduler<T> {
     /// The worker's fork server is gone: it finishes what it runs and is replaced.
     pub(super) fn orphaned(&mut self, now: Moment, worker: WorkerId) {
         let Some(state) = self.worker(worker) else { return };
+        state.orphaned = true;
         if state.phase == Phase::Ready {
             state.phase = Phase::Finishing;
             let first = state.ahead.front().map(|sent| sent.ticket);

@@ -1,0 +1,104 @@
+//! What goes wrong.
+
+use std::time::Duration;
+
+use super::rules::require;
+use super::world::{Machine, Office, World};
+use crate::pool::scheduler::{Event, LANES, Progress, StartFailure, Ticket};
+use crate::sys::clock::Moment;
+
+impl World<'_> {
+    /// One of this world's faults.
+    pub(super) fn fault(&mut self) {
+        let over = self.calm || self.finished;
+        let Some(pause) = self.plan.fault_pause.filter(|_| !over) else { return };
+        match self.rng.below(4) {
+            0 if self.plan.crashes => self.crash(),
+            1 if self.plan.stops => self.stop_one(),
+            2 if self.plan.violations && self.rng.percent(30) => self.violate(),
+            3 if self.plan.orphans && self.rng.percent(30) => self.orphan(),
+            _ => {}
+        }
+        let pause = self.rng.spread(pause / 20, pause);
+        self.office.enter(self.now + pause, Office::Fault);
+    }
+
+    /// A living worker, if there is any.
+    fn somebody(&mut self, ready: bool) -> Option<usize> {
+        let living = |index: &usize| {
+            let process = &self.processes[*index];
+            !process.dead && (process.ready || !ready)
+        };
+        let from = self.processes.len().saturating_sub(12);
+        let living: Vec<_> = (from..self.processes.len()).filter(living).collect();
+        (!living.is_empty()).then(|| self.rng.pick(&living))
+    }
+
+    fn crash(&mut self) {
+        if let Some(index) = self.somebody(false) {
+            self.die(index, false);
+        }
+    }
+
+    fn stop_one(&mut self) {
+        let Some(index) = self.somebody(true) else { return };
+        self.stop(index);
+        if self.rng.percent(60) {
+            let pause = self.rng.spread(10_000, 5_000_000_000);
+            self.machine.enter(self.now + pause, Machine::Continue(index));
+        }
+    }
+
+    /// A worker says what it must not say.
+    fn violate(&mut self) {
+        let Some(index) = self.somebody(self.plan.failing_starts == 0) else { return };
+        self.drain();
+        let process = &mut self.processes[index];
+        let id = process.id;
+        let unknown = Ticket {
+            lane: self.rng.below(LANES) as u8,
+            sequence: process.sequence + 1 + self.rng.below(3) as u64,
+        };
+        process.condemned = true;
+        self.trace.note(self.now, || format!("event   {id:?} breaks the protocol"));
+        if self.rng.percent(30) && self.processes[index].ready {
+            return self.tell(Event::Acknowledged(id, unknown));
+        }
+        let answer = self.core.complete(self.now, id, unknown, Duration::ZERO);
+        require(answer.is_err(), "nobody answers a call that it was not given", || format!("{id:?}"));
+        self.tell(Event::Condemned(id));
+    }
+
+    /// A fork server is gone.
+    fn orphan(&mut self) {
+        for index in 0..self.processes.len() {
+            let process = &mut self.processes[index];
+            if !process.reaped {
+                process.orphaned = true;
+                let id = process.id;
+                self.tell(Event::Orphaned(id));
+            }
+        }
+    }
+
+    /// Something is heard of a worker that is no more.
+    pub(super) fn echo(&mut self, index: usize) {
+        let id = self.processes[index].id;
+        let ticket = Ticket { lane: self.rng.below(3) as u8, sequence: 1 + self.rng.below(5) as u64 };
+        let event = match self.rng.below(10) {
+            0 => Event::Ready(id),
+            1 => Event::StartFailed(id, StartFailure::Worker),
+            2 => Event::TakenBack(id, ticket, true),
+            3 => Event::Ended(id, ticket, true),
+            4 => Event::Probed(id, ticket, Progress::Waiting),
+            5 => Event::Probed(id, ticket, Progress::Running(Moment(0))),
+            6 => Event::Acknowledged(id, ticket),
+            7 => Event::Exited(id),
+            8 => Event::Orphaned(id),
+            _ => Event::Condemned(id),
+        };
+        self.tell(event);
+        let answer = self.core.complete(self.now, id, ticket, Duration::ZERO);
+        require(answer.is_err(), "the dead answer nothing", || format!("{id:?}"));
+    }
+}

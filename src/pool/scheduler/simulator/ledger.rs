@@ -1,0 +1,284 @@
+//! What every job was promised, what has become of it, and the rules that this must keep.
+
+use super::plan::Planned;
+use super::process::Process;
+use super::rules::{Starts, require};
+use crate::pool::scheduler::{JobKey, Outcome, Progress, Ticket, WorkerId};
+use crate::sys::clock::Moment;
+
+/// How a job was answered.
+#[derive(Clone, Copy, Debug)]
+enum Answer {
+    Response,
+    Outcome(Outcome),
+}
+
+/// One job.
+#[derive(Debug)]
+struct Record {
+    planned: Planned,
+    submitted: Moment,
+    key: Option<JobKey>,
+    /// The worker's hands that it is in.
+    held: Option<(WorkerId, Ticket)>,
+    /// When and where the swap *waiting → running* was won.
+    started: Option<(Moment, WorkerId)>,
+    answer: Option<Answer>,
+    cancelled: bool,
+    aborted: bool,
+}
+
+/// All jobs of a world, and what was asked of the pool as a whole.
+#[derive(Debug, Default)]
+pub(super) struct Ledger {
+    records: Vec<Record>,
+    pub(super) cancelled_pending: bool,
+    pub(super) terminated: bool,
+}
+
+impl Ledger {
+    /// A job is about to be submitted.
+    pub(super) fn open(&mut self, planned: Planned, now: Moment) -> usize {
+        self.records.push(Record {
+            planned,
+            submitted: now,
+            key: None,
+            held: None,
+            started: None,
+            answer: None,
+            cancelled: false,
+            aborted: false,
+        });
+        self.records.len() - 1
+    }
+
+    pub(super) fn accepted(&mut self, job: usize, key: JobKey) {
+        self.records[job].key = Some(key);
+    }
+
+    /// The job that was opened last was refused.
+    pub(super) fn refused(&mut self) {
+        self.records.pop();
+    }
+
+    pub(super) fn planned(&self, job: usize) -> Planned {
+        self.records[job].planned
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    pub(super) fn unanswered(&self) -> impl Iterator<Item = usize> + '_ {
+        let records = self.records.iter().enumerate();
+        records.filter(|(_, record)| record.answer.is_none()).map(|(job, _)| job)
+    }
+
+    /// Somebody wants it back; the key under which to ask.
+    pub(super) fn cancel(&mut self, job: usize) -> Option<JobKey> {
+        self.records[job].cancelled = true;
+        self.records[job].key
+    }
+
+    /// Somebody wants it to end; the key under which to ask.
+    pub(super) fn abort(&mut self, job: usize) -> Option<JobKey> {
+        self.records[job].aborted = true;
+        self.records[job].key
+    }
+
+    pub(super) fn assigned(&mut self, job: usize, worker: WorkerId, ticket: Ticket) {
+        let record = &mut self.records[job];
+        let free = record.held.is_none() && record.started.is_none() && record.answer.is_none();
+        require(free, "a job is in one worker's hands, unstarted and unanswered, when assigned", || {
+            format!("{record:?}")
+        });
+        record.held = Some((worker, ticket));
+    }
+
+    /// The swap *waiting → taken back* was won.
+    pub(super) fn came_back(&mut self, worker: WorkerId, ticket: Ticket) {
+        let held = Some((worker, ticket));
+        if let Some(record) = self.records.iter_mut().find(|record| record.held == held) {
+            record.held = None;
+        }
+    }
+
+    /// The swap *waiting → running* was won.
+    pub(super) fn started(&mut self, job: usize, worker: WorkerId, now: Moment) {
+        let record = &mut self.records[job];
+        require(record.started.is_none(), "no job is started twice", || format!("{record:?}"));
+        require(record.answer.is_none(), "no job is started after it was answered", || {
+            format!("{record:?}")
+        });
+        record.started = Some((now, worker));
+    }
+
+    /// Its response was delivered to the caller.
+    pub(super) fn responded(&mut self, job: usize, expected: usize, worker: WorkerId) {
+        require(job == expected, "a response belongs to its own call", || {
+            format!("job {job} was given the response of job {expected}")
+        });
+        let record = &self.records[job];
+        require(
+            record.started.is_some_and(|(_, by)| by == worker),
+            "only the worker that ran a call answers it",
+            || format!("{record:?}"),
+        );
+        self.answer(job, Answer::Response);
+    }
+
+    /// The core has answered it.
+    pub(super) fn resolved(
+        &mut self,
+        job: usize,
+        key: JobKey,
+        outcome: Outcome,
+        processes: &[Process],
+        starts: &Starts,
+        now: Moment,
+    ) {
+        let record = &self.records[job];
+        let started = record.started;
+        let spec = record.planned.spec;
+        let after = |since: Moment, limit: Option<_>| limit.is_some_and(|limit| since + limit <= now);
+        let process = |worker: WorkerId| &processes[worker.number as usize - 1];
+        let (holds, rule) = match outcome {
+            Outcome::Lost(worker) => (
+                started.is_some_and(|(_, by)| by == worker) && process(worker).may_lose_calls(),
+                "only what a worker ran when it died is lost, and never to a kill for another call",
+            ),
+            Outcome::Cancelled => (
+                started.is_none() && (record.cancelled || self.cancelled_pending),
+                "only what was not started is cancelled, and only when asked",
+            ),
+            Outcome::Aborted(true) => (
+                started.is_some() && record.aborted,
+                "only what was started is aborted while it runs, and only when asked",
+            ),
+            Outcome::Aborted(false) => (
+                started.is_none() && record.aborted,
+                "only what was not started is aborted before its start, and only when asked",
+            ),
+            Outcome::RanTooLong => (
+                started.is_some_and(|(since, _)| after(since, spec.timeout)),
+                "only what ran for its limit ran too long",
+            ),
+            Outcome::WaitedTooLong => (
+                started.is_none() && after(record.submitted, spec.queue_timeout),
+                "only what waited for its limit, and was not started, waited too long",
+            ),
+            Outcome::ShutDown(had_started) => (
+                self.terminated && started.is_some() == had_started,
+                "a shut down says truly whether the call had been started",
+            ),
+            Outcome::Broken(None) => (
+                starts.may_give_up() && started.is_none(),
+                "a pool that cannot start workers fails what waits, and no other pool does",
+            ),
+            Outcome::Broken(Some(worker)) => {
+                (starts.loss == Some(worker), "a pool that may not restart breaks at its first loss")
+            }
+        };
+        require(holds, rule, || format!("{outcome:?} {record:?}"));
+        require(record.key == Some(key), "a job is answered under its own key", || format!("{key:?}"));
+        require(!starts.never || !matches!(outcome, Outcome::Lost(_)), "no loss without a break", || {
+            format!("{record:?}")
+        });
+        self.answer(job, Answer::Outcome(outcome));
+    }
+
+    fn answer(&mut self, job: usize, answer: Answer) {
+        let record = &mut self.records[job];
+        require(record.answer.is_none(), "a job is answered once", || format!("{answer:?} {record:?}"));
+        record.answer = Some(answer);
+    }
+
+    /// A response arrived for a call that the core had no use for.
+    pub(super) fn check_response_was_late(&self, job: usize) {
+        let record = &self.records[job];
+        require(record.answer.is_some(), "no response is thrown away", || format!("{record:?}"));
+    }
+
+    pub(super) fn check_cancelled(&self, job: usize) {
+        let record = &self.records[job];
+        let settled = record.started.is_some() || record.answer.is_some();
+        require(settled, "what has not been started can be cancelled", || format!("{record:?}"));
+    }
+
+    pub(super) fn check_nothing_waits(&self) {
+        for job in self.unanswered() {
+            self.check_cancelled(job);
+        }
+    }
+
+    /// The job was aborted: it is answered, or its response or its worker's end is under way.
+    pub(super) fn check_aborted(&self, job: usize, processes: &[Process]) {
+        let record = &self.records[job];
+        let dying = record.held.is_some_and(|(worker, _)| {
+            let process = &processes[worker.number as usize - 1];
+            process.killed || process.dead
+        });
+        let settled = record.answer.is_some() || dying || record.is_over(processes);
+        require(settled, "what is not over can be aborted", || format!("{record:?}"));
+    }
+
+    /// The pool was ended: what is not answered has its response under way.
+    pub(super) fn check_all_over(&self, processes: &[Process]) {
+        for job in self.unanswered() {
+            let record = &self.records[job];
+            require(record.is_over(processes), "the end of everything spares nothing", || {
+                format!("{record:?}")
+            });
+        }
+    }
+
+    pub(super) fn check_all_answered(&self, when: &str) {
+        for job in self.unanswered() {
+            let record = &self.records[job];
+            require(false, "every job is answered", || format!("not {when}: job {job} {record:?}"));
+        }
+    }
+
+    /// Its queue timeout is over.
+    pub(super) fn check_begun(&self, job: usize, now: Moment) {
+        let record = &self.records[job];
+        let begun = record.started.is_some() || record.answer.is_some();
+        require(begun, "nothing waits longer than it may", || format!("{now:?} {record:?}"));
+    }
+
+    /// Its limit is over.
+    pub(super) fn check_stopped(&self, job: usize, processes: &[Process], now: Moment) {
+        let record = &self.records[job];
+        let Some((worker, _)) = record.held else { return };
+        let process = &processes[worker.number as usize - 1];
+        let stopped = record.answer.is_some() || process.killed || process.dead;
+        require(stopped || record.is_over(processes), "nothing runs longer than it may", || {
+            format!("{now:?} {record:?}")
+        });
+    }
+
+    /// Its limit, and all that may come between that and the answer, is over.
+    pub(super) fn check_answered(&self, job: usize, now: Moment) {
+        let record = &self.records[job];
+        let answered = record.answer.is_some();
+        require(answered, "a limit is answered even if the worker is stopped", || {
+            format!("{now:?} {record:?}")
+        });
+    }
+
+    /// After the faults the pool works: the job has a response.
+    pub(super) fn check_served(&self, job: usize) {
+        let record = &self.records[job];
+        let served = matches!(record.answer, Some(Answer::Response));
+        require(served, "when the faults have stopped the pool serves", || format!("{record:?}"));
+    }
+}
+
+impl Record {
+    fn is_over(&self, processes: &[Process]) -> bool {
+        self.held.is_some_and(|(worker, ticket)| {
+            let process = &processes[worker.number as usize - 1];
+            process.page.progress(ticket) == Progress::Over
+        })
+    }
+}

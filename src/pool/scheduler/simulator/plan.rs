@@ -1,0 +1,150 @@
+//! What kind of world a seed gives: the pool's rules, what its callers like to do, and which
+//! faults there are. Each seed leaves some out, so that one fault does not hide another.
+
+use std::time::Duration;
+
+use super::fate::Rng;
+use crate::pool::scheduler::{JobSpec, Restart, Rules};
+
+/// How a run ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// Faults to the end, then terminate: nothing wrong may happen.
+    Safety,
+    /// The faults stop: all that is pending must finish, then close.
+    Liveness,
+}
+
+/// How long calls of one kind take.
+#[derive(Clone, Copy, Debug)]
+enum Pace {
+    Tiny,
+    Short,
+    Medium,
+    Long,
+    /// Until somebody ends it.
+    Endless,
+}
+
+/// A call as its caller plans it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Planned {
+    pub(super) spec: JobSpec,
+    pub(super) length: Duration,
+    pub(super) large: bool,
+}
+
+/// What is usual in this world; the numbers are percentages where nothing else is said.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) rules: Rules,
+    pub(super) ending: Ending,
+    /// How many acts the callers have.
+    pub(super) acts: usize,
+    /// The longest pause between two acts, in nanoseconds.
+    pub(super) pause: u64,
+    kinds: Vec<Pace>,
+    liars: usize,
+    limits: usize,
+    queue_limits: usize,
+    large: usize,
+    /// How often an act takes a call back or ends one, rather than submit.
+    pub(super) regrets: usize,
+    /// The longest pause between two faults, in nanoseconds; no faults if `None`.
+    pub(super) fault_pause: Option<u64>,
+    pub(super) crashes: bool,
+    pub(super) stops: bool,
+    pub(super) orphans: bool,
+    pub(super) violations: bool,
+    /// How often a step of a worker is its last, in ten thousand.
+    pub(super) fragile: usize,
+    pub(super) failing_starts: usize,
+    pub(super) hanging_starts: usize,
+    pub(super) refused_starts: usize,
+    pub(super) hopeless_starts: usize,
+}
+
+impl Plan {
+    pub(super) fn new(rng: &mut Rng, ending: Ending) -> Self {
+        let graces = [0, 0, 1_000_000, 50_000_000, 2_000_000_000];
+        let rules = Rules {
+            workers: 1 + rng.below(6),
+            starts_at_once: 1 + rng.below(4),
+            restart: if rng.percent(20) { Restart::Never } else { Restart::OnFailure },
+            abort_grace: Duration::from_nanos(rng.pick(&graces)),
+        };
+        let paces = [
+            Pace::Tiny,
+            Pace::Tiny,
+            Pace::Short,
+            Pace::Short,
+            Pace::Medium,
+            Pace::Long,
+            Pace::Endless,
+        ];
+        let pause = rng.pick(&[0, 2_000, 100_000, 3_000_000, 100_000_000, 2_000_000_000]);
+        let faults = rng.percent(85);
+        let mut some = |often: usize, most: usize| match faults && rng.percent(often) {
+            true => rng.pick(&[1, most.div_ceil(4), most]),
+            false => 0,
+        };
+        let failing_starts = some(40, 95);
+        let hanging_starts = some(20, 20);
+        let refused_starts = some(20, 60);
+        let hopeless_starts = some(5, 5);
+        let fragile = some(50, 200);
+        let [crashes, stops, orphans, violations] = [50, 50, 25, 25].map(|often| some(often, 1) > 0);
+        Self {
+            rules,
+            ending,
+            acts: 10 + rng.below(50),
+            pause,
+            kinds: (0..1 + rng.below(5)).map(|_| rng.pick(&paces)).collect(),
+            liars: rng.pick(&[0, 0, 5, 30]),
+            limits: rng.pick(&[0, 10, 50, 100]),
+            queue_limits: rng.pick(&[0, 0, 10, 60]),
+            large: rng.pick(&[0, 0, 5, 40]),
+            regrets: rng.pick(&[0, 5, 20, 45]),
+            fault_pause: faults.then(|| (pause * rng.pick(&[1, 4, 16]) / 4).max(20_000)),
+            crashes,
+            stops,
+            orphans,
+            violations,
+            fragile,
+            failing_starts,
+            hanging_starts,
+            refused_starts,
+            hopeless_starts,
+        }
+    }
+
+    /// A call that some caller wants.
+    pub(super) fn call(&self, rng: &mut Rng) -> Planned {
+        let kind = rng.below(self.kinds.len());
+        let pace = match rng.percent(self.liars) {
+            true => Pace::Long,
+            false => self.kinds[kind],
+        };
+        let length = match pace {
+            Pace::Tiny => rng.up_to(2_000),
+            Pace::Short => rng.spread(10_000, 300_000),
+            Pace::Medium => rng.spread(1_000_000, 50_000_000),
+            Pace::Long => rng.spread(50_000_000, 5_000_000_000),
+            Pace::Endless => Duration::from_secs(1_000_000),
+        };
+        let limited = rng.percent(self.limits);
+        let timeout = limited.then(|| match rng.percent(50) {
+            // Just about as long as it takes, or anything.
+            true => length.min(Duration::from_secs(2)) + rng.up_to(2_000),
+            false => rng.spread(1_000, 3_000_000_000),
+        });
+        let queued = rng.percent(self.queue_limits);
+        let spec = JobSpec {
+            kind: kind as u64,
+            bytes: rng.pick(&[0, 10, 10, 1_000, 30_000, 200_000]),
+            timeout,
+            queue_timeout: queued.then(|| rng.spread(1_000, 3_000_000_000)),
+        };
+        Planned { spec, length, large: rng.percent(self.large) }
+    }
+}

@@ -1,0 +1,190 @@
+//! The rules about workers, starts and the core's memory; those about jobs are in the ledger.
+
+use std::panic::resume_unwind;
+use std::time::Duration;
+
+use super::process::Process;
+use super::world::World;
+use crate::pool::scheduler::{LANES, Restart, Rules, StartFailure, Ticket, WorkerId};
+use crate::sys::clock::Moment;
+
+/// A worker that has finished a call and not said so for this long may be given up.
+const SILENCE: Duration = Duration::from_secs(2);
+
+/// A rule that does not hold, and what breaks it: the payload with which a run is unwound.
+#[derive(Debug)]
+pub(super) struct Broken {
+    pub(super) rule: &'static str,
+    pub(super) detail: String,
+}
+
+/// Checks a rule; `detail` tells what breaks it.
+pub(super) fn require(holds: bool, rule: &'static str, detail: impl FnOnce() -> String) {
+    if !holds {
+        // Not a panic: that would be printed now, and again when the seed is replayed.
+        resume_unwind(Box::new(Broken { rule, detail: detail() }));
+    }
+}
+
+/// What is known of the starts: counted here again, from the events alone.
+#[derive(Debug)]
+pub(super) struct Starts {
+    at_once: usize,
+    places: usize,
+    pub(super) never: bool,
+    /// When the failed starts ended, since the last that succeeded.
+    failed: Vec<Moment>,
+    proven: bool,
+    refused_since: Option<Moment>,
+    /// It is known that no worker can be started.
+    pub(super) hopeless: bool,
+    /// The first worker that was lost though nobody wanted that, where none may be replaced.
+    pub(super) loss: Option<WorkerId>,
+}
+
+impl Starts {
+    pub(super) fn new(rules: &Rules) -> Self {
+        Self {
+            at_once: rules.starts_at_once,
+            places: rules.workers,
+            never: rules.restart == Restart::Never,
+            failed: Vec::new(),
+            proven: false,
+            refused_since: None,
+            hopeless: false,
+            loss: None,
+        }
+    }
+
+    /// A worker is to be started while these are there.
+    pub(super) fn check(&self, worker: WorkerId, processes: &[Process], now: Moment) {
+        require(!self.hopeless, "a pool that cannot start workers stops trying", || {
+            format!("{worker:?} {self:?}")
+        });
+        let living = || processes.iter().filter(|process| !process.released);
+        require(living().count() < self.places, "never more workers than places", || {
+            format!("{worker:?}")
+        });
+        let vacant = living().all(|process| process.id.place != worker.place);
+        require(vacant, "one worker in a place", || format!("{worker:?}"));
+        let starting = living().filter(|process| process.is_starting()).count();
+        let most = if self.proven && self.failed.is_empty() { self.at_once } else { 1 };
+        require(starting < most, "starts are few at once", || format!("{starting} {self:?}"));
+        if let (count @ 2.., Some(last)) = (self.failed.len(), self.failed.last()) {
+            let pause = Duration::from_millis(100 << (count - 2).min(6)).min(Duration::from_secs(5));
+            require(*last + pause <= now, "failed starts are spaced", || format!("{now:?} {self:?}"));
+        }
+    }
+
+    pub(super) fn succeeded(&mut self) {
+        self.failed.clear();
+        self.proven = true;
+        self.refused_since = None;
+    }
+
+    pub(super) fn failed(&mut self, failure: StartFailure, now: Moment) {
+        match failure {
+            StartFailure::Permanent => self.hopeless = true,
+            StartFailure::System => {
+                let since = *self.refused_since.get_or_insert(now);
+                self.hopeless |= since.until(now) >= Duration::from_secs(120);
+            }
+            StartFailure::Worker => {
+                self.failed.push(now);
+                let fifth_last = self.failed.len().checked_sub(5).map(|at| self.failed[at]);
+                self.hopeless |= fifth_last.is_some_and(|at| at.until(now) <= Duration::from_secs(10));
+            }
+        }
+    }
+
+    /// Whether the pool may give up: it must where that is `hopeless`, and it may where the starts
+    /// that failed took so long themselves that they are further apart.
+    pub(super) fn may_give_up(&self) -> bool {
+        self.hopeless || self.failed.len() >= 5
+    }
+}
+
+impl Process {
+    pub(super) fn check_assign(&mut self, ticket: Ticket) {
+        let well = self.ready && !self.reaped && !self.killed && !self.retired;
+        require(well, "only a living, ready worker that stays is given calls", || format!("{self:?}"));
+        require(!self.condemned && !self.orphaned, "no call goes to the condemned or orphaned", || {
+            format!("{self:?}")
+        });
+        require(self.ended.is_none(), "nothing is sent behind a call that was ended", || {
+            format!("{self:?}")
+        });
+        let tenant = self.lanes.insert(ticket.lane, ticket.sequence);
+        require(tenant.is_none(), "a lane in use is never given again", || {
+            format!("{ticket:?} {tenant:?}")
+        });
+        require(ticket.sequence > self.sequence, "sequences rise", || format!("{ticket:?}"));
+        self.sequence = ticket.sequence;
+    }
+
+    /// The parent has read the end of a sending.
+    pub(super) fn free_lane(&mut self, ticket: Ticket) {
+        self.lanes.remove(&ticket.lane);
+        if self.ended == Some(ticket) {
+            self.ended = None;
+        }
+    }
+
+    /// A call was ended, and its worker may be killed for that.
+    pub(super) fn check_alone(&self) {
+        let waiting = self.page.waiting();
+        require(waiting == 0, "nobody waits behind a call that is ended", || format!("{self:?}"));
+    }
+
+    pub(super) fn check_kill(&mut self, now: Moment) {
+        require(!self.killed && !self.reaped, "a worker is killed once", || format!("{:?}", self.id));
+        self.killed = true;
+        self.silent = self.unsaid.is_some_and(|since| since + SILENCE <= now);
+    }
+
+    pub(super) fn check_retire(&mut self) {
+        let well = self.ready && !self.killed && !self.retired && !self.reaped;
+        require(well, "only a ready worker is retired, and once", || format!("{:?}", self.id));
+        self.retired = true;
+    }
+
+    pub(super) fn check_release(&mut self) {
+        require(self.reaped, "only the dead are released", || format!("{:?}", self.id));
+        self.released = true;
+    }
+
+    /// Whether its death may have cost a call other than one that was ended.
+    pub(super) fn may_lose_calls(&self) -> bool {
+        self.reaped && (!self.killed_to_death || self.condemned || self.silent)
+    }
+
+    /// Whether it was lost though nobody wanted that.
+    pub(super) fn is_loss(&self) -> bool {
+        self.condemned || !(self.killed || self.retired)
+    }
+}
+
+impl World<'_> {
+    /// What the core remembers stays bounded and agrees with what the world knows.
+    pub(super) fn check_core(&self) {
+        let core = &self.core;
+        require(core.unfinished() == self.ledger.unanswered().count(), "no job is forgotten", || {
+            format!("{} in the core", core.unfinished())
+        });
+        require(core.waiting() <= core.unfinished(), "only unfinished jobs wait", String::new);
+        let (order, until) = core.line.kept();
+        require(order <= 2 * self.longest_line + 32, "gaps in the line are swept", || format!("{order}"));
+        require(until <= core.waiting(), "only what waits has a waiting limit", || format!("{until}"));
+        let mut idle = core.idle.clone();
+        idle.sort_unstable();
+        idle.dedup();
+        require(idle.len() == core.idle.len(), "a worker rests once", || format!("{:?}", core.idle));
+        for worker in core.places.iter().filter_map(|place| place.worker.as_ref()) {
+            let used = worker.recalled.len() + worker.ahead.len();
+            require(used <= LANES, "no more calls than lanes", || format!("{worker:?}"));
+        }
+        require(core.refusal().is_some() == self.closed, "jobs are refused when closed", || {
+            format!("{:?}", core.refusal())
+        });
+    }
+}

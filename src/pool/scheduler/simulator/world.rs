@@ -1,0 +1,324 @@
+//! The world around the core: it keeps the time, hands events in, and performs actions.
+//!
+//! Two agendas make the time. The *machine* is what happens in the workers, which go on while the
+//! parent is at work; the *office* is what happens in the parent, one thing after the other.
+
+use std::time::Duration;
+
+use super::fate::{Agenda, Rng};
+use super::ledger::Ledger;
+use super::plan::{Ending, Plan};
+use super::process::{Frame, Process};
+use super::rules::{Starts, require};
+use super::trace::Trace;
+use crate::pool::scheduler::{Action, Event, JobKey, Scheduler, Ticket, WorkerId};
+use crate::sys::clock::Moment;
+
+/// More happenings than this in one run are a circle.
+const MOST_HAPPENINGS: usize = 100_000;
+/// The longest time from a kill to its effect, and from a death to its being noticed.
+pub(super) const DYING: u64 = 30_000_000;
+/// How late a tick may come.
+const LATENESS: u64 = 2_000_000;
+
+/// What happens in the workers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Machine {
+    Step(usize),
+    Flush(usize),
+    Killed(usize),
+    Continue(usize),
+}
+
+/// What happens in the parent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Office {
+    /// A caller does something.
+    Act,
+    /// Something goes wrong.
+    Fault,
+    /// A start has come to its end.
+    Born(usize, Birth),
+    /// There is something to be read from a worker.
+    Read(usize),
+    /// Actions that were left are performed.
+    Drain,
+    /// A worker's death is noticed.
+    Reap(usize),
+    /// Something is heard of a worker that is no more.
+    Echo(usize),
+    /// A job must have been started or answered by now.
+    MustHaveBegun(usize),
+    /// A job's limit is over: if it still runs, it was forgotten.
+    MustHaveStopped(usize),
+    /// A job must have been answered by now.
+    MustBeAnswered(usize),
+    /// All jobs must have been answered by now.
+    Quiet,
+    /// All must be over by now.
+    Over,
+}
+
+/// How a start ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Birth {
+    Ready,
+    Fails,
+    Refused,
+    Hopeless,
+}
+
+pub(super) struct World<'t> {
+    pub(super) now: Moment,
+    pub(super) rng: Rng,
+    pub(super) plan: Plan,
+    pub(super) core: Scheduler<usize>,
+    /// By the number of the worker, from one.
+    pub(super) processes: Vec<Process>,
+    pub(super) ledger: Ledger,
+    pub(super) starts: Starts,
+    pub(super) machine: Agenda<Machine>,
+    pub(super) office: Agenda<Office>,
+    /// No more faults.
+    pub(super) calm: bool,
+    pub(super) closed: bool,
+    pub(super) finished: bool,
+    /// The jobs that were submitted when the faults had stopped.
+    pub(super) plain: Vec<usize>,
+    /// How many jobs have waited at once.
+    pub(super) longest_line: usize,
+    over: bool,
+    lateness: Duration,
+    pub(super) trace: &'t mut Trace,
+}
+
+impl<'t> World<'t> {
+    pub(super) fn new(seed: u64, ending: Ending, trace: &'t mut Trace) -> Self {
+        let mut rng = Rng::new(seed);
+        let plan = Plan::new(&mut rng, ending);
+        trace.note(Moment(0), || format!("{plan:?}"));
+        Self {
+            now: Moment(1_000_000_000_000),
+            core: Scheduler::new(plan.rules),
+            processes: Vec::new(),
+            ledger: Ledger::default(),
+            starts: Starts::new(&plan.rules),
+            machine: Agenda::new(),
+            office: Agenda::new(),
+            calm: false,
+            closed: false,
+            finished: false,
+            plain: Vec::new(),
+            longest_line: 0,
+            over: false,
+            lateness: Duration::ZERO,
+            rng,
+            plan,
+            trace,
+        }
+    }
+
+    /// Plays the world to its end. Panics where a rule is broken.
+    pub(super) fn run(mut self) {
+        self.office.enter(self.now, Office::Act);
+        if self.plan.fault_pause.is_some() {
+            self.office.enter(self.now, Office::Fault);
+        }
+        let mut happenings = 0;
+        while !self.over {
+            happenings += 1;
+            require(happenings < MOST_HAPPENINGS, "the pool comes to rest", || "it does not".into());
+            self.happen();
+        }
+        self.ledger.check_all_answered("at the end");
+    }
+
+    /// The next thing happens, whichever it is.
+    fn happen(&mut self) {
+        let machine = self.machine.next_at();
+        let office = self.office.next_at().expect("the end is always on the agenda");
+        let tick = self.core.wake_at().map(|at| at + self.lateness);
+        if machine.is_some_and(|at| at <= office && tick.is_none_or(|tick| at <= tick)) {
+            self.now = self.now.max(machine.unwrap_or_default());
+            return self.machine_goes_on();
+        }
+        if let Some(tick) = tick.filter(|tick| *tick <= office) {
+            self.now = self.now.max(tick);
+            return self.tick();
+        }
+        self.now = self.now.max(office);
+        if let Some(what) = self.office.pop_until(self.now) {
+            self.office_goes_on(what);
+        }
+    }
+
+    fn tick(&mut self) {
+        let now = self.now;
+        self.lateness = match self.rng.percent(70) {
+            true => Duration::ZERO,
+            false => self.rng.up_to(LATENESS),
+        };
+        self.tell(Event::Tick);
+        let wake = self.core.wake_at();
+        require(wake.is_none_or(|at| at > now), "a tick does what is due", || format!("{wake:?} is not"));
+    }
+
+    fn office_goes_on(&mut self, what: Office) {
+        match what {
+            Office::Act => self.act(),
+            Office::Fault => self.fault(),
+            Office::Born(index, birth) => self.born(index, birth),
+            Office::Read(index) => self.read(index),
+            Office::Drain => self.drain(),
+            Office::Reap(index) => self.reap(index),
+            Office::Echo(index) => self.echo(index),
+            Office::MustHaveBegun(job) => self.ledger.check_begun(job, self.now),
+            Office::MustHaveStopped(job) => self.ledger.check_stopped(job, &self.processes, self.now),
+            Office::MustBeAnswered(job) => self.ledger.check_answered(job, self.now),
+            Office::Quiet => self.quiet(),
+            Office::Over => {
+                require(self.finished, "a closed pool finishes", || format!("{:#?}", self.core));
+                self.over = true;
+            }
+        }
+    }
+
+    /// Hands an event in, as the real driver does: everything is performed before the next one.
+    pub(super) fn tell(&mut self, event: Event) {
+        self.drain();
+        self.trace.note(self.now, || format!("event   {event:?}"));
+        self.core.handle(self.now, event);
+        self.drain();
+        self.check_core();
+    }
+
+    /// Performs all actions in their order. Meanwhile the workers go on.
+    pub(super) fn drain(&mut self) {
+        while let Some(action) = self.core.next_action() {
+            self.pass_a_moment();
+            self.trace.note(self.now, || format!("action  {action:?}"));
+            require(!self.finished, "nothing comes after Finished", || format!("{action:?}"));
+            self.perform(action);
+        }
+    }
+
+    /// What the parent does takes time, and now and then it has to wait for a core.
+    fn pass_a_moment(&mut self) {
+        let most = if self.rng.percent(4) { 300_000 } else { 1_000 };
+        let until = self.now + self.rng.up_to(most);
+        while let Some(at) = self.machine.next_at().filter(|at| *at <= until) {
+            self.now = self.now.max(at);
+            self.machine_goes_on();
+        }
+        self.now = until;
+    }
+
+    fn perform(&mut self, action: Action<usize>) {
+        match action {
+            Action::Start(worker) => self.start(worker),
+            Action::Assign(worker, ticket, key) => self.assign(worker, ticket, key),
+            Action::TakeBack(worker, ticket) => {
+                let won = self.asked(worker).page.take_back(ticket);
+                if won {
+                    self.ledger.came_back(worker, ticket);
+                }
+                self.answer(Event::TakenBack(worker, ticket, won));
+            }
+            Action::End(worker, ticket) => {
+                let process = self.asked(worker);
+                let won = process.page.end(ticket);
+                if won {
+                    process.check_alone();
+                    process.ended = Some(ticket);
+                }
+                self.answer(Event::Ended(worker, ticket, won));
+            }
+            Action::Probe(worker, ticket) => {
+                let progress = self.asked(worker).page.progress(ticket);
+                self.answer(Event::Probed(worker, ticket, progress));
+            }
+            Action::Retire(worker) => self.retire(worker),
+            Action::Kill(worker) => {
+                let index = self.index(worker);
+                let now = self.now;
+                self.asked(worker).check_kill(now);
+                let at = self.now + self.rng.spread(10_000, DYING);
+                self.machine.enter(at, Machine::Killed(index));
+            }
+            Action::Release(worker) => {
+                self.asked(worker).check_release();
+                let index = self.index(worker);
+                if self.rng.percent(20) {
+                    self.office.enter(self.now + self.rng.spread(1_000, DYING), Office::Echo(index));
+                }
+            }
+            Action::Resolve(job, key, outcome) => {
+                self.ledger.resolved(job, key, outcome, &self.processes, &self.starts, self.now);
+            }
+            Action::Closed => {
+                require(!self.closed, "a pool is closed once", String::new);
+                self.closed = true;
+            }
+            Action::Finished => {
+                self.ledger.check_all_answered("at Finished");
+                require(self.closed, "only a closed pool finishes", String::new);
+                let left = self.processes.iter().find(|process| !process.released);
+                require(left.is_none(), "no worker outlives the pool", || format!("{left:?}"));
+                self.finished = true;
+            }
+        }
+    }
+
+    /// An answer is handed in before the next action is taken.
+    fn answer(&mut self, event: Event) {
+        self.trace.note(self.now, || format!("answer  {event:?}"));
+        self.core.handle(self.now, event);
+        self.longest_line = self.longest_line.max(self.core.waiting());
+    }
+
+    fn assign(&mut self, worker: WorkerId, ticket: Ticket, key: JobKey) {
+        let job = self.core.attachment(key).copied();
+        require(job.is_some(), "only an unfinished job is assigned", || format!("{key:?}"));
+        let job = job.unwrap_or_default();
+        self.asked(worker).check_assign(ticket);
+        self.ledger.assigned(job, worker, ticket);
+        let planned = self.ledger.planned(job);
+        let frame = Frame { ticket, job, length: planned.length, large: planned.large };
+        let index = self.index(worker);
+        let process = &mut self.processes[index];
+        process.page.put(ticket);
+        process.inbox.push_back(frame);
+        self.wake(index);
+    }
+
+    fn retire(&mut self, worker: WorkerId) {
+        self.asked(worker).check_retire();
+        let index = self.index(worker);
+        self.wake(index);
+    }
+
+    /// Something was sent to a worker, which may sleep.
+    fn wake(&mut self, index: usize) {
+        if self.processes[index].sleeps() && !self.processes[index].dead {
+            let latency = self.rng.spread(500, 100_000);
+            self.step_after(index, latency);
+        }
+    }
+
+    pub(super) fn index(&self, worker: WorkerId) -> usize {
+        let index = (worker.number as usize).wrapping_sub(1);
+        let known = self.processes.get(index).is_some_and(|process| process.id == worker);
+        require(known, "actions name workers that exist", || format!("{worker:?}"));
+        index
+    }
+
+    /// The process that an action is about.
+    fn asked(&mut self, worker: WorkerId) -> &mut Process {
+        let index = self.index(worker);
+        let process = &mut self.processes[index];
+        require(!process.released, "nothing is asked about a released worker", || {
+            format!("{worker:?}")
+        });
+        process
+    }
+}
