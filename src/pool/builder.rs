@@ -207,22 +207,40 @@ impl ProcessPoolBuilder {
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let workers = workers.unwrap_or(cores);
         check(workers > 0, "the number of workers must be greater than 0")?;
-        check(task_timeout != Some(Duration::ZERO), "a task timeout must be greater than 0")?;
-        check(!start_timeout.is_zero(), "the start timeout must be greater than 0")?;
-        check(!handshake_timeout.is_zero(), "the handshake timeout must be greater than 0")?;
+        check(
+            task_timeout != Some(Duration::ZERO),
+            "a task timeout must be greater than 0",
+        )?;
+        check(
+            !start_timeout.is_zero(),
+            "the start timeout must be greater than 0",
+        )?;
+        check(
+            !handshake_timeout.is_zero(),
+            "the handshake timeout must be greater than 0",
+        )?;
         check(max_frame > 0, "the largest frame must be greater than 0")?;
-        check(max_frame <= LONGEST_FRAME, "the largest frame must be less than 4 GiB")?;
+        check(
+            max_frame <= LONGEST_FRAME,
+            "the largest frame must be less than 4 GiB",
+        )?;
         let nul = |text: &OsString| text.as_encoded_bytes().contains(&0);
         let variable = |(key, value): &(OsString, OsString)| {
             !key.is_empty() && !nul(key) && !key.as_encoded_bytes().contains(&b'=') && !nul(value)
         };
-        check(env.iter().all(variable), "an environment variable has an impossible name or value")?;
-        let named = worker_name.as_ref().is_none_or(|name| !name.is_empty() && !name.contains('\0'));
+        check(
+            env.iter().all(variable),
+            "an environment variable has an impossible name or value",
+        )?;
+        let named = worker_name
+            .as_ref()
+            .is_none_or(|name| !name.is_empty() && !name.contains('\0'));
         check(named, "a worker name must be a text without zero bytes")?;
         match boot::readiness() {
             Readiness::Ready => {}
             Readiness::NotInitialised => return Err(BuildFault::NotInitialised.into()),
             Readiness::NotInMainImage => return Err(BuildFault::NotInMainImage.into()),
+            Readiness::RaisedPrivileges => return Err(BuildFault::RaisedPrivileges.into()),
         }
         let depth = crate::worker::depth();
         if depth >= MAX_DEPTH {
@@ -232,9 +250,19 @@ impl ProcessPoolBuilder {
         let home = runtime
             .or_else(|| Handle::try_current().ok())
             .unwrap_or_else(|| keeper.handle().clone());
-        let program = Program { method: start_method, env, boot: boot::boot_variable(), handshake_timeout };
+        let program = Program {
+            method: start_method,
+            env,
+            boot: boot::boot_variable(),
+            handshake_timeout,
+        };
         let plan = Plan {
-            rules: Rules { workers, starts_at_once: 2 * cores, restart, abort_grace },
+            rules: Rules {
+                workers,
+                starts_at_once: 2 * cores,
+                restart,
+                abort_grace,
+            },
             recipe: Recipe {
                 name: worker_name.unwrap_or_else(default_name),
                 depth: depth + 1,
@@ -254,7 +282,11 @@ impl ProcessPoolBuilder {
 }
 
 fn check(holds: bool, otherwise: &'static str) -> Result<(), BuildError> {
-    if holds { Ok(()) } else { Err(BuildFault::Invalid(otherwise).into()) }
+    if holds {
+        Ok(())
+    } else {
+        Err(BuildFault::Invalid(otherwise).into())
+    }
 }
 
 fn default_name() -> String {

@@ -24,14 +24,14 @@ use tokio::time::Instant;
 use super::error::{Breakage, Kind, RESULT, TaskError, WorkerExit};
 use super::reply::{Answer, Raw};
 use super::scheduler::{
-    Action, Event, JobKey, JobSpec, Outcome, Progress, Refusal, Restart, Rules, Scheduler, StartFailure,
-    WorkerId,
+    Action, Event, JobKey, JobSpec, Outcome, Progress, Refusal, Restart, Rules, Scheduler,
+    StartFailure, WorkerId,
 };
 use super::stats::Counts;
 use crate::process::{Exit, Keeper, Launcher, StartError};
-use crate::supervisor::{Owner, oom};
 use crate::supervisor::slot::{Server, Slot};
 use crate::supervisor::start::{Recipe, start};
+use crate::supervisor::{Owner, oom};
 use crate::sys::clock::Moment;
 use crate::wire::codec::Frame;
 use crate::wire::frame::{Header, Kind as FrameKind};
@@ -52,6 +52,7 @@ pub(crate) struct Job {
     /// Who is to be told.
     pub(crate) reply: Arc<dyn Answer>,
     /// Its part of the room in the queue, given back with it.
+    #[expect(dead_code, reason = "it is held for what its drop does")]
     pub(crate) permit: Option<OwnedSemaphorePermit>,
 }
 
@@ -129,7 +130,9 @@ impl Driver {
     pub(crate) fn start(plan: Plan, launcher: Launcher, keeper: Arc<Keeper>) -> Arc<Self> {
         let workers = plan.rules.workers;
         let room = plan.max_pending.map(|max| {
-            Arc::new(Semaphore::new(max.saturating_add(workers).min(Semaphore::MAX_PERMITS)))
+            Arc::new(Semaphore::new(
+                max.saturating_add(workers).min(Semaphore::MAX_PERMITS),
+            ))
         });
         let driver = Arc::new_cyclic(|this| Self {
             room,
@@ -160,8 +163,8 @@ impl Driver {
         driver
     }
 
-    /// Accepts a job, or hands it back with the reason.
-    pub(crate) fn submit(&self, job: Job) -> Result<JobKey, (TaskError, Job)> {
+    /// Accepts a job, or says why not.
+    pub(crate) fn submit(&self, job: Job) -> Result<JobKey, TaskError> {
         let spec = JobSpec {
             kind: job.kind,
             bytes: job.head.len() + job.argument.len(),
@@ -176,7 +179,12 @@ impl Driver {
                 self.perform(state, now);
                 Ok(key)
             }
-            Err((refusal, job)) => Err((state.refused(refusal), job)),
+            Err((refusal, job)) => {
+                let error = state.refused(refusal);
+                drop(state);
+                drop(job);
+                Err(error)
+            }
         }
     }
 
@@ -188,7 +196,8 @@ impl Driver {
             return false;
         }
         state.scheduler.handle(now, event);
-        let (open, done) = self.perform_locked(&mut state, now, |state| state.scheduler.is_open(key));
+        let (open, done) =
+            self.perform_locked(&mut state, now, |state| state.scheduler.is_open(key));
         drop(state);
         self.deliver(done);
         !open
@@ -213,7 +222,10 @@ impl Driver {
     /// Why jobs are refused, if they are.
     pub(crate) fn refusal(&self) -> Option<TaskError> {
         let state = self.lock();
-        state.scheduler.refusal().map(|refusal| state.refused(refusal))
+        state
+            .scheduler
+            .refusal()
+            .map(|refusal| state.refused(refusal))
     }
 
     /// Watches the pool's life.
@@ -226,7 +238,10 @@ impl Driver {
         let state = self.lock();
         match state.scheduler.refusal() {
             None => Ok(state.scheduler.is_complete()),
-            Some(_) => Err(state.start_error.clone().unwrap_or_else(StartError::shutting_down)),
+            Some(_) => Err(state
+                .start_error
+                .clone()
+                .unwrap_or_else(StartError::shutting_down)),
         }
     }
 
@@ -236,7 +251,10 @@ impl Driver {
     }
 
     /// Reads the state for a snapshot.
-    pub(crate) fn read<T>(&self, read: impl FnOnce(&Scheduler<Job>, &Counts, &[Option<Arc<Slot>>]) -> T) -> T {
+    pub(crate) fn read<T>(
+        &self,
+        read: impl FnOnce(&Scheduler<Job>, &Counts, &[Option<Arc<Slot>>]) -> T,
+    ) -> T {
         let state = self.lock();
         read(&state.scheduler, &state.counts, &state.slots)
     }
@@ -292,17 +310,25 @@ impl Driver {
             Action::Start(worker) => self.start_worker(state, worker),
             Action::Assign(worker, ticket, key) => state.assign(worker, ticket, key, done),
             Action::TakeBack(worker, ticket) => {
-                let won = state.slot(worker).is_some_and(|slot| slot.page.take_back(ticket));
-                state.scheduler.handle(now, Event::TakenBack(worker, ticket, won));
+                let won = state
+                    .slot(worker)
+                    .is_some_and(|slot| slot.page.take_back(ticket));
+                state
+                    .scheduler
+                    .handle(now, Event::TakenBack(worker, ticket, won));
             }
             Action::End(worker, ticket) => {
                 let won = state.slot(worker).is_some_and(|slot| slot.page.end(ticket));
-                state.scheduler.handle(now, Event::Ended(worker, ticket, won));
+                state
+                    .scheduler
+                    .handle(now, Event::Ended(worker, ticket, won));
             }
             Action::Probe(worker, ticket) => {
                 let page = state.slot(worker).map(|slot| &slot.page);
                 let progress = page.map_or(Progress::Over, |page| look(page, ticket));
-                state.scheduler.handle(now, Event::Probed(worker, ticket, progress));
+                state
+                    .scheduler
+                    .handle(now, Event::Probed(worker, ticket, progress));
             }
             Action::Retire(worker) => {
                 state.dismissed[worker.place] = Some(worker.number);
@@ -313,8 +339,9 @@ impl Driver {
             }
             Action::Kill(worker) => self.kill(state, now, worker),
             Action::Release(worker) => state.release(worker),
-            Action::Resolve(job, _, outcome) => {
+            Action::Resolve(job, key, outcome) => {
                 let error = state.error_of(&job, outcome);
+                tracing::debug!(target: "procpool", call = key.number(), %error, "a call has no response");
                 state.counts.failed(&error);
                 done.replies.push((job.reply.clone(), Raw::Failed(error)));
                 done.jobs.push(job);
@@ -330,8 +357,12 @@ impl Driver {
     }
 
     fn start_worker(&self, state: &mut State, worker: WorkerId) {
-        let Some(launcher) = state.launcher.clone() else { return };
-        let Some(driver) = self.this.upgrade() else { return };
+        let Some(launcher) = state.launcher.clone() else {
+            return;
+        };
+        let Some(driver) = self.this.upgrade() else {
+            return;
+        };
         state.counts.started += 1;
         let task = self.keeper.spawn(async move {
             let started = start(&launcher, &driver.plan.recipe, worker.place, worker.number).await;
@@ -345,7 +376,9 @@ impl Driver {
     fn started(&self, worker: WorkerId, started: Result<Slot, StartError>) {
         let now = Moment::now();
         let mut state = self.lock();
-        let known = state.starts[worker.place].as_ref().is_some_and(|(number, _)| *number == worker.number);
+        let known = state.starts[worker.place]
+            .as_ref()
+            .is_some_and(|(number, _)| *number == worker.number);
         if !known {
             drop(state);
             return started.iter().for_each(|slot| slot.child.kill_group());
@@ -371,7 +404,9 @@ impl Driver {
                     StartFailure::Worker
                 };
                 state.start_error = Some(error);
-                state.scheduler.handle(now, Event::StartFailed(worker, failure));
+                state
+                    .scheduler
+                    .handle(now, Event::StartFailed(worker, failure));
             }
         }
         self.perform(state, now);
@@ -379,7 +414,9 @@ impl Driver {
     }
 
     fn serve(&self, slot: &Arc<Slot>, server: Server) {
-        let Some(driver) = self.this.upgrade().filter(|_| slot.claim(server)) else { return };
+        let Some(driver) = self.this.upgrade().filter(|_| slot.claim(server)) else {
+            return;
+        };
         let runtime = match server {
             Server::Home => &self.plan.home,
             Server::Keeper => &self.keeper,
@@ -397,7 +434,9 @@ impl Driver {
         }
         if let Some((_, start)) = state.starts[worker.place].take() {
             start.abort();
-            state.scheduler.handle(now, Event::StartFailed(worker, StartFailure::Worker));
+            state
+                .scheduler
+                .handle(now, Event::StartFailed(worker, StartFailure::Worker));
         }
     }
 
@@ -405,12 +444,16 @@ impl Driver {
     fn finish(&self, state: &mut State) {
         let launcher = state.launcher.take();
         let keeper = state._keeper.take();
-        let Some(driver) = self.this.upgrade() else { return };
+        let Some(driver) = self.this.upgrade() else {
+            return;
+        };
         self.keeper.spawn(async move {
             if let Some(launcher) = launcher {
                 launcher.close().await;
             }
-            driver.progress.send_modify(|lifetime| lifetime.finished = true);
+            driver
+                .progress
+                .send_modify(|lifetime| lifetime.finished = true);
             driver.timer.notify_one();
             drop(keeper);
         });
@@ -434,7 +477,8 @@ impl Driver {
                 if wake == Moment(u64::MAX) {
                     rearmed.await;
                 } else {
-                    let due = std::pin::pin!(tokio::time::sleep_until(Instant::now() + now.until(wake)));
+                    let due =
+                        std::pin::pin!(tokio::time::sleep_until(Instant::now() + now.until(wake)));
                     futures::future::select(rearmed, due).await;
                 }
                 continue;
@@ -447,6 +491,20 @@ impl Driver {
             }
             self.tell(Event::Tick);
         }
+    }
+
+    /// Ends everything after a time, unless it is over by then.
+    pub(crate) fn terminate_after(&self, limit: Duration) {
+        let Some(driver) = self.this.upgrade() else {
+            return;
+        };
+        self.keeper.spawn(async move {
+            let mut lifetime = driver.watch();
+            let over = lifetime.wait_for(|lifetime| lifetime.finished);
+            if tokio::time::timeout(limit, over).await.is_err() {
+                driver.tell(Event::Terminate);
+            }
+        });
     }
 
     /// The pool's runtime has ended: what is unresolved is resolved, and the workers end.
@@ -466,13 +524,19 @@ impl Owner for Driver {
     type Done = Done;
 
     fn received(&self, slot: &Arc<Slot>, frames: &mut Vec<Frame>) -> (Done, Result<(), String>) {
-        let worker = WorkerId { place: slot.place, number: slot.number };
+        let worker = id_of(slot);
         let now = Moment::now();
         let mut state = self.lock();
         let mut answered = Vec::with_capacity(frames.len());
         let mut verdict = Ok(());
         for frame in frames.drain(..) {
-            verdict = state.take_in(worker, now, frame, self.plan.recipe.max_frame, &mut answered);
+            verdict = state.take_in(
+                worker,
+                now,
+                frame,
+                self.plan.recipe.max_frame,
+                &mut answered,
+            );
             if verdict.is_err() {
                 break;
             }
@@ -487,7 +551,13 @@ impl Owner for Driver {
     }
 
     fn deliver(&self, done: Done) {
-        let Done { replies, flush, flush_soon, jobs, rearm } = done;
+        let Done {
+            replies,
+            flush,
+            flush_soon,
+            jobs,
+            rearm,
+        } = done;
         flush.iter().for_each(|slot| slot.flush());
         flush_soon.iter().for_each(|slot| slot.flush_soon());
         // Room is given back before the answer is, so that who has the answer finds the room.
@@ -501,18 +571,18 @@ impl Owner for Driver {
     }
 
     fn condemned(&self, slot: &Arc<Slot>, reason: String) {
-        let worker = WorkerId { place: slot.place, number: slot.number };
+        let worker = id_of(slot);
         tracing::error!(target: "procpool", worker = slot.name, reason, "a worker broke the protocol");
         self.lock().violations[slot.place] = Some(reason);
         self.tell(Event::Condemned(worker));
     }
 
     fn orphaned(&self, slot: &Arc<Slot>) {
-        self.tell(Event::Orphaned(WorkerId { place: slot.place, number: slot.number }));
+        self.tell(Event::Orphaned(id_of(slot)));
     }
 
     fn gone(&self, slot: &Arc<Slot>, exit: Exit) {
-        let worker = WorkerId { place: slot.place, number: slot.number };
+        let worker = id_of(slot);
         if let Some(tail) = &slot.tail {
             while tail.pump() == Some(true) {}
         }
@@ -525,7 +595,10 @@ impl Owner for Driver {
         let oom_kills = oom::kills();
         let oom_suspected = !ours && exit.signal() == Some(9) && oom_kills > state.oom_kills;
         state.oom_kills = oom_kills;
-        let running = state.scheduler.running(worker).map(|(_, ticket)| look(&slot.page, ticket));
+        let running = state
+            .scheduler
+            .running(worker)
+            .map(|(_, ticket)| look(&slot.page, ticket));
         let ran_for = match running {
             Some(Progress::Running(since)) => Some(since.until(now)),
             _ => None,
@@ -554,13 +627,20 @@ impl Owner for Driver {
 
 impl State {
     fn slot(&self, worker: WorkerId) -> Option<&Arc<Slot>> {
-        self.slots.get(worker.place)?.as_ref().filter(|slot| slot.number == worker.number)
+        self.slots
+            .get(worker.place)?
+            .as_ref()
+            .filter(|slot| slot.number == worker.number)
     }
 
     /// Sends a call to its worker.
     fn assign(&mut self, worker: WorkerId, ticket: Ticket, key: JobKey, done: &mut Done) {
-        let Some(slot) = self.slot(worker).cloned() else { return };
-        let Some(job) = self.scheduler.attachment(key) else { return };
+        let Some(slot) = self.slot(worker).cloned() else {
+            return;
+        };
+        let Some(job) = self.scheduler.attachment(key) else {
+            return;
+        };
         slot.page.offer(ticket);
         let header = Header {
             kind: FrameKind::Call,
@@ -573,8 +653,15 @@ impl State {
         slot.push(&[&header.to_bytes(), &job.head], &job.argument);
         // The only call of an idle worker is written at once. What is sent ahead waits for more
         // of its kind.
-        let first = self.scheduler.running(worker).is_some_and(|(_, first)| first == ticket);
-        let list = if first { &mut done.flush } else { &mut done.flush_soon };
+        let first = self
+            .scheduler
+            .running(worker)
+            .is_some_and(|(_, first)| first == ticket);
+        let list = if first {
+            &mut done.flush
+        } else {
+            &mut done.flush_soon
+        };
         if list.last().is_none_or(|last| !Arc::ptr_eq(last, &slot)) {
             list.push(slot);
         }
@@ -592,7 +679,8 @@ impl State {
         let Frame { header, payload } = frame;
         let raw = match header.kind {
             FrameKind::Passed => {
-                self.scheduler.handle(now, Event::Acknowledged(worker, header.ticket));
+                self.scheduler
+                    .handle(now, Event::Acknowledged(worker, header.ticket));
                 return Ok(());
             }
             FrameKind::Returned => Raw::Returned(payload),
@@ -601,7 +689,10 @@ impl State {
         let ticket = header.ticket;
         let next = self.scheduler.running(worker);
         if next.is_some_and(|(key, next)| next == ticket && key.number() != header.call) {
-            return Err(format!("an answer to call {} under another's ticket", header.call));
+            return Err(format!(
+                "an answer to call {} under another's ticket",
+                header.call
+            ));
         }
         let took = Duration::from_nanos(header.time);
         let completed = self.scheduler.complete(now, worker, ticket, took);
@@ -615,7 +706,10 @@ impl State {
 
     fn release(&mut self, worker: WorkerId) {
         let place = worker.place;
-        if self.slots[place].as_ref().is_some_and(|slot| slot.number == worker.number) {
+        if self.slots[place]
+            .as_ref()
+            .is_some_and(|slot| slot.number == worker.number)
+        {
             self.slots[place] = None;
         }
         self.exits[place] = None;
@@ -633,7 +727,9 @@ impl State {
         match worker.and(self.breaking.clone()) {
             Some(exit) => Breakage::Loss(exit),
             None => Breakage::Start(
-                self.start_error.clone().unwrap_or_else(StartError::shutting_down),
+                self.start_error
+                    .clone()
+                    .unwrap_or_else(StartError::shutting_down),
             ),
         }
     }
@@ -669,7 +765,11 @@ fn failure(kind: FrameKind, payload: &[u8], max_frame: usize) -> Result<TaskErro
         FrameKind::TooLarge => {
             let size = payload.try_into().map(u64::from_le_bytes);
             let size = size.map_err(|_| format!("a response that says nothing: {kind:?}"))?;
-            Kind::TooLarge { what: RESULT, size: size as usize, limit: max_frame }
+            Kind::TooLarge {
+                what: RESULT,
+                size: size as usize,
+                limit: max_frame,
+            }
         }
         FrameKind::Unknown => return Err(String::from_utf8_lossy(payload).into_owned()),
         FrameKind::Call
@@ -681,11 +781,20 @@ fn failure(kind: FrameKind, payload: &[u8], max_frame: usize) -> Result<TaskErro
     }))
 }
 
-fn look(page: &page::ControlPage, ticket: Ticket) -> Progress {
+/// How far a call has come, as the page says.
+pub(super) fn look(page: &page::ControlPage, ticket: Ticket) -> Progress {
     match page.progress(ticket) {
         page::Progress::Waiting => Progress::Waiting,
         page::Progress::Running(since) => Progress::Running(since),
         page::Progress::Over => Progress::Over,
+    }
+}
+
+/// What the scheduler calls the worker in a slot.
+pub(super) fn id_of(slot: &Slot) -> WorkerId {
+    WorkerId {
+        place: slot.place,
+        number: slot.number,
     }
 }
 

@@ -20,7 +20,9 @@ pub(crate) enum Kind {
     Panicked(PanicInfo),
     WorkerLost(WorkerExit),
     Cancelled,
-    Aborted { started: bool },
+    Aborted {
+        started: bool,
+    },
     RanTooLong(Duration),
     WaitedTooLong(Duration),
     Elapsed(Duration),
@@ -29,9 +31,15 @@ pub(crate) enum Kind {
     Foreign(ForeignFunction),
     DecodeArgument(DecodeError),
     DecodeResult(DecodeError),
-    TooLarge { what: &'static str, size: usize, limit: usize },
+    TooLarge {
+        what: &'static str,
+        size: usize,
+        limit: usize,
+    },
     QueueFull(usize),
-    ShutDown { started: bool },
+    ShutDown {
+        started: bool,
+    },
     Broken(Breakage),
 }
 
@@ -92,7 +100,10 @@ impl TaskError {
     /// Tells whether time ran out: the task's own, its time in the queue, or that of whoever
     /// [gave up waiting](Self::is_elapsed) for it.
     pub fn is_timeout(&self) -> bool {
-        matches!(*self.0, Kind::RanTooLong(_) | Kind::WaitedTooLong(_) | Kind::Elapsed(_))
+        matches!(
+            *self.0,
+            Kind::RanTooLong(_) | Kind::WaitedTooLong(_) | Kind::Elapsed(_)
+        )
     }
 
     /// Tells whether only the waiting ended, by [`TaskHandle::timeout`](crate::TaskHandle::timeout)
@@ -105,7 +116,10 @@ impl TaskError {
     /// Tells whether the argument or the result could not be encoded, or the function is none that
     /// a worker could find.
     pub fn is_encode(&self) -> bool {
-        matches!(*self.0, Kind::EncodeArgument(_) | Kind::EncodeResult(_) | Kind::Foreign(_))
+        matches!(
+            *self.0,
+            Kind::EncodeArgument(_) | Kind::EncodeResult(_) | Kind::Foreign(_)
+        )
     }
 
     /// Tells whether the argument could not be decoded by the worker, or the result here.
@@ -180,7 +194,10 @@ impl fmt::Display for TaskError {
             }
             Kind::RanTooLong(limit) => write!(f, "task ran longer than its limit of {limit:?}"),
             Kind::WaitedTooLong(limit) => {
-                write!(f, "task waited for its start longer than its limit of {limit:?}")
+                write!(
+                    f,
+                    "task waited for its start longer than its limit of {limit:?}"
+                )
             }
             Kind::Elapsed(limit) => write!(f, "task was not done within {limit:?} and goes on"),
             Kind::EncodeArgument(_) => f.write_str("argument could not be encoded"),
@@ -276,7 +293,11 @@ impl WorkerExit {
 
 impl fmt::Display for WorkerExit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "worker {} (pid {}) ended by {}", self.name, self.pid, self.exit)?;
+        write!(
+            f,
+            "worker {} (pid {}) ended by {}",
+            self.name, self.pid, self.exit
+        )?;
         if let Some(violation) = &self.violation {
             write!(f, " because it broke the protocol: {violation}")?;
         }
@@ -333,7 +354,9 @@ impl<A> TrySubmitError<A> {
 
 impl<A> fmt::Debug for TrySubmitError<A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TrySubmitError").field("error", &self.error).finish_non_exhaustive()
+        f.debug_struct("TrySubmitError")
+            .field("error", &self.error)
+            .finish_non_exhaustive()
     }
 }
 
@@ -368,6 +391,11 @@ pub(crate) enum BuildFault {
          program that loaded it; build the pool in a program of your own that contains the crate"
     )]
     NotInMainImage,
+    #[error(
+        "this program runs with raised privileges (set-user-id, file capabilities) and must not \
+         obey its environment, by which workers are told what they are"
+    )]
+    RaisedPrivileges,
     #[error("pools are nested {0} deep already, which is as deep as they may be")]
     TooDeep(u8),
     #[error("the system has no room for the pool's own thread: {0}")]

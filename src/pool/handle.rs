@@ -45,7 +45,12 @@ pub struct TaskHandle<R> {
 
 impl<R: Send + 'static> TaskHandle<R> {
     pub(crate) fn new(reply: Arc<Reply<R>>, job: Option<(Arc<Driver>, JobKey)>) -> Self {
-        Self { reply, looked_at: OnceLock::new(), job, abort_on_drop: false }
+        Self {
+            reply,
+            looked_at: OnceLock::new(),
+            job,
+            abort_on_drop: false,
+        }
     }
 
     /// Returns the task's number in its pool, counted from one; zero if it was refused.
@@ -102,7 +107,8 @@ impl<R: Send + 'static> TaskHandle<R> {
 
     /// Tells whether the task was cancelled or aborted.
     pub fn is_cancelled(&self) -> bool {
-        self.look().is_some_and(|result| result.as_ref().is_err_and(TaskError::is_cancelled))
+        self.look()
+            .is_some_and(|result| result.as_ref().is_err_and(TaskError::is_cancelled))
     }
 
     /// Returns the process id of the worker that runs the task, while it does.
@@ -148,7 +154,9 @@ impl<R: Send + 'static> TaskHandle<R> {
     ) -> CallbackId {
         let (id, late) = self.reply.register(Box::new(callback));
         if let Some(callback) = late {
-            let result = self.look().expect("callback registered after the result was taken");
+            let result = self
+                .look()
+                .expect("callback registered after the result was taken");
             run_callback(callback, result);
         }
         id
@@ -208,7 +216,11 @@ impl<R: Send + 'static> TaskHandle<R> {
                 patient = false;
                 self.help();
             }
-            match if patient { Some(left.map_or(PATIENCE, |left| left.min(PATIENCE))) } else { left } {
+            match if patient {
+                Some(left.map_or(PATIENCE, |left| left.min(PATIENCE)))
+            } else {
+                left
+            } {
                 Some(pause) => std::thread::park_timeout(pause),
                 None => std::thread::park(),
             }
@@ -270,7 +282,10 @@ impl<R> fmt::Debug for TaskHandle<R> {
             }),
         };
         let id = self.job.as_ref().map_or(0, |(_, key)| key.number());
-        f.debug_struct("TaskHandle").field("id", &id).field("state", &state).finish()
+        f.debug_struct("TaskHandle")
+            .field("id", &id)
+            .field("state", &state)
+            .finish()
     }
 }
 

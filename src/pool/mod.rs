@@ -110,7 +110,9 @@ impl ProcessPool {
     }
 
     fn new_with(driver: Arc<Driver>) -> Self {
-        Self { owner: Arc::new(Owner(driver)) }
+        Self {
+            owner: Arc::new(Owner(driver)),
+        }
     }
 
     fn driver(&self) -> &Arc<Driver> {
@@ -302,7 +304,8 @@ impl ProcessPool {
     ///
     /// As [`shutdown`](Self::shutdown).
     pub async fn shutdown_now(&self) {
-        self.shutdown_with(ShutdownOptions::new().cancel_pending(true)).await;
+        self.shutdown_with(ShutdownOptions::new().cancel_pending(true))
+            .await;
     }
 
     /// Ends everything: what waits and what runs resolves as
@@ -324,9 +327,17 @@ impl ProcessPool {
     ///
     /// As [`shutdown`](Self::shutdown).
     pub async fn shutdown_with(&self, options: ShutdownOptions) {
-        let ShutdownOptions { wait, cancel_pending, timeout } = options;
+        let ShutdownOptions {
+            wait,
+            cancel_pending,
+            timeout,
+        } = options;
         let driver = self.driver();
-        driver.tell(if cancel_pending { Event::CancelPending } else { Event::Close });
+        driver.tell(if cancel_pending {
+            Event::CancelPending
+        } else {
+            Event::Close
+        });
         if let Some(limit) = timeout {
             driver.terminate_after(limit);
         }

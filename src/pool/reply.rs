@@ -1,14 +1,14 @@
 //! The duty to tell a caller how its call ended, and the place where the answer waits for it.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 
 use super::error::{Kind, TaskError};
 use crate::supervisor::callback::{report_panic, run_aside};
-use crate::task::{DecodeError, entry_panic};
+use crate::task::{DecodeError, panic};
 
 /// How a call ended, its result still encoded.
 #[derive(Debug)]
@@ -67,9 +67,16 @@ pub(crate) enum Stage {
 
 impl<R: Send + 'static> Reply<R> {
     pub(crate) fn new(decode: fn(&[u8]) -> Result<R, DecodeError>) -> Arc<Self> {
-        let state =
-            State { phase: Phase::Pending, waker: None, callbacks: Vec::new(), registered: 0 };
-        Arc::new(Self { decode, state: Mutex::new(state) })
+        let state = State {
+            phase: Phase::Pending,
+            waker: None,
+            callbacks: Vec::new(),
+            registered: 0,
+        };
+        Arc::new(Self {
+            decode,
+            state: Mutex::new(state),
+        })
     }
 
     pub(crate) fn stage(&self) -> Stage {
@@ -81,12 +88,19 @@ impl<R: Send + 'static> Reply<R> {
     }
 
     /// Takes the result once it is there; `None` if it has been taken.
-    pub(crate) fn poll_take(&self, context: &mut Context<'_>) -> Poll<Option<Result<R, TaskError>>> {
+    pub(crate) fn poll_take(
+        &self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<R, TaskError>>> {
         let mut state = match self.take() {
             Ok(result) => return Poll::Ready(result),
             Err(unfinished) => unfinished,
         };
-        if state.waker.as_ref().is_none_or(|waker| !waker.will_wake(context.waker())) {
+        if state
+            .waker
+            .as_ref()
+            .is_none_or(|waker| !waker.will_wake(context.waker()))
+        {
             state.waker = Some(context.waker().clone());
         }
         Poll::Pending
@@ -143,8 +157,9 @@ impl<R: Send + 'static> Reply<R> {
         match raw {
             Raw::Failed(error) => Err(error),
             Raw::Returned(bytes) => {
-                let decoded = catch_unwind(AssertUnwindSafe(|| (self.decode)(&bytes)));
-                let decoded = decoded.unwrap_or_else(|panic| Err(entry_panic::<R>(panic)));
+                let decoded = panic::catch(|| (self.decode)(&bytes));
+                let decoded =
+                    decoded.unwrap_or_else(|panic| Err(DecodeError::panicked::<R>(&panic)));
                 decoded.map_err(|error| TaskError::new(Kind::DecodeResult(error)))
             }
         }

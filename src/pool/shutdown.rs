@@ -25,7 +25,11 @@ pub struct ShutdownOptions {
 
 impl Default for ShutdownOptions {
     fn default() -> Self {
-        Self { wait: true, cancel_pending: false, timeout: None }
+        Self {
+            wait: true,
+            cancel_pending: false,
+            timeout: None,
+        }
     }
 }
 

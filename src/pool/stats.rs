@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::driver::Driver;
+use super::driver::{Driver, id_of, look};
 use super::error::TaskError;
 use super::reply::Raw;
 use super::scheduler::Progress;
@@ -108,8 +108,10 @@ pub(super) fn snapshot(driver: &Driver) -> Stats {
     driver.read(|scheduler, counts, slots| {
         let now = Moment::now();
         let workers = slots.iter().flatten().map(|slot| {
-            let load = scheduler.load(super::driver::id_of(slot));
-            let first = load.first.map(|(key, ticket)| (key, super::driver::look(&slot.page, ticket)));
+            let load = scheduler.load(id_of(slot));
+            let first = load
+                .first
+                .map(|(key, ticket)| (key, look(&slot.page, ticket)));
             let running = match first {
                 Some((key, Progress::Running(since))) => Some((key.number(), since.until(now))),
                 _ => None,
@@ -144,7 +146,10 @@ pub(super) fn snapshot(driver: &Driver) -> Stats {
 impl Stats {
     /// Counts the calls that are running.
     pub fn running(&self) -> usize {
-        self.workers.iter().filter(|worker| worker.running.is_some()).count()
+        self.workers
+            .iter()
+            .filter(|worker| worker.running.is_some())
+            .count()
     }
 }
 

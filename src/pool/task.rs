@@ -84,7 +84,9 @@ macro_rules! options {
         /// What is longer than 1 KiB is cut.
         pub fn name(mut self, name: impl Into<String>) -> Self {
             let mut name = name.into();
-            let end = (0..=1024.min(name.len())).rev().find(|end| name.is_char_boundary(*end));
+            let end = (0..=1024.min(name.len()))
+                .rev()
+                .find(|end| name.is_char_boundary(*end));
             name.truncate(end.unwrap_or(0));
             self.options.name = Some(Arc::from(name));
             self
@@ -98,7 +100,11 @@ where
     R: Serialize + DeserializeOwned + Send + 'static,
 {
     pub(super) fn new(driver: Arc<Driver>, function: fn(A) -> R) -> Self {
-        Self { driver, function, options: Options::default() }
+        Self {
+            driver,
+            function,
+            options: Options::default(),
+        }
     }
 
     options!();
@@ -115,12 +121,16 @@ where
     /// [`ProcessPool::try_submit`](crate::ProcessPool::try_submit).
     pub fn try_submit(&self, argument: A) -> Result<TaskHandle<R>, TrySubmitError<A>> {
         let call = Call::of1(self.function, &argument);
-        try_submit(&self.driver, call, &self.options).map_err(|error| TrySubmitError { error, argument })
+        try_submit(&self.driver, call, &self.options)
+            .map_err(|error| TrySubmitError { error, argument })
     }
 
     /// Waits for room, then for the result; dropped, it aborts. See
     /// [`ProcessPool::run`](crate::ProcessPool::run).
-    pub fn run(&self, argument: A) -> impl Future<Output = Result<R, TaskError>> + Send + use<A, R> {
+    pub fn run(
+        &self,
+        argument: A,
+    ) -> impl Future<Output = Result<R, TaskError>> + Send + use<A, R> {
         // Encoded here and now: the argument need not be able to move between threads.
         let call = Call::of1(self.function, &argument);
         drop(argument);
@@ -130,7 +140,11 @@ where
 
 impl<R: Send + 'static> TaskCall<R> {
     pub(super) fn new(driver: Arc<Driver>, call: Call<R>) -> Self {
-        Self { driver, call, options: Options::default() }
+        Self {
+            driver,
+            call,
+            options: Options::default(),
+        }
     }
 
     options!();
@@ -153,7 +167,11 @@ pub(super) fn submit<R: Send + 'static>(
     call: Call<R>,
     options: &Options,
 ) -> TaskHandle<R> {
-    let Parts { target, argument, decode } = call.into_parts();
+    let Parts {
+        target,
+        argument,
+        decode,
+    } = call.into_parts();
     let reply = Reply::new(decode);
     let job = prepare(driver, &reply, target, argument, options)
         .and_then(|job| admit(driver).map(|permit| Job { permit, ..job }));
@@ -166,11 +184,18 @@ pub(super) fn try_submit<R: Send + 'static>(
     call: Call<R>,
     options: &Options,
 ) -> Result<TaskHandle<R>, TaskError> {
-    let Parts { target, argument, decode } = call.into_parts();
+    let Parts {
+        target,
+        argument,
+        decode,
+    } = call.into_parts();
     let reply = Reply::new(decode);
     let job = prepare(driver, &reply, target, argument, options)?;
-    let job = Job { permit: admit(driver)?, ..job };
-    let key = driver.submit(job).map_err(|(error, _)| error)?;
+    let job = Job {
+        permit: admit(driver)?,
+        ..job
+    };
+    let key = driver.submit(job)?;
     Ok(TaskHandle::new(reply, Some((driver.clone(), key))))
 }
 
@@ -180,7 +205,11 @@ pub(super) async fn run<R: Send + 'static>(
     call: Call<R>,
     options: Options,
 ) -> Result<R, TaskError> {
-    let Parts { target, argument, decode } = call.into_parts();
+    let Parts {
+        target,
+        argument,
+        decode,
+    } = call.into_parts();
     let reply = Reply::new(decode);
     let job = prepare(&driver, &reply, target, argument, &options)?;
     let permit = match &driver.room {
@@ -190,7 +219,9 @@ pub(super) async fn run<R: Send + 'static>(
             Err(_) => return Err(refused(&driver)),
         },
     };
-    accept(&driver, reply, Ok(Job { permit, ..job })).abort_on_drop().await
+    accept(&driver, reply, Ok(Job { permit, ..job }))
+        .abort_on_drop()
+        .await
 }
 
 /// Makes a job of a call.
@@ -206,10 +237,19 @@ fn prepare<R: Send + 'static>(
     let limit = driver.plan.recipe.max_frame;
     if argument.len() > limit {
         let size = argument.len();
-        return Err(TaskError::new(Kind::TooLarge { what: ARGUMENT, size, limit }));
+        return Err(TaskError::new(Kind::TooLarge {
+            what: ARGUMENT,
+            size,
+            limit,
+        }));
     }
     Ok(Job {
-        head: CallHead { target, attempt: 1, name: options.name.as_deref() }.to_bytes(),
+        head: CallHead {
+            target,
+            attempt: 1,
+            name: options.name.as_deref(),
+        }
+        .to_bytes(),
         argument: Bytes::from(argument),
         kind: target.kind(),
         timeout: options.timeout.or(driver.plan.task_timeout),
@@ -221,7 +261,9 @@ fn prepare<R: Send + 'static>(
 
 /// Takes a part of the room in the queue.
 fn admit(driver: &Driver) -> Result<Option<OwnedSemaphorePermit>, TaskError> {
-    let Some(room) = &driver.room else { return Ok(None) };
+    let Some(room) = &driver.room else {
+        return Ok(None);
+    };
     match room.clone().try_acquire_owned() {
         Ok(permit) => Ok(Some(permit)),
         Err(TryAcquireError::NoPermits) => {
@@ -233,7 +275,9 @@ fn admit(driver: &Driver) -> Result<Option<OwnedSemaphorePermit>, TaskError> {
 }
 
 fn refused(driver: &Driver) -> TaskError {
-    driver.refusal().unwrap_or_else(|| TaskError::new(Kind::ShutDown { started: false }))
+    driver
+        .refusal()
+        .unwrap_or_else(|| TaskError::new(Kind::ShutDown { started: false }))
 }
 
 /// Hands a job to the driver; a refusal comes through the handle.
@@ -242,7 +286,7 @@ fn accept<R: Send + 'static>(
     reply: Arc<Reply<R>>,
     job: Result<Job, TaskError>,
 ) -> TaskHandle<R> {
-    match job.and_then(|job| driver.submit(job).map_err(|(error, _)| error)) {
+    match job.and_then(|job| driver.submit(job)) {
         Ok(key) => TaskHandle::new(reply, Some((driver.clone(), key))),
         Err(error) => {
             reply.clone().resolve(Raw::Failed(error));
@@ -253,18 +297,27 @@ fn accept<R: Send + 'static>(
 
 impl<A, R> Clone for Task<A, R> {
     fn clone(&self) -> Self {
-        Self { driver: self.driver.clone(), function: self.function, options: self.options.clone() }
+        Self {
+            driver: self.driver.clone(),
+            function: self.function,
+            options: self.options.clone(),
+        }
     }
 }
 
 impl<A, R> fmt::Debug for Task<A, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Task").field("options", &self.options).finish_non_exhaustive()
+        f.debug_struct("Task")
+            .field("options", &self.options)
+            .finish_non_exhaustive()
     }
 }
 
 impl<R> fmt::Debug for TaskCall<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TaskCall").field("call", &self.call).field("options", &self.options).finish_non_exhaustive()
+        f.debug_struct("TaskCall")
+            .field("call", &self.call)
+            .field("options", &self.options)
+            .finish_non_exhaustive()
     }
 }

@@ -1,1 +1,46 @@
-//! One child process seen from its parent.
+//! One child process seen from its parent: how it is started, watched, killed
+//! and reaped, and what is known of its end. Nothing here knows of calls, of
+//! pools, or of what a worker does.
+//!
+//! ```text
+//!   Launcher ──execute──> worker                          (Spawn)
+//!      │
+//!      └──────execute──> fork server ──fork──> worker     (ForkServer)
+//!
+//!   keeper    the one thread on which all of this runs in the parent
+//!   executed  a program executed by us, and its reaper
+//!   errand    the first message to what was executed, and its descriptors
+//!   enter     what an executed process does with it
+//!   protocol  what launcher and fork server say to each other
+//!   link      the fork server, seen from the parent
+//!   server    the fork server itself
+//!   child     a worker, seen from the parent, whichever way it was started
+//! ```
+//!
+//! Nothing waits for a signal or a number that others could take: a process is
+//! a pidfd, and its end is the pidfd's becoming readable.
+
+mod child;
+mod enter;
+mod errand;
+mod error;
+mod executed;
+mod exit;
+mod keeper;
+mod launcher;
+mod link;
+mod method;
+mod protocol;
+mod server;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use child::Child;
+pub(crate) use enter::enter;
+pub use error::StartError;
+pub use exit::Exit;
+pub(crate) use keeper::Keeper;
+pub(crate) use launcher::{Launcher, Order, Program};
+pub use method::{StartMethod, UnknownStartMethod};
+#[cfg(test)]
+pub(crate) use tests::serve as test_serve;

@@ -13,7 +13,10 @@ const LINGER: Duration = Duration::from_millis(100);
 
 type Callback = Box<dyn FnOnce() + Send>;
 
-static QUEUE: Mutex<Queue> = Mutex::new(Queue { waiting: VecDeque::new(), served: false });
+static QUEUE: Mutex<Queue> = Mutex::new(Queue {
+    waiting: VecDeque::new(),
+    served: false,
+});
 static ARRIVED: Condvar = Condvar::new();
 
 struct Queue {

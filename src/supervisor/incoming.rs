@@ -29,17 +29,25 @@ pub(super) struct Incoming {
 
 /// What a read has left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Pipe {
+pub(crate) enum Pipe {
     /// There may be more.
     More,
     /// There was nothing more.
     Empty,
+    /// There never will be: nobody holds the other end, or nothing that comes is believed.
+    Ended,
 }
 
 impl Incoming {
     pub(super) fn new(max_frame: usize) -> Self {
         let codec = FrameCodec { max_frame };
-        Self { codec, buffer: BytesMut::new(), read: 0, broken: false, frames: Vec::new() }
+        Self {
+            codec,
+            buffer: BytesMut::new(),
+            read: 0,
+            broken: false,
+            frames: Vec::new(),
+        }
     }
 
     /// Reads once and splits what has come into `frames`.
@@ -49,12 +57,13 @@ impl Incoming {
     /// When the stream is broken. Frames that came before the break are there.
     pub(super) fn read(&mut self, pipe: &OwnedFd) -> Result<Pipe, StreamError> {
         if self.broken {
-            return Ok(Pipe::Empty);
+            return Ok(Pipe::Ended);
         }
         let room = READ.max(self.buffer.len());
         self.buffer.reserve(room);
         let asked = self.buffer.capacity() - self.buffer.len();
         let count = match read_more(pipe, &mut self.buffer) {
+            Ok(0) => return Ok(Pipe::Ended),
             Ok(count) => count,
             Err(rustix::io::Errno::AGAIN) => return Ok(Pipe::Empty),
             Err(rustix::io::Errno::INTR) => return Ok(Pipe::More),
@@ -64,7 +73,11 @@ impl Incoming {
         self.split()?;
         // A pipe gives all it has: less than was asked for means that it is empty now. What comes
         // after this read is a new event.
-        Ok(if count < asked { Pipe::Empty } else { Pipe::More })
+        Ok(if count < asked {
+            Pipe::Empty
+        } else {
+            Pipe::More
+        })
     }
 
     /// Takes up what a dead worker had finished and not written to its pipe.

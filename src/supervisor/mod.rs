@@ -16,7 +16,7 @@
 //! What happens to calls is not decided here; the pool is told through [`Owner`].
 
 pub(crate) mod callback;
-mod incoming;
+pub(crate) mod incoming;
 pub(crate) mod oom;
 mod outgoing;
 pub(crate) mod policy;
@@ -40,7 +40,11 @@ pub(crate) trait Owner: Send + Sync + 'static {
     /// # Errors
     ///
     /// When a frame is none that this worker may send: the worker's words count no more.
-    fn received(&self, slot: &Arc<Slot>, frames: &mut Vec<Frame>) -> (Self::Done, Result<(), String>);
+    fn received(
+        &self,
+        slot: &Arc<Slot>,
+        frames: &mut Vec<Frame>,
+    ) -> (Self::Done, Result<(), String>);
 
     /// Does what is left to be done.
     fn deliver(&self, done: Self::Done);

@@ -4,7 +4,7 @@
 //! writer's while bytes go to the pipe.
 
 use std::collections::VecDeque;
-use std::io::{self, IoSlice};
+use std::io::IoSlice;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -61,8 +61,16 @@ pub(super) enum Flushed {
 
 impl Outgoing {
     pub(super) fn new(pipe: Arc<OwnedFd>) -> Self {
-        let writer = Writer { pipe, broken: false, pieces: VecDeque::new(), written: 0 };
-        Self { queue: Mutex::default(), writer: Mutex::new(writer) }
+        let writer = Writer {
+            pipe,
+            broken: false,
+            pieces: VecDeque::new(),
+            written: 0,
+        };
+        Self {
+            queue: Mutex::default(),
+            writer: Mutex::new(writer),
+        }
     }
 
     /// Queues one frame: its first part, and an argument behind it.
@@ -72,7 +80,9 @@ impl Outgoing {
             let spare = std::mem::take(&mut queue.spare);
             queue.pieces.push_back(Piece::Frames(spare));
         }
-        let Some(Piece::Frames(frames)) = queue.pieces.back_mut() else { return };
+        let Some(Piece::Frames(frames)) = queue.pieces.back_mut() else {
+            return;
+        };
         front.iter().for_each(|part| frames.extend_from_slice(part));
         if argument.len() <= COPIED {
             frames.extend_from_slice(argument);
@@ -172,7 +182,7 @@ mod tests {
     use super::*;
     use crate::sys::pipe::{pipe, set_nonblocking};
 
-    fn read_some(pipe: &OwnedFd, out: &mut Vec<u8>) -> io::Result<usize> {
+    fn read_some(pipe: &OwnedFd, out: &mut Vec<u8>) -> std::io::Result<usize> {
         let mut bytes = [0; 8192];
         let count = rustix::io::read(pipe, &mut bytes)?;
         out.extend_from_slice(&bytes[..count]);

@@ -38,7 +38,10 @@ pub(crate) struct StartPolicy {
 impl StartPolicy {
     /// A worker became ready.
     pub(crate) fn succeeded(&mut self) {
-        *self = Self { proven: true, ..Self::default() };
+        *self = Self {
+            proven: true,
+            ..Self::default()
+        };
     }
 
     /// A worker that began to start at `begun` failed by itself.
@@ -87,7 +90,11 @@ impl StartPolicy {
     /// How many starts may be under way at once: one until a start has succeeded and again after
     /// a failure, so that a loop costs few processes; else up to `most`.
     pub(crate) fn at_once(&self, most: usize) -> usize {
-        if self.proven && self.in_a_row == 0 && self.refused_since.is_none() { most.max(1) } else { 1 }
+        if self.proven && self.in_a_row == 0 && self.refused_since.is_none() {
+            most.max(1)
+        } else {
+            1
+        }
     }
 }
 
@@ -102,7 +109,9 @@ mod tests {
         let mut policy = StartPolicy::default();
         let mut now = START;
         for nth in 1..FAILURES {
-            let Verdict::RetryAt(at) = policy.failed(now, now) else { panic!("broke at {nth}") };
+            let Verdict::RetryAt(at) = policy.failed(now, now) else {
+                panic!("broke at {nth}")
+            };
             assert!(at >= now, "a retry lies in the future");
             now = at;
         }
@@ -114,8 +123,14 @@ mod tests {
     fn the_first_failure_is_retried_at_once_and_the_pauses_double() {
         let mut policy = StartPolicy::default();
         assert_eq!(policy.failed(START, START), Verdict::RetryAt(START));
-        assert_eq!(policy.failed(START, START), Verdict::RetryAt(START + FIRST_PAUSE));
-        assert_eq!(policy.failed(START, START), Verdict::RetryAt(START + FIRST_PAUSE * 2));
+        assert_eq!(
+            policy.failed(START, START),
+            Verdict::RetryAt(START + FIRST_PAUSE)
+        );
+        assert_eq!(
+            policy.failed(START, START),
+            Verdict::RetryAt(START + FIRST_PAUSE * 2)
+        );
     }
 
     #[test]
@@ -133,7 +148,9 @@ mod tests {
         let mut now = START;
         let mut verdict = Verdict::RetryAt(now);
         for _ in 0..FAILURES {
-            let Verdict::RetryAt(begun) = verdict else { panic!("broke early") };
+            let Verdict::RetryAt(begun) = verdict else {
+                panic!("broke early")
+            };
             now = begun + Duration::from_secs(30);
             verdict = policy.failed(begun, now);
         }

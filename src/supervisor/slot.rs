@@ -111,12 +111,15 @@ impl Slot {
 
     /// Tells the worker to end when it has done everything that was sent before.
     pub(crate) fn retire(&self) {
-        self.push(&[&Header::control(Kind::Leave, 0).to_bytes()], &Bytes::new());
+        self.push(
+            &[&Header::control(Kind::Leave, 0).to_bytes()],
+            &Bytes::new(),
+        );
         self.flush();
     }
 
-    /// Reads what has come, without waiting, and hands it to the owner. True when the pipe is empty.
-    pub(crate) fn pump<O: Owner>(self: &Arc<Self>, owner: &O) -> bool {
+    /// Reads what has come, without waiting, and hands it to the owner.
+    pub(crate) fn pump<O: Owner>(self: &Arc<Self>, owner: &O) -> Pipe {
         let mut incoming = lock(&self.incoming);
         let mut outcome = Ok(Pipe::More);
         for _ in 0..READS {
@@ -127,7 +130,7 @@ impl Slot {
         }
         let reason = outcome.as_ref().err().map(ToString::to_string);
         self.hand_over(incoming, owner, reason);
-        !matches!(outcome, Ok(Pipe::More))
+        outcome.unwrap_or(Pipe::Ended)
     }
 
     /// Hands the frames over under the lock, which keeps their order, and does the rest without.
@@ -171,20 +174,28 @@ impl Slot {
         owner.gone(&self, exit);
     }
 
-    async fn try_serve<O: Owner>(self: &Arc<Self>, owner: &Arc<O>, server: Server) -> io::Result<()> {
+    async fn try_serve<O: Owner>(
+        self: &Arc<Self>,
+        owner: &Arc<O>,
+        server: Server,
+    ) -> io::Result<()> {
         let responses = reactor::register(self.responses.clone(), Interest::READABLE)?;
         let requests = reactor::register(self.requests.clone(), Interest::WRITABLE)?;
         let process = reactor::register(self.child.pidfd().clone(), Interest::READABLE)?;
         let mut orphaned = std::pin::pin!(self.child.orphaned());
-        let (mut blocked, mut orphan) = (false, false);
+        let (mut ended, mut blocked, mut orphan) = (false, false, false);
         loop {
             let call = poll_fn(|context| {
                 self.bell.wakers[server as usize].register(context.waker());
                 if self.bell.flush.swap(false, Ordering::AcqRel) {
                     return Poll::Ready(Call::Flush);
                 }
-                if self.poll_responses(&responses, &**owner, context).is_ready() {
-                    return Poll::Ready(Call::Readable);
+                // An end that was closed stays ready for ever: it is not looked at again.
+                if !ended {
+                    if let Poll::Ready(pipe) = self.poll_responses(&responses, &**owner, context) {
+                        ended = pipe == Pipe::Ended;
+                        return Poll::Ready(Call::Readable);
+                    }
                 }
                 if blocked && poll_once(&requests, Interest::WRITABLE, context).is_ready() {
                     return Poll::Ready(Call::Writable);
@@ -212,18 +223,19 @@ impl Slot {
         }
     }
 
-    /// Reads while there is something to read; ready when others should have a turn in between.
+    /// Reads while there is something to read; ready when others should have a turn in between, or
+    /// at the end.
     fn poll_responses<O: Owner>(
         self: &Arc<Self>,
         responses: &AsyncFd<Arc<OwnedFd>>,
         owner: &O,
         context: &mut Context<'_>,
-    ) -> Poll<()> {
+    ) -> Poll<Pipe> {
         while let Poll::Ready(Ok(mut readable)) = responses.poll_read_ready(context) {
-            if !self.pump(owner) {
-                return Poll::Ready(());
+            match self.pump(owner) {
+                Pipe::Empty => readable.clear_ready(),
+                pipe @ (Pipe::More | Pipe::Ended) => return Poll::Ready(pipe),
             }
-            readable.clear_ready();
         }
         Poll::Pending
     }
@@ -232,15 +244,22 @@ impl Slot {
     /// more (never until its end, which a process that a task has started may hold back), then
     /// what had not reached the pipe.
     fn drain<O: Owner>(self: &Arc<Self>, owner: &O) {
-        while !self.pump(owner) {}
+        while self.pump(owner) == Pipe::More {}
         let mut incoming = lock(&self.incoming);
-        let reason = incoming.read_outbox(&self.page).err().map(|error| error.to_string());
+        let reason = incoming
+            .read_outbox(&self.page)
+            .err()
+            .map(|error| error.to_string());
         self.hand_over(incoming, owner, reason);
     }
 }
 
 /// Waits for readiness and takes it.
-fn poll_once(fd: &AsyncFd<Arc<OwnedFd>>, interest: Interest, context: &mut Context<'_>) -> Poll<()> {
+fn poll_once(
+    fd: &AsyncFd<Arc<OwnedFd>>,
+    interest: Interest,
+    context: &mut Context<'_>,
+) -> Poll<()> {
     let ready = if interest.is_readable() {
         fd.poll_read_ready(context)
     } else {

@@ -1,10 +1,14 @@
 //! From nothing to a worker that has said that it is ready, or a reason why not. Runs on the
 //! keeper; every wait has a limit, and a start that is given up leaves no process.
 
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures::future::{Either, select};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::io::Interest;
+use tokio::io::unix::AsyncFdReadyGuard;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
@@ -48,7 +52,9 @@ pub(crate) async fn start(
 ) -> Result<Slot, StartError> {
     let deadline = Instant::now() + recipe.start_timeout;
     let late = |_| StartError::timed_out("worker", recipe.start_timeout);
-    timeout_at(deadline, start_in_time(launcher, recipe, place, number)).await.map_err(late)?
+    timeout_at(deadline, start_in_time(launcher, recipe, place, number))
+        .await
+        .map_err(late)?
 }
 
 async fn start_in_time(
@@ -62,7 +68,10 @@ async fn start_in_time(
     let responses = pipe::pipe().map_err(system)?;
     pipe::set_nonblocking(&requests.write).map_err(system)?;
     pipe::set_nonblocking(&responses.read).map_err(system)?;
-    let enlarged = [pipe::enlarge(&requests.write), pipe::enlarge(&responses.read)];
+    let enlarged = [
+        pipe::enlarge(&requests.write),
+        pipe::enlarge(&responses.read),
+    ];
     let page_file = page::create().map_err(system)?;
     let page = ControlPage::new(&page_file).map_err(system)?;
     let reader = requests.read.try_clone().map_err(system)?;
@@ -76,7 +85,13 @@ async fn start_in_time(
     };
     let first = postcard::to_stdvec(&first).expect("numbers and a text always encode");
     let channel = vec![requests.read, responses.write, page_file];
-    let order = Order { name: name.clone(), first, channel, stdout, stderr };
+    let order = Order {
+        name: name.clone(),
+        first,
+        channel,
+        stdout,
+        stderr,
+    };
     let child = Unready(Some(launcher.launch(order).await?));
     let pid = child.get().pid();
 
@@ -90,52 +105,15 @@ async fn start_in_time(
     let stderr = follow(&recipe.stderr, stderr_here);
     let mut incoming = Incoming::new(recipe.max_frame);
     let responses = Arc::new(responses.read);
-    {
-        let readable = reactor::register(responses.clone(), Interest::READABLE).map_err(system)?;
-        let mut hello = false;
-        let limit = Instant::now() + recipe.handshake_timeout;
-        loop {
-            let ended = std::pin::pin!(child.get().exited());
-            let ready = std::pin::pin!(readable.readable());
-            let event = futures::future::select(ready, ended);
-            let event = if hello {
-                event.await
-            } else {
-                let late = |_| StartError::timed_out("worker's first frame", recipe.handshake_timeout);
-                timeout_at(limit, event).await.map_err(late)?
-            };
-            let exit = match event {
-                futures::future::Either::Left((ready, _)) => {
-                    let mut ready = ready.map_err(system)?;
-                    if incoming.read(&responses).map_err(broken)? == Pipe::Empty {
-                        ready.clear_ready();
-                    }
-                    None
-                }
-                futures::future::Either::Right((exit, _)) => {
-                    while incoming.read(&responses).map_err(broken)? == Pipe::More {}
-                    Some(exit)
-                }
-            };
-            let mut is_ready = false;
-            for frame in incoming.frames.drain(..) {
-                match (hello, frame.header.kind) {
-                    (false, Kind::Hello) => {
-                        check(&frame)?;
-                        hello = true;
-                    }
-                    (true, Kind::Ready) if !is_ready => is_ready = true,
-                    _ => return Err(StartError::protocol("worker", "a frame out of turn")),
-                }
-            }
-            if is_ready {
-                break;
-            }
-            if let Some(exit) = exit {
-                return Err(StartError::exited("worker", exit));
-            }
-        }
-    }
+    let mut greeting = Greeting {
+        incoming: &mut incoming,
+        pipe: &responses,
+        child: child.get(),
+    };
+    let late = |_| StartError::timed_out("worker's first frame", recipe.handshake_timeout);
+    let hello = tokio::time::timeout(recipe.handshake_timeout, greeting.next(Kind::Hello));
+    check(&hello.await.map_err(late)??)?;
+    greeting.next(Kind::Ready).await?;
     let requests = Arc::new(requests.write);
     let (tail, stop_stderr) = stderr.unzip();
     let stops = [stdout.map(|(_, stop)| stop), stop_stderr];
@@ -158,6 +136,61 @@ async fn start_in_time(
     })
 }
 
+/// What a worker says before it is ready.
+struct Greeting<'a> {
+    incoming: &'a mut Incoming,
+    pipe: &'a Arc<OwnedFd>,
+    child: &'a Child,
+}
+
+impl Greeting<'_> {
+    /// Waits for the next frame, which must be of that kind. A worker that is dead may have said
+    /// it before, so its end is looked at last.
+    async fn next(&mut self, kind: Kind) -> Result<Frame, StartError> {
+        let system = |error| StartError::system("listen to a worker", &error);
+        let readable = reactor::register(self.pipe.clone(), Interest::READABLE).map_err(system)?;
+        let mut dead = None;
+        loop {
+            if !self.incoming.frames.is_empty() {
+                let frame = self.incoming.frames.remove(0);
+                if frame.header.kind != kind {
+                    return Err(StartError::protocol("worker", "a frame out of turn"));
+                }
+                return Ok(frame);
+            }
+            let read = self.incoming.read(self.pipe);
+            let read =
+                read.map_err(|_| StartError::protocol("worker", "bytes that are no frame"))?;
+            match (read, dead) {
+                (Pipe::More, _) => {}
+                (Pipe::Empty | Pipe::Ended, Some(exit)) => {
+                    if self.incoming.frames.is_empty() {
+                        return Err(StartError::exited("worker", exit));
+                    }
+                }
+                (Pipe::Ended, None) => dead = Some(self.child.exited().await),
+                (Pipe::Empty, None) if self.incoming.frames.is_empty() => {
+                    let exited = std::pin::pin!(self.child.exited());
+                    let ready = std::pin::pin!(readable.readable());
+                    match select(ready, exited).await {
+                        Either::Left((ready, _)) => self.clear(ready.map_err(system)?),
+                        Either::Right((exit, _)) => dead = Some(exit),
+                    }
+                }
+                (Pipe::Empty, None) => {}
+            }
+        }
+    }
+
+    /// Takes a readiness, unless there is something to read.
+    fn clear(&self, mut ready: AsyncFdReadyGuard<'_, Arc<OwnedFd>>) {
+        let mut pipe = [PollFd::new(&**self.pipe, PollFlags::IN)];
+        if !matches!(poll(&mut pipe, Some(&Timespec::default())), Ok(count) if count > 0) {
+            ready.clear_ready();
+        }
+    }
+}
+
 /// Compares what the worker says of itself with what we are.
 fn check(frame: &Frame) -> Result<(), StartError> {
     let theirs: Hello = postcard::from_bytes(&frame.payload)
@@ -171,16 +204,14 @@ fn check(frame: &Frame) -> Result<(), StartError> {
     Ok(())
 }
 
-fn broken(_: crate::wire::codec::StreamError) -> StartError {
-    StartError::protocol("worker", "bytes that are no frame")
-}
-
 /// A worker that nobody has yet; killed if that does not change.
 struct Unready(Option<Child>);
 
 impl Unready {
     fn get(&self) -> &Child {
-        self.0.as_ref().expect("taken by `ready` alone, which consumes this")
+        self.0
+            .as_ref()
+            .expect("taken by `ready` alone, which consumes this")
     }
 
     fn ready(mut self) -> Child {

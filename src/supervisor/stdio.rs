@@ -79,7 +79,10 @@ impl Stdio {
     pub(super) fn open(&self) -> io::Result<(Option<OwnedFd>, Option<OwnedFd>)> {
         Ok(match &self.0 {
             Kind::Inherit => (None, None),
-            Kind::Null => (Some(File::options().write(true).open("/dev/null")?.into()), None),
+            Kind::Null => (
+                Some(File::options().write(true).open("/dev/null")?.into()),
+                None,
+            ),
             Kind::Lines(_) => {
                 let pipe = pipe::pipe()?;
                 pipe::set_nonblocking(&pipe.read)?;
@@ -155,9 +158,13 @@ impl Tail {
     }
 
     async fn read_on(self: &Arc<Self>) {
-        let Ok(pipe) = reactor::register(self.pipe.clone(), Interest::READABLE) else { return };
+        let Ok(pipe) = reactor::register(self.pipe.clone(), Interest::READABLE) else {
+            return;
+        };
         loop {
-            let Ok(mut ready) = pipe.readable().await else { return };
+            let Ok(mut ready) = pipe.readable().await else {
+                return;
+            };
             match self.pump() {
                 Some(true) => {}
                 Some(false) => ready.clear_ready(),
@@ -210,7 +217,11 @@ impl Tail {
         let tail = self.clone();
         run_aside(move || {
             let handled = Handled(&tail);
-            handler(&WorkerLine { worker: &tail.worker, pid: tail.pid, text: &text });
+            handler(&WorkerLine {
+                worker: &tail.worker,
+                pid: tail.pid,
+                text: &text,
+            });
             drop(handled);
         });
     }
@@ -238,6 +249,8 @@ impl Drop for Handled<'_> {
 
 impl fmt::Debug for Tail {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tail").field("worker", &self.worker).finish_non_exhaustive()
+        f.debug_struct("Tail")
+            .field("worker", &self.worker)
+            .finish_non_exhaustive()
     }
 }

@@ -44,7 +44,10 @@ impl Mapping {
         let sealed = rustix::fs::fcntl_get_seals(&file)?.contains(SealFlags::SHRINK);
         let size = rustix::fs::fstat(&file)?.st_size;
         if !sealed || size < length as i64 {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "not a sealed file of that size"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "not a sealed file of that size",
+            ));
         }
         // SAFETY: a fresh mapping at an address of the kernel's choice replaces nothing.
         let start = unsafe {
@@ -76,7 +79,10 @@ impl Mapping {
     ///
     /// When the offset is not that of an aligned word within the mapping.
     pub(crate) fn word(&self, offset: usize) -> &AtomicU64 {
-        assert!(offset % 8 == 0 && offset + 8 <= self.length, "no word at {offset}");
+        assert!(
+            offset % 8 == 0 && offset + 8 <= self.length,
+            "no word at {offset}"
+        );
         // SAFETY: in bounds and aligned (mappings begin at a page), valid until drop, and both
         // processes access these bytes only as an atomic word.
         unsafe { AtomicU64::from_ptr(self.start.as_ptr().byte_add(offset).cast()) }
@@ -88,7 +94,10 @@ impl Mapping {
     ///
     /// When they do not fit there.
     pub(crate) fn copy_in(&self, offset: usize, bytes: &[u8]) {
-        assert!(offset <= self.length && bytes.len() <= self.length - offset, "copy out of bounds");
+        assert!(
+            offset <= self.length && bytes.len() <= self.length - offset,
+            "copy out of bounds"
+        );
         // SAFETY: the destination is in bounds; `bytes` is not part of the mapping, of which no
         // reference is ever given out. Whoever reads there while we write reads garbage bytes,
         // and readers are told by an atomic word which bytes are whole.
@@ -104,7 +113,10 @@ impl Mapping {
     ///
     /// When the range is not within the mapping.
     pub(crate) fn copy_out(&self, offset: usize, length: usize, out: &mut Vec<u8>) {
-        assert!(offset <= self.length && length <= self.length - offset, "copy out of bounds");
+        assert!(
+            offset <= self.length && length <= self.length - offset,
+            "copy out of bounds"
+        );
         out.reserve(length);
         // SAFETY: the source is in bounds, and `out` has room for `length` more bytes, which are
         // initialised by the copy before its length says so.
@@ -120,8 +132,16 @@ impl Mapping {
     /// # Panics
     ///
     /// When the range is not within the mapping.
-    pub(crate) fn write_to(&self, fd: impl AsFd, offset: usize, length: usize) -> io::Result<usize> {
-        assert!(offset <= self.length && length <= self.length - offset, "write out of bounds");
+    pub(crate) fn write_to(
+        &self,
+        fd: impl AsFd,
+        offset: usize,
+        length: usize,
+    ) -> io::Result<usize> {
+        assert!(
+            offset <= self.length && length <= self.length - offset,
+            "write out of bounds"
+        );
         // SAFETY: in bounds and alive during the call. The slice exists only for the duration of
         // the call, in which this process does not write to the range: it is the unflushed part
         // of an outbox, which its owner leaves alone until `write` has returned.
@@ -149,12 +169,18 @@ mod tests {
     #[test]
     fn two_mappings_of_one_file_show_the_same_bytes() {
         let file = sealed_file("test", 8192).unwrap();
-        let (one, two) = (Mapping::new(&file, 8192).unwrap(), Mapping::new(&file, 8192).unwrap());
+        let (one, two) = (
+            Mapping::new(&file, 8192).unwrap(),
+            Mapping::new(&file, 8192).unwrap(),
+        );
         one.word(64).store(7, Ordering::Release);
         one.copy_in(4096, b"hello");
         let mut bytes = b">".to_vec();
         two.copy_out(4096, 5, &mut bytes);
-        assert_eq!((two.word(64).load(Ordering::Acquire), &bytes[..]), (7, &b">hello"[..]));
+        assert_eq!(
+            (two.word(64).load(Ordering::Acquire), &bytes[..]),
+            (7, &b">hello"[..])
+        );
     }
 
     #[test]

@@ -1,3 +1,20 @@
 //! The operating system and nothing else; the home of `unsafe`.
 
+pub(crate) mod build_id;
 pub(crate) mod clock;
+#[cfg(feature = "auto-init")]
+pub(crate) mod constructor;
+pub(crate) mod descriptors;
+pub(crate) mod fork;
+pub(crate) mod image;
+pub(crate) mod mapping;
+pub(crate) mod pidfd;
+pub(crate) mod pipe;
+pub(crate) mod prctl;
+pub(crate) mod reactor;
+pub(crate) mod signal;
+pub(crate) mod socket;
+pub(crate) mod stack;
+pub(crate) mod start;
+pub(crate) mod title;
+pub(crate) mod wait;

@@ -73,7 +73,10 @@ fn quarter() -> usize {
     static QUARTER: OnceLock<usize> = OnceLock::new();
     *QUARTER.get_or_init(|| {
         let pages = std::fs::read_to_string("/proc/sys/fs/pipe-user-pages-soft");
-        let pages = pages.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(16_384usize);
+        let pages = pages
+            .ok()
+            .and_then(|text| text.trim().parse().ok())
+            .unwrap_or(16_384usize);
         // Zero means that there is no limit.
         let bytes = pages * rustix::param::page_size();
         if bytes == 0 { usize::MAX } else { bytes / 4 }

@@ -1,1 +1,48 @@
-//! What both ends agree on: what a call is and how it is encoded.
+//! What both ends agree on: which function a call means, and how its arguments and its result
+//! look as bytes. It knows no processes and no pipes.
+//!
+//! A *task* is what can be run: a plain function of this program. A *call* is a task with its
+//! arguments. The life of an argument, from the left end to the right and back as a result:
+//!
+//! ```text
+//!    caller                                      worker
+//!    call!(f(a, b))                              run
+//!      Target::of(f)  entry + function  ------>    Target::resolve
+//!      payload::encode((a, b))  bytes   ------>    payload::decode        ArgumentUndecodable
+//!                                                  f(a, b)                Panicked
+//!                                                  payload::encode        ResultUnencodable
+//!      Parts::decode  <---------------  bytes      Sink::publish          Returned
+//!                                                  drop(result)
+//! ```
+//!
+//! Each step of the worker's side is caught apart, so that the verdict on the right is exact.
+//! The result is handed over before it is dropped: what a `Drop` does then costs no result.
+//!
+//! - `call`: a function with its arguments; `notation`: the macro that makes one
+//! - `head`: what goes before the arguments; `context`: what a running task knows of itself
+//! - `identity`: a function's name among processes of one build
+//! - `entry`: from that name to the function and to its verdict
+//! - `payload`: values and bytes, with `encoder`, `decoder` and their `limits`
+//! - `panic`: what is known of a panic, and how it is caught
+//! - `error`: how encoding and decoding fail
+
+pub(crate) mod call;
+pub(crate) mod context;
+mod decoder;
+mod encoder;
+pub(crate) mod entry;
+mod error;
+pub(crate) mod head;
+pub(crate) mod identity;
+mod limits;
+mod notation;
+pub(crate) mod panic;
+pub(crate) mod payload;
+
+pub use call::Call;
+pub use context::{TaskContext, current};
+pub use error::{DecodeError, EncodeError};
+pub use identity::ForeignFunction;
+#[doc(hidden)]
+pub use notation::__pass;
+pub use panic::PanicInfo;

@@ -46,7 +46,9 @@ impl Decoder for FrameCodec {
     type Error = StreamError;
 
     fn decode(&mut self, buffer: &mut BytesMut) -> Result<Option<Frame>, StreamError> {
-        let Some(header) = Header::read(buffer, self.max_frame)? else { return Ok(None) };
+        let Some(header) = Header::read(buffer, self.max_frame)? else {
+            return Ok(None);
+        };
         if buffer.len() < HEADER + header.length {
             return Ok(None);
         }
@@ -80,7 +82,10 @@ mod tests {
 
     fn frame(payload: &'static [u8]) -> Frame {
         let header = Header::control(Kind::Returned, payload.len());
-        Frame { header, payload: Bytes::from_static(payload) }
+        Frame {
+            header,
+            payload: Bytes::from_static(payload),
+        }
     }
 
     #[test]
@@ -104,16 +109,26 @@ mod tests {
 
     #[test]
     fn an_announced_length_reserves_nothing() {
-        let mut codec = FrameCodec { max_frame: usize::MAX };
+        let mut codec = FrameCodec {
+            max_frame: usize::MAX,
+        };
         let header = Header::control(Kind::Returned, u32::MAX as usize);
         let mut buffer = BytesMut::from(&header.to_bytes()[..]);
         assert!(codec.decode(&mut buffer).unwrap().is_none());
-        assert!(buffer.capacity() < 1024, "{} bytes reserved", buffer.capacity());
+        assert!(
+            buffer.capacity() < 1024,
+            "{} bytes reserved",
+            buffer.capacity()
+        );
     }
 
     #[test]
     fn garbage_is_an_error_at_its_first_header() {
         let mut codec = FrameCodec { max_frame: 100 };
-        assert!(codec.decode(&mut BytesMut::from(&[7u8; HEADER][..])).is_err());
+        assert!(
+            codec
+                .decode(&mut BytesMut::from(&[7u8; HEADER][..]))
+                .is_err()
+        );
     }
 }

@@ -122,8 +122,18 @@ pub(crate) enum BadFrame {
 impl Header {
     /// A header of a frame that belongs to no call.
     pub(crate) fn control(kind: Kind, length: usize) -> Self {
-        let ticket = Ticket { lane: 0, sequence: 0 };
-        Self { kind, ticket, length, call: 0, time: 0, short: false }
+        let ticket = Ticket {
+            lane: 0,
+            sequence: 0,
+        };
+        Self {
+            kind,
+            ticket,
+            length,
+            call: 0,
+            time: 0,
+            short: false,
+        }
     }
 
     /// The header's bytes.
@@ -144,7 +154,9 @@ impl Header {
     ///
     /// When no frame begins like this, or one that is longer than it may be.
     pub(crate) fn read(bytes: &[u8], max_frame: usize) -> Result<Option<Self>, BadFrame> {
-        let Some(bytes) = bytes.first_chunk::<HEADER>() else { return Ok(None) };
+        let Some(bytes) = bytes.first_chunk::<HEADER>() else {
+            return Ok(None);
+        };
         let [mark, kind, lane, flags, ..] = *bytes;
         let bad = BadFrame::Header([mark, kind, lane, flags]);
         let Some(kind) = Kind::from_byte(kind).filter(|_| mark == MARK && flags < 2) else {
@@ -155,11 +167,20 @@ impl Header {
         if length > limit {
             return Err(BadFrame::TooLong { length, limit });
         }
-        let number = |at: usize| {
-            u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"))
+        let number =
+            |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));
+        let ticket = Ticket {
+            lane,
+            sequence: number(8),
         };
-        let ticket = Ticket { lane, sequence: number(8) };
-        Ok(Some(Self { kind, ticket, length, call: number(16), time: number(24), short: flags == 1 }))
+        Ok(Some(Self {
+            kind,
+            ticket,
+            length,
+            call: number(16),
+            time: number(24),
+            short: flags == 1,
+        }))
     }
 }
 
@@ -168,8 +189,18 @@ mod tests {
     use super::*;
 
     fn header() -> Header {
-        let ticket = Ticket { lane: 63, sequence: u64::MAX - 1 };
-        Header { kind: Kind::Returned, ticket, length: 77, call: 12, time: 5, short: true }
+        let ticket = Ticket {
+            lane: 63,
+            sequence: u64::MAX - 1,
+        };
+        Header {
+            kind: Kind::Returned,
+            ticket,
+            length: 77,
+            call: 12,
+            time: 5,
+            short: true,
+        }
     }
 
     #[test]
@@ -195,7 +226,10 @@ mod tests {
 
     #[test]
     fn a_length_over_the_limit_is_refused_by_the_header_alone() {
-        let refused = BadFrame::TooLong { length: 77, limit: 76 };
+        let refused = BadFrame::TooLong {
+            length: 77,
+            limit: 76,
+        };
         assert_eq!(Header::read(&header().to_bytes(), 76), Err(refused));
     }
 

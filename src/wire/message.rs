@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::sys::image::BuildId;
+use crate::sys::build_id::BuildId;
 
 /// The first frame of every worker.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -98,7 +98,9 @@ fn word(ticket: Ticket, state: State) -> u64 {
 impl ControlPage {
     /// Maps the page in that file.
     pub(crate) fn new(file: impl AsFd) -> io::Result<Self> {
-        Ok(Self { mapping: Mapping::new(file, SIZE)? })
+        Ok(Self {
+            mapping: Mapping::new(file, SIZE)?,
+        })
     }
 
     /// Keeps the page out of the processes that this one forks.
@@ -107,24 +109,29 @@ impl ControlPage {
     }
 
     fn lane(&self, ticket: Ticket) -> &AtomicU64 {
-        self.mapping.word(FIRST_LANE + usize::from(ticket.lane) % LANES * LANE)
+        self.mapping
+            .word(FIRST_LANE + usize::from(ticket.lane) % LANES * LANE)
     }
 
     fn start_time(&self, ticket: Ticket) -> &AtomicU64 {
-        self.mapping.word(FIRST_LANE + usize::from(ticket.lane) % LANES * LANE + 8)
+        self.mapping
+            .word(FIRST_LANE + usize::from(ticket.lane) % LANES * LANE + 8)
     }
 
     fn swap(&self, ticket: Ticket, from: State, to: State) -> bool {
         // Both orderings matter: the winner must see what the other side wrote before its own last
         // swap (the time of start), and what it writes next must not be seen before this swap.
         let (old, new) = (word(ticket, from), word(ticket, to));
-        self.lane(ticket).compare_exchange(old, new, Ordering::AcqRel, Ordering::Acquire).is_ok()
+        self.lane(ticket)
+            .compare_exchange(old, new, Ordering::AcqRel, Ordering::Acquire)
+            .is_ok()
     }
 
     /// Parent: puts a call into its lane, before its frame is sent.
     pub(crate) fn offer(&self, ticket: Ticket) {
         self.start_time(ticket).store(0, Ordering::Relaxed);
-        self.lane(ticket).store(word(ticket, State::Waiting), Ordering::Release);
+        self.lane(ticket)
+            .store(word(ticket, State::Waiting), Ordering::Release);
     }
 
     /// Parent: takes a call back. True if it had not been started and never will be.
@@ -197,7 +204,10 @@ impl ControlPage {
     /// Nothing if the page makes no sense.
     pub(crate) fn rest(&self, read: u64) -> Vec<u8> {
         let mut rest = Vec::new();
-        let length = self.visible().checked_sub(read).and_then(|left| usize::try_from(left).ok());
+        let length = self
+            .visible()
+            .checked_sub(read)
+            .and_then(|left| usize::try_from(left).ok());
         if let Some(length) = length.filter(|length| *length <= OUTBOX) {
             let (at, first) = Self::ring(read, length);
             self.mapping.copy_out(RING + at, first, &mut rest);
@@ -219,7 +229,10 @@ mod tests {
 
     fn pages() -> (ControlPage, ControlPage) {
         let file = create().unwrap();
-        (ControlPage::new(&file).unwrap(), ControlPage::new(&file).unwrap())
+        (
+            ControlPage::new(&file).unwrap(),
+            ControlPage::new(&file).unwrap(),
+        )
     }
 
     fn ticket(sequence: u64) -> Ticket {
@@ -273,11 +286,20 @@ mod tests {
         for round in 1..1_000 {
             let ticket = ticket(round);
             parent.offer(ticket);
-            let (taken, begun) = race(|| parent.take_back(ticket), || worker.begin(ticket, Moment(1)));
-            assert!(taken != begun, "round {round}: taken {taken}, begun {begun}");
+            let (taken, begun) = race(
+                || parent.take_back(ticket),
+                || worker.begin(ticket, Moment(1)),
+            );
+            assert!(
+                taken != begun,
+                "round {round}: taken {taken}, begun {begun}"
+            );
             if begun {
                 let (ended, finished) = race(|| parent.end(ticket), || worker.finish(ticket));
-                assert!(ended != finished, "round {round}: ended {ended}, finished {finished}");
+                assert!(
+                    ended != finished,
+                    "round {round}: ended {ended}, finished {finished}"
+                );
             }
         }
     }
@@ -312,7 +334,11 @@ mod tests {
         let (parent, worker) = pages();
         worker.show(u64::MAX);
         assert_eq!(parent.rest(0), b"");
-        assert_eq!(parent.rest(u64::MAX - 5).len(), 5, "lengths within the ring are only bytes");
+        assert_eq!(
+            parent.rest(u64::MAX - 5).len(),
+            5,
+            "lengths within the ring are only bytes"
+        );
         worker.show(3);
         assert_eq!(parent.rest(4), b"", "less than was read");
     }

@@ -23,7 +23,13 @@ pub(super) struct Intake {
 
 impl Intake {
     pub(super) fn new(pipe: OwnedFd, max_frame: usize) -> Self {
-        Self { pipe, max_frame, buffer: vec![0; SMALL], from: 0, to: 0 }
+        Self {
+            pipe,
+            max_frame,
+            buffer: vec![0; SMALL],
+            from: 0,
+            to: 0,
+        }
     }
 
     /// The next call that has arrived whole; `None` when more has to be read first.

@@ -17,6 +17,8 @@ pub(crate) mod boot;
 mod intake;
 mod outbox;
 mod serve;
+#[cfg(test)]
+pub(crate) mod stand_in;
 mod watch;
 
 use std::os::fd::OwnedFd;
@@ -32,5 +34,8 @@ pub(crate) fn depth() -> u8 {
 
 /// What an executed child does when it has booted: it becomes a worker or a fork server.
 pub(crate) fn enter(socket: OwnedFd) -> ! {
-    crate::process::enter(socket, serve::serve)
+    #[cfg(not(test))]
+    crate::process::enter(socket, serve::serve);
+    #[cfg(test)]
+    crate::process::enter(socket, stand_in::serve);
 }

@@ -27,7 +27,12 @@ pub(super) struct Outbox {
 impl Outbox {
     pub(super) fn new(page: Arc<ControlPage>, pipe: OwnedFd) -> Self {
         let (visible, written) = (AtomicU64::new(0), AtomicU64::new(0));
-        Self { page, visible, written, pipe: Mutex::new(pipe) }
+        Self {
+            page,
+            visible,
+            written,
+            pipe: Mutex::new(pipe),
+        }
     }
 
     /// Adds a response if `claim` says that it counts; tells whether it did.
@@ -87,12 +92,18 @@ impl Outbox {
     }
 
     fn unwritten(&self) -> u64 {
-        self.visible.load(Ordering::SeqCst).saturating_sub(self.written.load(Ordering::Acquire))
+        self.visible
+            .load(Ordering::SeqCst)
+            .saturating_sub(self.written.load(Ordering::Acquire))
     }
 
     /// Writes everything that is visible to the pipe.
     pub(super) fn flush(&self) -> io::Result<()> {
-        if self.waits() { self.flush_into(&self.lock()) } else { Ok(()) }
+        if self.waits() {
+            self.flush_into(&self.lock())
+        } else {
+            Ok(())
+        }
     }
 
     /// The same, unless another thread is at it.
@@ -111,7 +122,9 @@ impl Outbox {
             }
             let written = self.written.load(Ordering::Relaxed);
             match self.page.write_to(pipe, written, left) {
-                Ok(count) => self.written.store(written + count as u64, Ordering::Release),
+                Ok(count) => self
+                    .written
+                    .store(written + count as u64, Ordering::Release),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }

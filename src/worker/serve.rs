@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use super::DEPTH;
 use super::intake::Intake;
 use super::outbox::Outbox;
 use super::watch::{Watcher, watch};
-use super::DEPTH;
 use crate::sys::clock::Moment;
 use crate::sys::{image, title};
 use crate::task::context::{self, Running};
@@ -57,8 +57,9 @@ impl Station {
     /// Sets the process up as a worker and says so to its parent.
     fn take(first: &[u8], program: OwnedFd, channel: Vec<OwnedFd>) -> io::Result<Self> {
         let start: WorkerStart = postcard::from_bytes(first).map_err(io::Error::other)?;
-        let [requests, responses, page]: [OwnedFd; 3] =
-            channel.try_into().map_err(|_| io::Error::other("a worker's channel has three ends"))?;
+        let [requests, responses, page]: [OwnedFd; 3] = channel
+            .try_into()
+            .map_err(|_| io::Error::other("a worker's channel has three ends"))?;
         title::set_title(&start.name, &format!("procpool: worker {}", start.name));
         DEPTH.store(start.depth, Ordering::Relaxed);
         prefer_for_oom_kill();
@@ -67,13 +68,28 @@ impl Station {
         page.keep_from_forks()?;
         let outbox = Arc::new(Outbox::new(page.clone(), responses));
         let max_frame = start.max_frame as usize;
-        let desk = Desk { page, outbox: outbox.clone(), max_frame };
-        let hello = Hello { protocol: PROTOCOL, build: image::main_image().build_id().clone() };
-        desk.say(Kind::Hello, &postcard::to_stdvec(&hello).map_err(io::Error::other)?)?;
+        let desk = Desk {
+            page,
+            outbox: outbox.clone(),
+            max_frame,
+        };
+        let hello = Hello {
+            protocol: PROTOCOL,
+            build: image::main_image().build_id().clone(),
+        };
+        desk.say(
+            Kind::Hello,
+            &postcard::to_stdvec(&hello).map_err(io::Error::other)?,
+        )?;
         let watcher = watch(program, outbox)?;
         desk.say(Kind::Ready, &[])?;
         let intake = Intake::new(requests, max_frame);
-        Ok(Self { intake, desk, watcher, scratch: Vec::new() })
+        Ok(Self {
+            intake,
+            desk,
+            watcher,
+            scratch: Vec::new(),
+        })
     }
 
     fn serve(&mut self) -> io::Result<()> {
@@ -81,7 +97,8 @@ impl Station {
             while let Some((header, payload)) = self.intake.next().map_err(io::Error::other)? {
                 match header.kind {
                     Kind::Call => {
-                        self.desk.answer(header, payload, &mut self.scratch, &self.watcher)?;
+                        self.desk
+                            .answer(header, payload, &mut self.scratch, &self.watcher)?;
                     }
                     Kind::Leave => return self.desk.outbox.flush(),
                     _ => return Err(io::Error::other("a response where a request belongs")),
@@ -123,7 +140,12 @@ impl Desk {
         if self.outbox.waits() {
             watcher.wake();
         }
-        let mut answer = Answer { desk: self, request, started, sent: Ok(()) };
+        let mut answer = Answer {
+            desk: self,
+            request,
+            started,
+            sent: Ok(()),
+        };
         let Some((head, argument)) = CallHead::read(payload) else {
             answer.send(Kind::Unknown, b"the request has no head");
             return answer.sent;
@@ -145,7 +167,13 @@ impl Desk {
 
     /// Says that a call is not ours any more.
     fn pass(&self, request: Header) -> io::Result<()> {
-        let header = Header { kind: Kind::Passed, length: 0, time: 0, short: false, ..request };
+        let header = Header {
+            kind: Kind::Passed,
+            length: 0,
+            time: 0,
+            short: false,
+            ..request
+        };
         self.outbox.respond(header, &[], || true).map(|_| ())
     }
 }
@@ -178,7 +206,14 @@ impl Answer<'_> {
         let took = self.started.until(Moment::now()).as_nanos() as u64;
         let ticket: Ticket = self.request.ticket;
         let call = self.request.call;
-        let header = Header { kind, ticket, length: payload.len(), call, time: took, short: false };
+        let header = Header {
+            kind,
+            ticket,
+            length: payload.len(),
+            call,
+            time: took,
+            short: false,
+        };
         let claim = || self.desk.page.finish(ticket);
         self.sent = match self.desk.outbox.respond(header, payload, claim) {
             Ok(true) => Ok(()),
@@ -203,7 +238,9 @@ fn flush_stdio() {
 fn prefer_for_oom_kill() {
     const MORE: i32 = 200;
     let path = "/proc/self/oom_score_adj";
-    let now = std::fs::read_to_string(path).ok().and_then(|text| text.trim().parse::<i32>().ok());
+    let now = std::fs::read_to_string(path)
+        .ok()
+        .and_then(|text| text.trim().parse::<i32>().ok());
     if let Some(now) = now {
         let _ = std::fs::write(path, (now + MORE).min(1000).to_string());
     }

@@ -14,7 +14,10 @@ use super::outbox::Outbox;
 
 /// How often the outbox is looked at while something in it waits. Two ticks bound how long a
 /// finished result waits behind a running call.
-const TICK: Timespec = Timespec { tv_sec: 0, tv_nsec: 250_000 };
+const TICK: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 250_000,
+};
 /// After so many ticks with nothing to do the thread sleeps until the bell rings.
 const IDLE_TICKS: u32 = 8;
 
@@ -29,7 +32,10 @@ pub(super) struct Watcher {
 pub(super) fn watch(program: OwnedFd, outbox: Arc<Outbox>) -> io::Result<Watcher> {
     let bell = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
     let awake = Arc::new(AtomicBool::new(false));
-    let watcher = Watcher { awake: awake.clone(), bell: bell.clone() };
+    let watcher = Watcher {
+        awake: awake.clone(),
+        bell: bell.clone(),
+    };
     let name = String::from("procpool-watch");
     std::thread::Builder::new()
         .name(name)
@@ -55,7 +61,10 @@ fn run(program: &OwnedFd, bell: &OwnedFd, awake: &AtomicBool, outbox: &Outbox) {
     let mut seen = outbox.written();
     loop {
         let ticking = awake.load(Ordering::SeqCst);
-        let mut fds = [PollFd::new(program, PollFlags::IN), PollFd::new(bell, PollFlags::IN)];
+        let mut fds = [
+            PollFd::new(program, PollFlags::IN),
+            PollFd::new(bell, PollFlags::IN),
+        ];
         let polled = poll(&mut fds, ticking.then_some(&TICK));
         if polled.is_ok() && !fds[0].revents().is_empty() {
             // The whole group, ourselves with it: nothing that a task started outlives us.

@@ -29,7 +29,11 @@ impl Costs {
             self.by_kind.clear();
         }
         let expected = self.by_kind.entry(kind).or_insert(took);
-        *expected = if took > *expected * 4 { took } else { (*expected * 7 + took) / 8 };
+        *expected = if took > *expected * 4 {
+            took
+        } else {
+            (*expected * 7 + took) / 8
+        };
     }
 }
 
@@ -49,6 +53,8 @@ impl Hasher for KindHasher {
     }
 
     fn write_u64(&mut self, kind: u64) {
-        self.0 = (self.0 ^ kind).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_right(29);
+        self.0 = (self.0 ^ kind)
+            .wrapping_mul(0x9E37_79B9_7F4A_7C15)
+            .rotate_right(29);
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::sys::clock::Moment;
+pub(crate) use crate::wire::Ticket;
 
 /// Names a job for as long as it is unfinished; never given twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -25,15 +26,6 @@ pub(crate) struct WorkerId {
     pub(crate) place: usize,
     /// How many workers the pool had started before it.
     pub(crate) number: u64,
-}
-
-/// Names one sending of one job to one worker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Ticket {
-    /// Which word of the worker's control page the call has.
-    pub(crate) lane: u8,
-    /// How many calls were sent to that worker before it.
-    pub(crate) sequence: u64,
 }
 
 /// What the scheduler must know of a job; everything else is attached to it unread.

@@ -29,11 +29,6 @@ impl Line {
         (self.order.len(), self.until.len())
     }
 
-    /// Whether none waits.
-    pub(super) fn is_empty(&self) -> bool {
-        self.waiting == 0
-    }
-
     /// Lets a job in at the end, to wait no longer than `until`.
     pub(super) fn push_back(&mut self, job: JobKey, until: Option<Moment>) {
         self.order.push_back(job);
@@ -102,6 +97,9 @@ impl Line {
 
     /// A job that has waited too long, if there is one; it is still in the line.
     pub(super) fn overdue(&self, now: Moment) -> Option<JobKey> {
-        self.until.first().filter(|(until, _)| *until <= now).map(|(_, job)| *job)
+        self.until
+            .first()
+            .filter(|(until, _)| *until <= now)
+            .map(|(_, job)| *job)
     }
 }

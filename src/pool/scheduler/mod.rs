@@ -50,7 +50,8 @@ pub use self::event::Restart;
 pub(crate) use self::event::{
     Action, Event, JobKey, JobSpec, Outcome, Progress, Refusal, StartFailure, Ticket, WorkerId,
 };
-pub(crate) use self::place::LANES;
+#[cfg(test)]
+use crate::wire::page::LANES;
 
 /// What does not change while a pool lives.
 #[derive(Clone, Copy, Debug)]
@@ -179,8 +180,17 @@ impl<T> Scheduler<T> {
         }
         self.submitted += 1;
         let until = spec.queue_timeout.map(|limit| now + limit);
-        let job = Job { number: self.submitted, spec, attachment, until, sent: None };
-        let key = JobKey { number: job.number, index: self.jobs.insert(job) };
+        let job = Job {
+            number: self.submitted,
+            spec,
+            attachment,
+            until,
+            sent: None,
+        };
+        let key = JobKey {
+            number: job.number,
+            index: self.jobs.insert(job),
+        };
         self.line.push_back(key, until);
         if let Some(until) = until {
             self.wake_by(until);
@@ -199,8 +209,14 @@ impl<T> Scheduler<T> {
         ticket: Ticket,
         took: Duration,
     ) -> Result<Option<(T, JobKey)>, UnknownCall> {
-        let Some(state) = self.worker(worker) else { return Err(UnknownCall) };
-        if state.ahead.front().is_none_or(|first| first.ticket != ticket) {
+        let Some(state) = self.worker(worker) else {
+            return Err(UnknownCall);
+        };
+        if state
+            .ahead
+            .front()
+            .is_none_or(|first| first.ticket != ticket)
+        {
             return if state.acknowledge(ticket) {
                 self.freed(now, worker);
                 Ok(None)
@@ -208,7 +224,9 @@ impl<T> Scheduler<T> {
                 Err(UnknownCall)
             };
         }
-        let Some(sent) = state.finish_first(now) else { return Err(UnknownCall) };
+        let Some(sent) = state.finish_first(now) else {
+            return Err(UnknownCall);
+        };
         self.costs.learn(sent.kind, took);
         let job = self.jobs.remove(sent.job.index);
         self.freed(now, worker);
@@ -224,7 +242,7 @@ impl<T> Scheduler<T> {
             Event::Ended(worker, ticket, won) => self.ended(now, worker, ticket, won),
             Event::Probed(worker, ticket, progress) => self.probed(now, worker, ticket, progress),
             Event::Acknowledged(worker, ticket) => self.acknowledged(now, worker, ticket),
-            Event::Exited(worker) => self.exited(now, worker),
+            Event::Exited(worker) => self.exited(worker),
             Event::Orphaned(worker) => self.orphaned(now, worker),
             Event::Condemned(worker) => self.condemn(worker),
             Event::Cancel(job) => self.cancel(job),
@@ -281,25 +299,36 @@ impl<T> Scheduler<T> {
     /// Whether every place has a worker that is ready.
     pub(crate) fn is_complete(&self) -> bool {
         self.places.iter().all(|place| {
-            place.worker.as_ref().is_some_and(|worker| worker.phase != Phase::Starting)
+            place
+                .worker
+                .as_ref()
+                .is_some_and(|worker| worker.phase != Phase::Starting)
         })
     }
 
     /// The job that a worker is running, or about to run.
     pub(crate) fn running(&self, worker: WorkerId) -> Option<(JobKey, Ticket)> {
-        let state = self.places[worker.place].worker.as_ref().filter(|state| state.id == worker)?;
+        let state = self.places[worker.place]
+            .worker
+            .as_ref()
+            .filter(|state| state.id == worker)?;
         state.ahead.front().map(|sent| (sent.job, sent.ticket))
     }
 
     /// Whether the job is of a kind that takes so little time that a response may wait for it.
     pub(crate) fn is_short(&self, job: JobKey) -> bool {
-        let expected = self.job(job).and_then(|job| self.costs.expected(job.spec.kind));
+        let expected = self
+            .job(job)
+            .and_then(|job| self.costs.expected(job.spec.kind));
         expected.is_some_and(|nanos| Duration::from_nanos(nanos) < SHORT)
     }
 
     /// What a worker holds and has done.
     pub(crate) fn load(&self, worker: WorkerId) -> Load {
-        let state = self.places.get(worker.place).and_then(|place| place.worker.as_ref());
+        let state = self
+            .places
+            .get(worker.place)
+            .and_then(|place| place.worker.as_ref());
         let state = state.filter(|state| state.id == worker);
         state.map_or_else(Load::default, |state| Load {
             first: state.ahead.front().map(|sent| (sent.job, sent.ticket)),
@@ -320,10 +349,14 @@ impl<T> Scheduler<T> {
     fn dispatch(&mut self, now: Moment) {
         loop {
             let jobs = &self.jobs;
-            let Some(key) = self.line.first(|key| waits(jobs, key)) else { return };
+            let Some(key) = self.line.first(|key| waits(jobs, key)) else {
+                return;
+            };
             let spec = jobs[key.index].spec;
             let expected = self.costs.expected(spec.kind);
-            let place = self.idle_place().or_else(|| self.place_with_room(now, spec, expected));
+            let place = self
+                .idle_place()
+                .or_else(|| self.place_with_room(now, spec, expected));
             let Some(place) = place else { return };
             self.assign(now, place, key, expected);
         }
@@ -332,7 +365,11 @@ impl<T> Scheduler<T> {
     /// The place whose worker became idle last: its memory is the warmest.
     fn idle_place(&mut self) -> Option<usize> {
         while let Some(place) = self.idle.pop() {
-            if self.places[place].worker.as_ref().is_some_and(Worker::is_idle) {
+            if self.places[place]
+                .worker
+                .as_ref()
+                .is_some_and(Worker::is_idle)
+            {
                 return Some(place);
             }
         }
@@ -340,14 +377,21 @@ impl<T> Scheduler<T> {
     }
 
     /// A place whose worker has so little left to do that a short call may wait there.
-    fn place_with_room(&mut self, now: Moment, spec: JobSpec, expected: Option<u64>) -> Option<usize> {
+    fn place_with_room(
+        &mut self,
+        now: Moment,
+        spec: JobSpec,
+        expected: Option<u64>,
+    ) -> Option<usize> {
         let expected = expected?;
         let late = upkeep::late(now);
         let count = self.places.len();
-        let place = (0..count).map(|step| (self.cursor + step) % count).find(|place| {
-            let worker = self.places[*place].worker.as_ref();
-            worker.is_some_and(|worker| worker.has_room(expected, spec.bytes, late))
-        })?;
+        let place = (0..count)
+            .map(|step| (self.cursor + step) % count)
+            .find(|place| {
+                let worker = self.places[*place].worker.as_ref();
+                worker.is_some_and(|worker| worker.has_room(expected, spec.bytes, late))
+            })?;
         self.cursor = place + 1;
         Some(place)
     }
@@ -355,9 +399,15 @@ impl<T> Scheduler<T> {
     fn assign(&mut self, now: Moment, place: usize, key: JobKey, expected: Option<u64>) {
         let job = &mut self.jobs[key.index];
         self.line.take_first(job.until);
-        let worker = self.places[place].worker.as_mut().expect("a chosen place has a worker");
+        let worker = self.places[place]
+            .worker
+            .as_mut()
+            .expect("a chosen place has a worker");
         let sent = Sent {
-            ticket: Ticket { lane: 0, sequence: 0 },
+            ticket: Ticket {
+                lane: 0,
+                sequence: 0,
+            },
             job: key,
             kind: job.spec.kind,
             bytes: job.spec.bytes,
@@ -388,7 +438,9 @@ impl<T> Scheduler<T> {
 
     /// Puts a worker that has nothing to do where the next job will find it.
     fn rest(&mut self, now: Moment, worker: WorkerId) {
-        let Some(state) = self.worker(worker) else { return };
+        let Some(state) = self.worker(worker) else {
+            return;
+        };
         if state.is_idle() {
             state.look_at = None;
             if !self.idle.contains(&worker.place) {
@@ -400,12 +452,18 @@ impl<T> Scheduler<T> {
     }
 
     fn job(&self, key: JobKey) -> Option<&Job<T>> {
-        self.jobs.get(key.index).filter(|job| job.number == key.number)
+        self.jobs
+            .get(key.index)
+            .filter(|job| job.number == key.number)
     }
 
     /// The worker of that name, if it has not been released.
     fn worker(&mut self, id: WorkerId) -> Option<&mut Worker> {
-        self.places.get_mut(id.place)?.worker.as_mut().filter(|worker| worker.id == id)
+        self.places
+            .get_mut(id.place)?
+            .worker
+            .as_mut()
+            .filter(|worker| worker.id == id)
     }
 
     /// Asks for a `Tick` at `moment` or before.
@@ -416,7 +474,8 @@ impl<T> Scheduler<T> {
     /// Takes an unfinished job out and answers it.
     fn resolve(&mut self, key: JobKey, outcome: Outcome) {
         let job = self.jobs.remove(key.index);
-        self.actions.push_back(Action::Resolve(job.attachment, key, outcome));
+        self.actions
+            .push_back(Action::Resolve(job.attachment, key, outcome));
     }
 }
 
@@ -426,5 +485,6 @@ pub(crate) struct UnknownCall;
 
 /// Whether a key in the line is a waiting job and not the gap that one left.
 fn waits<T>(jobs: &Slab<Job<T>>, key: JobKey) -> bool {
-    jobs.get(key.index).is_some_and(|job| job.number == key.number && job.sent.is_none())
+    jobs.get(key.index)
+        .is_some_and(|job| job.number == key.number && job.sent.is_none())
 }

@@ -6,8 +6,6 @@ use std::time::Duration;
 use super::event::{JobKey, Outcome, Ticket, WorkerId};
 use crate::sys::clock::Moment;
 
-/// How many calls a worker may hold at once, one for each word of its control page.
-pub(crate) const LANES: usize = 64;
 /// How much work is sent ahead of a worker's needs. More hides longer pauses of the parent; less
 /// leaves more to be given to whoever is free first.
 pub(super) const AHEAD: Duration = Duration::from_micros(150);
@@ -157,7 +155,10 @@ impl Worker {
         let lane = (!self.lanes).trailing_zeros() as u8;
         self.lanes |= 1 << lane;
         self.sequence += 1;
-        sent.ticket = Ticket { lane, sequence: self.sequence };
+        sent.ticket = Ticket {
+            lane,
+            sequence: self.sequence,
+        };
         self.expected += cost(&sent);
         self.bytes += sent.bytes;
         if self.ahead.is_empty() {

@@ -40,7 +40,9 @@ impl<T> Scheduler<T> {
 
     /// Asks the page for a call that may not have been started.
     pub(super) fn take_back(&mut self, worker: WorkerId, ticket: Ticket, recall: Recall) {
-        let Some(sent) = self.worker(worker).and_then(|worker| worker.find(ticket)) else { return };
+        let Some(sent) = self.worker(worker).and_then(|worker| worker.find(ticket)) else {
+            return;
+        };
         sent.recall = Some(recall);
         self.actions.push_back(Action::TakeBack(worker, ticket));
     }
@@ -48,7 +50,9 @@ impl<T> Scheduler<T> {
     /// Takes back everything a worker holds but `keep`, last first, so that what goes back to the
     /// front of the line goes there in its old order.
     pub(super) fn take_back_all(&mut self, worker: WorkerId, keep: Option<Ticket>, recall: Recall) {
-        let Some(state) = self.worker(worker) else { return };
+        let Some(state) = self.worker(worker) else {
+            return;
+        };
         let tickets: Vec<_> = state.ahead.iter().map(|sent| sent.ticket).rev().collect();
         for ticket in tickets.into_iter().filter(|ticket| Some(*ticket) != keep) {
             self.take_back(worker, ticket, recall);
@@ -57,10 +61,16 @@ impl<T> Scheduler<T> {
 
     /// The page has answered: the call is ours again, or it had been started.
     pub(super) fn taken_back(&mut self, now: Moment, worker: WorkerId, ticket: Ticket, won: bool) {
-        let Some(state) = self.worker(worker) else { return };
+        let Some(state) = self.worker(worker) else {
+            return;
+        };
         let phase = state.phase;
-        let Some(sent) = state.find(ticket) else { return };
-        let Some(recall) = sent.recall.take() else { return };
+        let Some(sent) = state.find(ticket) else {
+            return;
+        };
+        let Some(recall) = sent.recall.take() else {
+            return;
+        };
         let key = sent.job;
         if won {
             state.withdraw(ticket, now);
@@ -109,11 +119,15 @@ impl<T> Scheduler<T> {
 
     /// Stops the call that a worker is running.
     pub(super) fn stop(&mut self, worker: WorkerId, victim: Ticket, outcome: Outcome) {
-        let Some(state) = self.worker(worker) else { return };
+        let Some(state) = self.worker(worker) else {
+            return;
+        };
         if state.phase != Phase::Ready && state.phase != Phase::Finishing {
             return;
         }
-        let Some(sent) = state.find(victim) else { return };
+        let Some(sent) = state.find(victim) else {
+            return;
+        };
         if sent.ending.replace(outcome).is_some() {
             return;
         }
@@ -126,9 +140,13 @@ impl<T> Scheduler<T> {
     pub(super) fn ended(&mut self, now: Moment, worker: WorkerId, ticket: Ticket, won: bool) {
         let grace = self.rules.abort_grace;
         let ending_all = matches!(self.mode, Mode::Ending(_));
-        let Some(state) = self.worker(worker) else { return };
+        let Some(state) = self.worker(worker) else {
+            return;
+        };
         state.stopping = false;
-        let Some(sent) = state.find(ticket) else { return self.after_withdrawal(now, worker) };
+        let Some(sent) = state.find(ticket) else {
+            return self.after_withdrawal(now, worker);
+        };
         let (key, outcome) = (sent.job, sent.ending.take());
         if let (true, Some(outcome)) = (won, outcome) {
             state.withdraw(ticket, now);
@@ -145,7 +163,9 @@ impl<T> Scheduler<T> {
 
     /// The worker has passed by a call that it must not run or answer.
     pub(super) fn acknowledged(&mut self, now: Moment, worker: WorkerId, ticket: Ticket) {
-        let Some(state) = self.worker(worker) else { return };
+        let Some(state) = self.worker(worker) else {
+            return;
+        };
         if state.acknowledge(ticket) {
             self.after_withdrawal(now, worker);
         } else {
@@ -205,14 +225,20 @@ impl<T> Scheduler<T> {
     /// when every swap has been decided; the results of calls that won survive in the outbox.
     fn end_worker(&mut self, worker: WorkerId, end: End) {
         self.take_back_all(worker, None, Recall::Answer(end.outcome(false)));
-        let Some(state) = self.worker(worker) else { return };
+        let Some(state) = self.worker(worker) else {
+            return;
+        };
         state.stopping = true;
         let mut tickets = Vec::new();
         for sent in &mut state.ahead {
             sent.ending.get_or_insert(end.outcome(true));
             tickets.push(sent.ticket);
         }
-        self.actions.extend(tickets.into_iter().map(|ticket| Action::End(worker, ticket)));
+        self.actions.extend(
+            tickets
+                .into_iter()
+                .map(|ticket| Action::End(worker, ticket)),
+        );
         self.kill(worker);
     }
 
@@ -235,6 +261,10 @@ impl<T> Scheduler<T> {
     }
 
     fn living(&self) -> Vec<WorkerId> {
-        self.places.iter().filter_map(|place| place.worker.as_ref()).map(|worker| worker.id).collect()
+        self.places
+            .iter()
+            .filter_map(|place| place.worker.as_ref())
+            .map(|worker| worker.id)
+            .collect()
     }
 }

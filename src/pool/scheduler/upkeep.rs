@@ -51,7 +51,10 @@ impl<T> Scheduler<T> {
 
     fn start(&mut self, now: Moment, place: usize) {
         self.workers_started += 1;
-        let id = WorkerId { place, number: self.workers_started };
+        let id = WorkerId {
+            place,
+            number: self.workers_started,
+        };
         self.places[place].wanted = true;
         self.places[place].worker = Some(Worker::new(id, now));
         self.vacant -= 1;
@@ -71,17 +74,25 @@ impl<T> Scheduler<T> {
     }
 
     pub(super) fn ready(&mut self, now: Moment, worker: WorkerId) {
-        let Some(state) = self.worker(worker) else { return };
+        let Some(state) = self.worker(worker) else {
+            return;
+        };
         if state.phase != Phase::Starting {
             return;
         }
-        state.phase = if state.orphaned { Phase::Finishing } else { Phase::Ready };
+        state.phase = if state.orphaned {
+            Phase::Finishing
+        } else {
+            Phase::Ready
+        };
         self.policy.succeeded();
         self.rest(now, worker);
     }
 
     pub(super) fn start_failed(&mut self, now: Moment, worker: WorkerId, failure: StartFailure) {
-        let Some(state) = self.worker(worker) else { return };
+        let Some(state) = self.worker(worker) else {
+            return;
+        };
         let (begun, killed) = (state.begun, state.phase == Phase::Killed);
         self.vacate(worker);
         if killed {
@@ -101,8 +112,10 @@ impl<T> Scheduler<T> {
 
     /// A ready worker is dead. What it had not started goes back to the line; what it was running
     /// is lost with it.
-    pub(super) fn exited(&mut self, now: Moment, worker: WorkerId) {
-        let Some(state) = self.worker(worker) else { return };
+    pub(super) fn exited(&mut self, worker: WorkerId) {
+        let Some(state) = self.worker(worker) else {
+            return;
+        };
         let deliberate = matches!(state.phase, Phase::Killed | Phase::Retiring);
         state.phase = Phase::Gone { deliberate };
         for sent in &mut state.ahead {
@@ -114,8 +127,12 @@ impl<T> Scheduler<T> {
 
     /// Lets go of a dead worker once nothing in its page is left to be asked for.
     pub(super) fn vacate_if_settled(&mut self, worker: WorkerId) {
-        let Some(state) = self.worker(worker) else { return };
-        let Phase::Gone { deliberate } = state.phase else { return };
+        let Some(state) = self.worker(worker) else {
+            return;
+        };
+        let Phase::Gone { deliberate } = state.phase else {
+            return;
+        };
         if !state.ahead.is_empty() {
             return;
         }
@@ -138,7 +155,9 @@ impl<T> Scheduler<T> {
 
     /// The worker's fork server is gone: it finishes what it runs and is replaced.
     pub(super) fn orphaned(&mut self, now: Moment, worker: WorkerId) {
-        let Some(state) = self.worker(worker) else { return };
+        let Some(state) = self.worker(worker) else {
+            return;
+        };
         state.orphaned = true;
         if state.phase == Phase::Ready {
             state.phase = Phase::Finishing;
@@ -151,7 +170,9 @@ impl<T> Scheduler<T> {
     /// Nothing that the worker says can be believed: what it has not started goes elsewhere, what
     /// it runs is lost when it is gone.
     pub(super) fn condemn(&mut self, worker: WorkerId) {
-        let Some(state) = self.worker(worker) else { return };
+        let Some(state) = self.worker(worker) else {
+            return;
+        };
         if state.phase == Phase::Killed {
             return;
         }
@@ -160,7 +181,9 @@ impl<T> Scheduler<T> {
     }
 
     pub(super) fn kill(&mut self, worker: WorkerId) {
-        let Some(state) = self.worker(worker) else { return };
+        let Some(state) = self.worker(worker) else {
+            return;
+        };
         if matches!(state.phase, Phase::Killed | Phase::Gone { .. }) {
             return;
         }
@@ -171,7 +194,9 @@ impl<T> Scheduler<T> {
     }
 
     pub(super) fn retire(&mut self, now: Moment, worker: WorkerId) {
-        let Some(state) = self.worker(worker) else { return };
+        let Some(state) = self.worker(worker) else {
+            return;
+        };
         state.phase = Phase::Retiring;
         state.look_at = Some(now + LEAVE_LIMIT);
         self.actions.push_back(Action::Retire(worker));
@@ -189,7 +214,9 @@ impl<T> Scheduler<T> {
             return;
         }
         for place in 0..self.places.len() {
-            let Some(worker) = self.places[place].worker.as_ref() else { continue };
+            let Some(worker) = self.places[place].worker.as_ref() else {
+                continue;
+            };
             match worker.phase {
                 Phase::Starting => self.kill(worker.id),
                 Phase::Ready | Phase::Finishing => self.retire(now, worker.id),
@@ -210,7 +237,9 @@ impl<T> Scheduler<T> {
         }
         let mut next = None;
         for place in 0..self.places.len() {
-            let Some(worker) = self.places[place].worker.as_ref() else { continue };
+            let Some(worker) = self.places[place].worker.as_ref() else {
+                continue;
+            };
             if worker.phase != Phase::Ready || worker.stopping || worker.ahead.len() < 2 {
                 continue;
             }
@@ -238,7 +267,10 @@ impl<T> Scheduler<T> {
             self.look_after(now, place);
         }
         let workers = self.places.iter().filter_map(|place| place.worker.as_ref());
-        let first = workers.filter_map(Worker::wake_at).chain(self.line.first_until()).min();
+        let first = workers
+            .filter_map(Worker::wake_at)
+            .chain(self.line.first_until())
+            .min();
         if let Some(first) = first {
             self.wake_by(first);
         }
@@ -248,7 +280,9 @@ impl<T> Scheduler<T> {
     }
 
     fn look_after(&mut self, now: Moment, place: usize) {
-        let Some(worker) = self.places[place].worker.as_mut() else { return };
+        let Some(worker) = self.places[place].worker.as_mut() else {
+            return;
+        };
         let id = worker.id;
         if worker.grace.is_some_and(|(_, until)| until <= now) {
             return self.kill(id);
@@ -271,27 +305,39 @@ impl<T> Scheduler<T> {
 
     /// Asks the page whether the first call has been started.
     fn look_at_head(&mut self, now: Moment, place: usize) {
-        let Some(worker) = self.places[place].worker.as_mut() else { return };
-        let Some(first) = worker.ahead.front() else { return };
+        let Some(worker) = self.places[place].worker.as_mut() else {
+            return;
+        };
+        let Some(first) = worker.ahead.front() else {
+            return;
+        };
         if worker.head_since + STALL_CHECK > now {
             worker.look_at = Some(worker.head_since + STALL_CHECK);
             return;
         }
-        self.actions.push_back(Action::Probe(worker.id, first.ticket));
+        self.actions
+            .push_back(Action::Probe(worker.id, first.ticket));
     }
 
     /// Asks the page about calls whose limit may have passed.
     fn check_limits(&mut self, now: Moment, place: usize) {
-        let Some(worker) = self.places[place].worker.as_mut() else { return };
+        let Some(worker) = self.places[place].worker.as_mut() else {
+            return;
+        };
         if worker.stopping || !matches!(worker.phase, Phase::Ready | Phase::Finishing) {
             for sent in &mut worker.ahead {
                 sent.check_at = None;
             }
             return;
         }
-        for sent in worker.ahead.iter_mut().filter(|sent| sent.check_at.is_some_and(|at| at <= now)) {
+        for sent in worker
+            .ahead
+            .iter_mut()
+            .filter(|sent| sent.check_at.is_some_and(|at| at <= now))
+        {
             sent.check_at = None;
-            self.actions.push_back(Action::Probe(worker.id, sent.ticket));
+            self.actions
+                .push_back(Action::Probe(worker.id, sent.ticket));
         }
     }
 
@@ -303,9 +349,13 @@ impl<T> Scheduler<T> {
         ticket: Ticket,
         progress: Progress,
     ) {
-        let Some(state) = self.worker(worker) else { return };
+        let Some(state) = self.worker(worker) else {
+            return;
+        };
         let (head, since) = (state.position(ticket) == Some(0), state.head_since);
-        let Some(sent) = state.find(ticket) else { return };
+        let Some(sent) = state.find(ticket) else {
+            return;
+        };
         match progress {
             Progress::Running(at) => {
                 let Some(limit) = sent.timeout else { return };
@@ -343,7 +393,9 @@ impl<T> Scheduler<T> {
         if since + STALL_LIMIT <= now {
             return self.condemn(worker);
         }
-        let Some(state) = self.worker(worker) else { return };
+        let Some(state) = self.worker(worker) else {
+            return;
+        };
         let again = (since + STALL_LIMIT).min(now + STALL_CHECK);
         state.look_at = Some(again);
         self.wake_by(again);

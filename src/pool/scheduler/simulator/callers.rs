@@ -42,17 +42,23 @@ impl World<'_> {
         let planned = self.plan.call(&mut self.rng);
         self.drain();
         let job = self.ledger.open(planned, self.now);
-        self.trace.note(self.now, || format!("event   submit job {job} {planned:?}"));
+        self.trace
+            .note(self.now, || format!("event   submit job {job} {planned:?}"));
         match self.core.submit(self.now, planned.spec, job) {
             Ok(key) => self.ledger.accepted(job, key),
             Err((refusal, job)) => {
-                require(self.closed, "only a closed pool refuses", || format!("{refusal:?} {job}"));
+                require(self.closed, "only a closed pool refuses", || {
+                    format!("{refusal:?} {job}")
+                });
                 return self.ledger.refused();
             }
         }
-        require(!self.closed, "a closed pool refuses", || format!("job {job}"));
+        require(!self.closed, "a closed pool refuses", || {
+            format!("job {job}")
+        });
         if let Some(limit) = planned.spec.queue_timeout {
-            self.office.enter(self.now + limit + WAITING, Office::MustHaveBegun(job));
+            self.office
+                .enter(self.now + limit + WAITING, Office::MustHaveBegun(job));
         }
         self.longest_line = self.longest_line.max(self.core.waiting());
         self.drain();
@@ -164,7 +170,9 @@ impl World<'_> {
     fn at_most(&self) -> Duration {
         let jobs = self.ledger.unanswered().map(|job| self.ledger.planned(job));
         let runs = jobs.map(|planned| {
-            planned.length.min(planned.spec.timeout.unwrap_or(Duration::from_secs(5)))
+            planned
+                .length
+                .min(planned.spec.timeout.unwrap_or(Duration::from_secs(5)))
         });
         runs.sum::<Duration>() + HEALING
     }
@@ -172,7 +180,8 @@ impl World<'_> {
     /// Nothing is wrong any more and there was time enough.
     pub(super) fn quiet(&mut self) {
         self.drain();
-        self.ledger.check_all_answered("when the faults have stopped");
+        self.ledger
+            .check_all_answered("when the faults have stopped");
         if !self.starts.may_give_up() && self.starts.loss.is_none() {
             for job in std::mem::take(&mut self.plain) {
                 self.ledger.check_served(job);
@@ -182,7 +191,9 @@ impl World<'_> {
             !process.dead && process.stopped.is_none() && !matches!(process.hands, Hands::Empty)
         });
         let forgotten = busy.is_some_and(|process| process.ended.is_none());
-        require(!forgotten, "nobody works for nobody", || format!("{busy:?}"));
+        require(!forgotten, "nobody works for nobody", || {
+            format!("{busy:?}")
+        });
         match self.rng.below(3) {
             0 => self.close(),
             1 => self.cancel_pending(),

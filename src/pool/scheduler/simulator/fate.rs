@@ -61,7 +61,10 @@ pub(super) struct Agenda<E> {
 
 impl<E: Ord> Agenda<E> {
     pub(super) fn new() -> Self {
-        Self { heap: BinaryHeap::new(), entered: 0 }
+        Self {
+            heap: BinaryHeap::new(),
+            entered: 0,
+        }
     }
 
     pub(super) fn enter(&mut self, at: Moment, what: E) {

@@ -11,7 +11,9 @@ impl World<'_> {
     /// One of this world's faults.
     pub(super) fn fault(&mut self) {
         let over = self.calm || self.finished;
-        let Some(pause) = self.plan.fault_pause.filter(|_| !over) else { return };
+        let Some(pause) = self.plan.fault_pause.filter(|_| !over) else {
+            return;
+        };
         match self.rng.below(4) {
             0 if self.plan.crashes => self.crash(),
             1 if self.plan.stops => self.stop_one(),
@@ -41,17 +43,22 @@ impl World<'_> {
     }
 
     fn stop_one(&mut self) {
-        let Some(index) = self.somebody(true) else { return };
+        let Some(index) = self.somebody(true) else {
+            return;
+        };
         self.stop(index);
         if self.rng.percent(60) {
             let pause = self.rng.spread(10_000, 5_000_000_000);
-            self.machine.enter(self.now + pause, Machine::Continue(index));
+            self.machine
+                .enter(self.now + pause, Machine::Continue(index));
         }
     }
 
     /// A worker says what it must not say.
     fn violate(&mut self) {
-        let Some(index) = self.somebody(self.plan.failing_starts == 0) else { return };
+        let Some(index) = self.somebody(self.plan.failing_starts == 0) else {
+            return;
+        };
         self.drain();
         let process = &mut self.processes[index];
         let id = process.id;
@@ -60,12 +67,17 @@ impl World<'_> {
             sequence: process.sequence + 1 + self.rng.below(3) as u64,
         };
         process.condemned = true;
-        self.trace.note(self.now, || format!("event   {id:?} breaks the protocol"));
+        self.trace
+            .note(self.now, || format!("event   {id:?} breaks the protocol"));
         if self.rng.percent(30) && self.processes[index].ready {
             return self.tell(Event::Acknowledged(id, unknown));
         }
         let answer = self.core.complete(self.now, id, unknown, Duration::ZERO);
-        require(answer.is_err(), "nobody answers a call that it was not given", || format!("{id:?}"));
+        require(
+            answer.is_err(),
+            "nobody answers a call that it was not given",
+            || format!("{id:?}"),
+        );
         self.tell(Event::Condemned(id));
     }
 
@@ -84,7 +96,10 @@ impl World<'_> {
     /// Something is heard of a worker that is no more.
     pub(super) fn echo(&mut self, index: usize) {
         let id = self.processes[index].id;
-        let ticket = Ticket { lane: self.rng.below(3) as u8, sequence: 1 + self.rng.below(5) as u64 };
+        let ticket = Ticket {
+            lane: self.rng.below(3) as u8,
+            sequence: 1 + self.rng.below(5) as u64,
+        };
         let event = match self.rng.below(10) {
             0 => Event::Ready(id),
             1 => Event::StartFailed(id, StartFailure::Worker),
@@ -99,6 +114,8 @@ impl World<'_> {
         };
         self.tell(event);
         let answer = self.core.complete(self.now, id, ticket, Duration::ZERO);
-        require(answer.is_err(), "the dead answer nothing", || format!("{id:?}"));
+        require(answer.is_err(), "the dead answer nothing", || {
+            format!("{id:?}")
+        });
     }
 }

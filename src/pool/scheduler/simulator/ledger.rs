@@ -71,7 +71,9 @@ impl Ledger {
 
     pub(super) fn unanswered(&self) -> impl Iterator<Item = usize> + '_ {
         let records = self.records.iter().enumerate();
-        records.filter(|(_, record)| record.answer.is_none()).map(|(job, _)| job)
+        records
+            .filter(|(_, record)| record.answer.is_none())
+            .map(|(job, _)| job)
     }
 
     /// Somebody wants it back; the key under which to ask.
@@ -89,9 +91,11 @@ impl Ledger {
     pub(super) fn assigned(&mut self, job: usize, worker: WorkerId, ticket: Ticket) {
         let record = &mut self.records[job];
         let free = record.held.is_none() && record.started.is_none() && record.answer.is_none();
-        require(free, "a job is in one worker's hands, unstarted and unanswered, when assigned", || {
-            format!("{record:?}")
-        });
+        require(
+            free,
+            "a job is in one worker's hands, unstarted and unanswered, when assigned",
+            || format!("{record:?}"),
+        );
         record.held = Some((worker, ticket));
     }
 
@@ -106,18 +110,24 @@ impl Ledger {
     /// The swap *waiting → running* was won.
     pub(super) fn started(&mut self, job: usize, worker: WorkerId, now: Moment) {
         let record = &mut self.records[job];
-        require(record.started.is_none(), "no job is started twice", || format!("{record:?}"));
-        require(record.answer.is_none(), "no job is started after it was answered", || {
+        require(record.started.is_none(), "no job is started twice", || {
             format!("{record:?}")
         });
+        require(
+            record.answer.is_none(),
+            "no job is started after it was answered",
+            || format!("{record:?}"),
+        );
         record.started = Some((now, worker));
     }
 
     /// Its response was delivered to the caller.
     pub(super) fn responded(&mut self, job: usize, expected: usize, worker: WorkerId) {
-        require(job == expected, "a response belongs to its own call", || {
-            format!("job {job} was given the response of job {expected}")
-        });
+        require(
+            job == expected,
+            "a response belongs to its own call",
+            || format!("job {job} was given the response of job {expected}"),
+        );
         let record = &self.records[job];
         require(
             record.started.is_some_and(|(_, by)| by == worker),
@@ -140,7 +150,8 @@ impl Ledger {
         let record = &self.records[job];
         let started = record.started;
         let spec = record.planned.spec;
-        let after = |since: Moment, limit: Option<_>| limit.is_some_and(|limit| since + limit <= now);
+        let after =
+            |since: Moment, limit: Option<_>| limit.is_some_and(|limit| since + limit <= now);
         let process = |worker: WorkerId| &processes[worker.number as usize - 1];
         let (holds, rule) = match outcome {
             Outcome::Lost(worker) => (
@@ -175,34 +186,51 @@ impl Ledger {
                 starts.may_give_up() && started.is_none(),
                 "a pool that cannot start workers fails what waits, and no other pool does",
             ),
-            Outcome::Broken(Some(worker)) => {
-                (starts.loss == Some(worker), "a pool that may not restart breaks at its first loss")
-            }
+            Outcome::Broken(Some(worker)) => (
+                starts.loss == Some(worker),
+                "a pool that may not restart breaks at its first loss",
+            ),
         };
         require(holds, rule, || format!("{outcome:?} {record:?}"));
-        require(record.key == Some(key), "a job is answered under its own key", || format!("{key:?}"));
-        require(!starts.never || !matches!(outcome, Outcome::Lost(_)), "no loss without a break", || {
-            format!("{record:?}")
-        });
+        require(
+            record.key == Some(key),
+            "a job is answered under its own key",
+            || format!("{key:?}"),
+        );
+        require(
+            !starts.never || !matches!(outcome, Outcome::Lost(_)),
+            "no loss without a break",
+            || format!("{record:?}"),
+        );
         self.answer(job, Answer::Outcome(outcome));
     }
 
     fn answer(&mut self, job: usize, answer: Answer) {
         let record = &mut self.records[job];
-        require(record.answer.is_none(), "a job is answered once", || format!("{answer:?} {record:?}"));
+        require(record.answer.is_none(), "a job is answered once", || {
+            format!("{answer:?} {record:?}")
+        });
         record.answer = Some(answer);
     }
 
     /// A response arrived for a call that the core had no use for.
     pub(super) fn check_response_was_late(&self, job: usize) {
         let record = &self.records[job];
-        require(record.answer.is_some(), "no response is thrown away", || format!("{record:?}"));
+        require(
+            record.answer.is_some(),
+            "no response is thrown away",
+            || format!("{record:?}"),
+        );
     }
 
     pub(super) fn check_cancelled(&self, job: usize) {
         let record = &self.records[job];
         let settled = record.started.is_some() || record.answer.is_some();
-        require(settled, "what has not been started can be cancelled", || format!("{record:?}"));
+        require(
+            settled,
+            "what has not been started can be cancelled",
+            || format!("{record:?}"),
+        );
     }
 
     pub(super) fn check_nothing_waits(&self) {
@@ -219,23 +247,29 @@ impl Ledger {
             process.killed || process.dead
         });
         let settled = record.answer.is_some() || dying || record.is_over(processes);
-        require(settled, "what is not over can be aborted", || format!("{record:?}"));
+        require(settled, "what is not over can be aborted", || {
+            format!("{record:?}")
+        });
     }
 
     /// The pool was ended: what is not answered has its response under way.
     pub(super) fn check_all_over(&self, processes: &[Process]) {
         for job in self.unanswered() {
             let record = &self.records[job];
-            require(record.is_over(processes), "the end of everything spares nothing", || {
-                format!("{record:?}")
-            });
+            require(
+                record.is_over(processes),
+                "the end of everything spares nothing",
+                || format!("{record:?}"),
+            );
         }
     }
 
     pub(super) fn check_all_answered(&self, when: &str) {
         for job in self.unanswered() {
             let record = &self.records[job];
-            require(false, "every job is answered", || format!("not {when}: job {job} {record:?}"));
+            require(false, "every job is answered", || {
+                format!("not {when}: job {job} {record:?}")
+            });
         }
     }
 
@@ -243,34 +277,46 @@ impl Ledger {
     pub(super) fn check_begun(&self, job: usize, now: Moment) {
         let record = &self.records[job];
         let begun = record.started.is_some() || record.answer.is_some();
-        require(begun, "nothing waits longer than it may", || format!("{now:?} {record:?}"));
+        require(begun, "nothing waits longer than it may", || {
+            format!("{now:?} {record:?}")
+        });
     }
 
     /// Its limit is over.
     pub(super) fn check_stopped(&self, job: usize, processes: &[Process], now: Moment) {
         let record = &self.records[job];
-        let Some((worker, _)) = record.held else { return };
+        let Some((worker, _)) = record.held else {
+            return;
+        };
         let process = &processes[worker.number as usize - 1];
         let stopped = record.answer.is_some() || process.killed || process.dead;
-        require(stopped || record.is_over(processes), "nothing runs longer than it may", || {
-            format!("{now:?} {record:?}")
-        });
+        require(
+            stopped || record.is_over(processes),
+            "nothing runs longer than it may",
+            || format!("{now:?} {record:?}"),
+        );
     }
 
     /// Its limit, and all that may come between that and the answer, is over.
     pub(super) fn check_answered(&self, job: usize, now: Moment) {
         let record = &self.records[job];
         let answered = record.answer.is_some();
-        require(answered, "a limit is answered even if the worker is stopped", || {
-            format!("{now:?} {record:?}")
-        });
+        require(
+            answered,
+            "a limit is answered even if the worker is stopped",
+            || format!("{now:?} {record:?}"),
+        );
     }
 
     /// After the faults the pool works: the job has a response.
     pub(super) fn check_served(&self, job: usize) {
         let record = &self.records[job];
         let served = matches!(record.answer, Some(Answer::Response));
-        require(served, "when the faults have stopped the pool serves", || format!("{record:?}"));
+        require(
+            served,
+            "when the faults have stopped the pool serves",
+            || format!("{record:?}"),
+        );
     }
 }
 

@@ -18,7 +18,11 @@ impl World<'_> {
     pub(super) fn start(&mut self, worker: WorkerId) {
         self.starts.check(worker, &self.processes, self.now);
         let index = self.processes.len();
-        require(worker.number == index as u64 + 1, "workers are numbered", || format!("{worker:?}"));
+        require(
+            worker.number == index as u64 + 1,
+            "workers are numbered",
+            || format!("{worker:?}"),
+        );
         self.processes.push(Process::new(worker));
         let plan = &self.plan;
         let (birth, takes) = if self.calm {
@@ -34,7 +38,8 @@ impl World<'_> {
         } else {
             (Birth::Ready, self.rng.spread(50_000, 20_000_000))
         };
-        self.office.enter(self.now + takes, Office::Born(index, birth));
+        self.office
+            .enter(self.now + takes, Office::Born(index, birth));
     }
 
     /// A start has come to its end.
@@ -95,12 +100,15 @@ impl World<'_> {
         let stepped = process.take_step(self.now, &mut self.rng);
         let id = process.id;
         if let Some(job) = stepped.started {
-            self.trace.note(self.now, || format!("machine {id:?} starts job {job}"));
+            self.trace
+                .note(self.now, || format!("machine {id:?} starts job {job}"));
             self.ledger.started(job, id, self.now);
             if let Some(limit) = self.ledger.planned(job).spec.timeout {
                 let due = self.now + limit;
-                self.office.enter(due + STOPPING, Office::MustHaveStopped(job));
-                self.office.enter(due + ANSWERING, Office::MustBeAnswered(job));
+                self.office
+                    .enter(due + STOPPING, Office::MustHaveStopped(job));
+                self.office
+                    .enter(due + ANSWERING, Office::MustBeAnswered(job));
             }
         }
         if let Some(next) = stepped.next {
@@ -129,7 +137,10 @@ impl World<'_> {
             self.machine.enter(self.now + pause, Machine::Flush(index));
         }
         if !process.pipe.is_empty() {
-            self.office.enter(self.now + self.rng.spread(1_000, 400_000), Office::Read(index));
+            self.office.enter(
+                self.now + self.rng.spread(1_000, 400_000),
+                Office::Read(index),
+            );
         }
     }
 
@@ -148,7 +159,8 @@ impl World<'_> {
         let process = &mut self.processes[index];
         process.stopped.get_or_insert(self.now);
         let id = process.id;
-        self.trace.note(self.now, || format!("machine {id:?} is stopped"));
+        self.trace
+            .note(self.now, || format!("machine {id:?} is stopped"));
     }
 
     pub(super) fn go_on(&mut self, index: usize) {
@@ -157,7 +169,8 @@ impl World<'_> {
             return;
         }
         let (id, step) = (process.id, process.step);
-        self.trace.note(self.now, || format!("machine {id:?} goes on"));
+        self.trace
+            .note(self.now, || format!("machine {id:?} goes on"));
         if let Some(step) = step {
             self.step_after(index, self.now.until(step));
         }
@@ -172,9 +185,17 @@ impl World<'_> {
         }
         process.die(killed);
         let id = process.id;
-        let how = if killed { "is killed" } else { "dies by itself" };
-        self.trace.note(self.now, || format!("machine {id:?} {how}"));
-        self.office.enter(self.now + self.rng.spread(1_000, DYING), Office::Reap(index));
+        let how = if killed {
+            "is killed"
+        } else {
+            "dies by itself"
+        };
+        self.trace
+            .note(self.now, || format!("machine {id:?} {how}"));
+        self.office.enter(
+            self.now + self.rng.spread(1_000, DYING),
+            Office::Reap(index),
+        );
     }
 
     /// A worker's death is noticed: first all that it left is read, then the core is told.
@@ -195,7 +216,11 @@ impl World<'_> {
         }
         self.tell(Event::Exited(id));
         if breaks {
-            require(self.closed, "a pool that may not restart refuses jobs", String::new);
+            require(
+                self.closed,
+                "a pool that may not restart refuses jobs",
+                String::new,
+            );
             self.ledger.check_all_over(&self.processes);
         }
     }
@@ -216,14 +241,21 @@ impl World<'_> {
             match message {
                 Message::Response(frame) => {
                     let job = frame.job;
-                    self.trace.note(self.now, || format!("event   {id:?} response of job {job}"));
+                    self.trace
+                        .note(self.now, || format!("event   {id:?} response of job {job}"));
                     self.processes[index].free_lane(frame.ticket);
                     // A worker may say what it likes about how long it took.
-                    let took = if self.rng.percent(1) { Duration::MAX } else { frame.length };
+                    let took = if self.rng.percent(1) {
+                        Duration::MAX
+                    } else {
+                        frame.length
+                    };
                     match self.core.complete(self.now, id, frame.ticket, took) {
                         Ok(Some((answered, _))) => self.ledger.responded(answered, job, id),
                         Ok(None) => self.ledger.check_response_was_late(job),
-                        Err(_) => require(false, "a true response is known", || format!("{frame:?}")),
+                        Err(_) => {
+                            require(false, "a true response is known", || format!("{frame:?}"))
+                        }
                     }
                 }
                 Message::Passed(ticket) => {
@@ -238,7 +270,9 @@ impl World<'_> {
         }
         match self.rng.percent(80) {
             true => self.drain(),
-            false => self.office.enter(self.now + self.rng.up_to(50_000), Office::Drain),
+            false => self
+                .office
+                .enter(self.now + self.rng.up_to(50_000), Office::Drain),
         }
     }
 }

@@ -17,8 +17,8 @@
 //! - [`ledger`], [`rules`]: what must hold. [`trace`]: what happened.
 
 mod callers;
-mod faults;
 mod fate;
+mod faults;
 mod ledger;
 mod life;
 mod page;

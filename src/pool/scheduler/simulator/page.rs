@@ -22,13 +22,17 @@ pub(super) struct Page {
 impl fmt::Debug for Page {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let words = self.words.iter().enumerate();
-        f.debug_map().entries(words.filter(|(_, (sequence, _))| *sequence > 0)).finish()
+        f.debug_map()
+            .entries(words.filter(|(_, (sequence, _))| *sequence > 0))
+            .finish()
     }
 }
 
 impl Page {
     pub(super) fn new() -> Self {
-        Self { words: [(0, State::Done); LANES] }
+        Self {
+            words: [(0, State::Done); LANES],
+        }
     }
 
     /// Parent: a call is about to be sent.
@@ -38,22 +42,30 @@ impl Page {
 
     /// Worker: *waiting → running*.
     pub(super) fn start(&mut self, ticket: Ticket, now: Moment) -> bool {
-        self.swap(ticket, |state| (state == State::Waiting).then_some(State::Running(now)))
+        self.swap(ticket, |state| {
+            (state == State::Waiting).then_some(State::Running(now))
+        })
     }
 
     /// Worker: *running → done*.
     pub(super) fn finish(&mut self, ticket: Ticket) -> bool {
-        self.swap(ticket, |state| matches!(state, State::Running(_)).then_some(State::Done))
+        self.swap(ticket, |state| {
+            matches!(state, State::Running(_)).then_some(State::Done)
+        })
     }
 
     /// Parent: *waiting → taken back*.
     pub(super) fn take_back(&mut self, ticket: Ticket) -> bool {
-        self.swap(ticket, |state| (state == State::Waiting).then_some(State::Taken))
+        self.swap(ticket, |state| {
+            (state == State::Waiting).then_some(State::Taken)
+        })
     }
 
     /// Parent: *running → ended*.
     pub(super) fn end(&mut self, ticket: Ticket) -> bool {
-        self.swap(ticket, |state| matches!(state, State::Running(_)).then_some(State::Ended))
+        self.swap(ticket, |state| {
+            matches!(state, State::Running(_)).then_some(State::Ended)
+        })
     }
 
     /// Parent: how far the call has come.
@@ -72,7 +84,10 @@ impl Page {
 
     /// How many calls wait.
     pub(super) fn waiting(&self) -> usize {
-        self.words.iter().filter(|(_, state)| *state == State::Waiting).count()
+        self.words
+            .iter()
+            .filter(|(_, state)| *state == State::Waiting)
+            .count()
     }
 
     fn state(&self, ticket: Ticket) -> Option<State> {
@@ -81,7 +96,9 @@ impl Page {
     }
 
     fn swap(&mut self, ticket: Ticket, next: impl Fn(State) -> Option<State>) -> bool {
-        let Some(state) = self.state(ticket).and_then(next) else { return false };
+        let Some(state) = self.state(ticket).and_then(next) else {
+            return false;
+        };
         self.words[usize::from(ticket.lane)].1 = state;
         true
     }

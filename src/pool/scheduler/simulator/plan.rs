@@ -70,7 +70,11 @@ impl Plan {
         let rules = Rules {
             workers: 1 + rng.below(6),
             starts_at_once: 1 + rng.below(4),
-            restart: if rng.percent(20) { Restart::Never } else { Restart::OnFailure },
+            restart: if rng.percent(20) {
+                Restart::Never
+            } else {
+                Restart::OnFailure
+            },
             abort_grace: Duration::from_nanos(rng.pick(&graces)),
         };
         let paces = [
@@ -93,7 +97,8 @@ impl Plan {
         let refused_starts = some(20, 60);
         let hopeless_starts = some(5, 5);
         let fragile = some(50, 200);
-        let [crashes, stops, orphans, violations] = [50, 50, 25, 25].map(|often| some(often, 1) > 0);
+        let [crashes, stops, orphans, violations] =
+            [50, 50, 25, 25].map(|often| some(often, 1) > 0);
         Self {
             rules,
             ending,
@@ -145,6 +150,10 @@ impl Plan {
             timeout,
             queue_timeout: queued.then(|| rng.spread(1_000, 3_000_000_000)),
         };
-        Planned { spec, length, large: rng.percent(self.large) }
+        Planned {
+            spec,
+            length,
+            large: rng.percent(self.large),
+        }
     }
 }

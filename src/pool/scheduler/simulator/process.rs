@@ -134,10 +134,14 @@ impl Process {
                 !limited(frame.job)
             }
         };
-        let unsaid = self.outbox.iter().chain(&self.pipe).any(|message| match message {
-            Message::Response(frame) => !limited(frame.job),
-            Message::Passed(_) => false,
-        });
+        let unsaid = self
+            .outbox
+            .iter()
+            .chain(&self.pipe)
+            .any(|message| match message {
+                Message::Response(frame) => !limited(frame.job),
+                Message::Passed(_) => false,
+            });
         self.stopped.is_some() && (running || unsaid)
     }
 
@@ -150,34 +154,56 @@ impl Process {
                 self.hands = Hands::Empty;
                 let done = self.page.finish(frame.ticket);
                 self.say(frame, done, now);
-                Stepped { next: Some(rng.up_to(500)), spoke: true, ..Stepped::default() }
+                Stepped {
+                    next: Some(rng.up_to(500)),
+                    spoke: true,
+                    ..Stepped::default()
+                }
             }
             Hands::Writing(frame) => {
                 // The parent may read it whole before the word says so: the next step is later.
                 self.pipe.push_back(Message::Response(frame));
                 self.hands = Hands::Written(frame);
-                Stepped { next: Some(rng.up_to(200_000)), spoke: true, ..Stepped::default() }
+                Stepped {
+                    next: Some(rng.up_to(200_000)),
+                    spoke: true,
+                    ..Stepped::default()
+                }
             }
             Hands::Written(frame) => {
                 // Ended meanwhile or not, it has been said.
                 self.page.finish(frame.ticket);
                 self.hands = Hands::Empty;
-                Stepped { next: Some(rng.up_to(500)), ..Stepped::default() }
+                Stepped {
+                    next: Some(rng.up_to(500)),
+                    ..Stepped::default()
+                }
             }
         }
     }
 
     fn read_on(&mut self, now: Moment) -> Stepped {
         let Some(frame) = self.inbox.pop_front() else {
-            return Stepped { left: self.retired, ..Stepped::default() };
+            return Stepped {
+                left: self.retired,
+                ..Stepped::default()
+            };
         };
         if self.page.start(frame.ticket, now) {
             self.hands = Hands::Running(frame);
             let (next, started) = (Some(frame.length), Some(frame.job));
-            return Stepped { next, started, ..Stepped::default() };
+            return Stepped {
+                next,
+                started,
+                ..Stepped::default()
+            };
         }
         self.outbox.push_back(Message::Passed(frame.ticket));
-        Stepped { next: Some(Duration::from_nanos(200)), spoke: true, ..Stepped::default() }
+        Stepped {
+            next: Some(Duration::from_nanos(200)),
+            spoke: true,
+            ..Stepped::default()
+        }
     }
 
     fn begin_writing(&mut self, frame: Frame, now: Moment, rng: &mut Rng) -> Stepped {
@@ -188,7 +214,11 @@ impl Process {
             self.hands = Hands::Empty;
             self.say(frame, false, now);
         }
-        Stepped { next: Some(rng.spread(1_000, 20_000_000)), spoke: true, ..Stepped::default() }
+        Stepped {
+            next: Some(rng.spread(1_000, 20_000_000)),
+            spoke: true,
+            ..Stepped::default()
+        }
     }
 
     fn say(&mut self, frame: Frame, done: bool, now: Moment) {
@@ -211,6 +241,7 @@ impl Process {
         self.killed_to_death = killed;
         self.hands = Hands::Empty;
         self.step = None;
-        self.outbox.retain(|message| matches!(message, Message::Response(_)));
+        self.outbox
+            .retain(|message| matches!(message, Message::Response(_)));
     }
 }

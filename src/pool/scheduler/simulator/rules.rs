@@ -22,7 +22,10 @@ pub(super) struct Broken {
 pub(super) fn require(holds: bool, rule: &'static str, detail: impl FnOnce() -> String) {
     if !holds {
         // Not a panic: that would be printed now, and again when the seed is replayed.
-        resume_unwind(Box::new(Broken { rule, detail: detail() }));
+        resume_unwind(Box::new(Broken {
+            rule,
+            detail: detail(),
+        }));
     }
 }
 
@@ -58,21 +61,34 @@ impl Starts {
 
     /// A worker is to be started while these are there.
     pub(super) fn check(&self, worker: WorkerId, processes: &[Process], now: Moment) {
-        require(!self.hopeless, "a pool that cannot start workers stops trying", || {
-            format!("{worker:?} {self:?}")
-        });
+        require(
+            !self.hopeless,
+            "a pool that cannot start workers stops trying",
+            || format!("{worker:?} {self:?}"),
+        );
         let living = || processes.iter().filter(|process| !process.released);
-        require(living().count() < self.places, "never more workers than places", || {
-            format!("{worker:?}")
-        });
+        require(
+            living().count() < self.places,
+            "never more workers than places",
+            || format!("{worker:?}"),
+        );
         let vacant = living().all(|process| process.id.place != worker.place);
         require(vacant, "one worker in a place", || format!("{worker:?}"));
         let starting = living().filter(|process| process.is_starting()).count();
-        let most = if self.proven && self.failed.is_empty() { self.at_once } else { 1 };
-        require(starting < most, "starts are few at once", || format!("{starting} {self:?}"));
+        let most = if self.proven && self.failed.is_empty() {
+            self.at_once
+        } else {
+            1
+        };
+        require(starting < most, "starts are few at once", || {
+            format!("{starting} {self:?}")
+        });
         if let (count @ 2.., Some(last)) = (self.failed.len(), self.failed.last()) {
-            let pause = Duration::from_millis(100 << (count - 2).min(6)).min(Duration::from_secs(5));
-            require(*last + pause <= now, "failed starts are spaced", || format!("{now:?} {self:?}"));
+            let pause =
+                Duration::from_millis(100 << (count - 2).min(6)).min(Duration::from_secs(5));
+            require(*last + pause <= now, "failed starts are spaced", || {
+                format!("{now:?} {self:?}")
+            });
         }
     }
 
@@ -92,7 +108,8 @@ impl Starts {
             StartFailure::Worker => {
                 self.failed.push(now);
                 let fifth_last = self.failed.len().checked_sub(5).map(|at| self.failed[at]);
-                self.hopeless |= fifth_last.is_some_and(|at| at.until(now) <= Duration::from_secs(10));
+                self.hopeless |=
+                    fifth_last.is_some_and(|at| at.until(now) <= Duration::from_secs(10));
             }
         }
     }
@@ -107,18 +124,30 @@ impl Starts {
 impl Process {
     pub(super) fn check_assign(&mut self, ticket: Ticket) {
         let well = self.ready && !self.reaped && !self.killed && !self.retired;
-        require(well, "only a living, ready worker that stays is given calls", || format!("{self:?}"));
-        require(!self.condemned && !self.orphaned, "no call goes to the condemned or orphaned", || {
-            format!("{self:?}")
-        });
-        require(self.ended.is_none(), "nothing is sent behind a call that was ended", || {
-            format!("{self:?}")
-        });
+        require(
+            well,
+            "only a living, ready worker that stays is given calls",
+            || format!("{self:?}"),
+        );
+        require(
+            !self.condemned && !self.orphaned,
+            "no call goes to the condemned or orphaned",
+            || format!("{self:?}"),
+        );
+        require(
+            self.ended.is_none(),
+            "nothing is sent behind a call that was ended",
+            || format!("{self:?}"),
+        );
         let tenant = self.lanes.insert(ticket.lane, ticket.sequence);
-        require(tenant.is_none(), "a lane in use is never given again", || {
-            format!("{ticket:?} {tenant:?}")
+        require(
+            tenant.is_none(),
+            "a lane in use is never given again",
+            || format!("{ticket:?} {tenant:?}"),
+        );
+        require(ticket.sequence > self.sequence, "sequences rise", || {
+            format!("{ticket:?}")
         });
-        require(ticket.sequence > self.sequence, "sequences rise", || format!("{ticket:?}"));
         self.sequence = ticket.sequence;
     }
 
@@ -133,23 +162,35 @@ impl Process {
     /// A call was ended, and its worker may be killed for that.
     pub(super) fn check_alone(&self) {
         let waiting = self.page.waiting();
-        require(waiting == 0, "nobody waits behind a call that is ended", || format!("{self:?}"));
+        require(
+            waiting == 0,
+            "nobody waits behind a call that is ended",
+            || format!("{self:?}"),
+        );
     }
 
     pub(super) fn check_kill(&mut self, now: Moment) {
-        require(!self.killed && !self.reaped, "a worker is killed once", || format!("{:?}", self.id));
+        require(
+            !self.killed && !self.reaped,
+            "a worker is killed once",
+            || format!("{:?}", self.id),
+        );
         self.killed = true;
         self.silent = self.unsaid.is_some_and(|since| since + SILENCE <= now);
     }
 
     pub(super) fn check_retire(&mut self) {
         let well = self.ready && !self.killed && !self.retired && !self.reaped;
-        require(well, "only a ready worker is retired, and once", || format!("{:?}", self.id));
+        require(well, "only a ready worker is retired, and once", || {
+            format!("{:?}", self.id)
+        });
         self.retired = true;
     }
 
     pub(super) fn check_release(&mut self) {
-        require(self.reaped, "only the dead are released", || format!("{:?}", self.id));
+        require(self.reaped, "only the dead are released", || {
+            format!("{:?}", self.id)
+        });
         self.released = true;
     }
 
@@ -168,23 +209,43 @@ impl World<'_> {
     /// What the core remembers stays bounded and agrees with what the world knows.
     pub(super) fn check_core(&self) {
         let core = &self.core;
-        require(core.unfinished() == self.ledger.unanswered().count(), "no job is forgotten", || {
-            format!("{} in the core", core.unfinished())
-        });
-        require(core.waiting() <= core.unfinished(), "only unfinished jobs wait", String::new);
+        require(
+            core.unfinished() == self.ledger.unanswered().count(),
+            "no job is forgotten",
+            || format!("{} in the core", core.unfinished()),
+        );
+        require(
+            core.waiting() <= core.unfinished(),
+            "only unfinished jobs wait",
+            String::new,
+        );
         let (order, until) = core.line.kept();
-        require(order <= 2 * self.longest_line + 32, "gaps in the line are swept", || format!("{order}"));
-        require(until <= core.waiting(), "only what waits has a waiting limit", || format!("{until}"));
+        require(
+            order <= 2 * self.longest_line + 32,
+            "gaps in the line are swept",
+            || format!("{order}"),
+        );
+        require(
+            until <= core.waiting(),
+            "only what waits has a waiting limit",
+            || format!("{until}"),
+        );
         let mut idle = core.idle.clone();
         idle.sort_unstable();
         idle.dedup();
-        require(idle.len() == core.idle.len(), "a worker rests once", || format!("{:?}", core.idle));
+        require(idle.len() == core.idle.len(), "a worker rests once", || {
+            format!("{:?}", core.idle)
+        });
         for worker in core.places.iter().filter_map(|place| place.worker.as_ref()) {
             let used = worker.recalled.len() + worker.ahead.len();
-            require(used <= LANES, "no more calls than lanes", || format!("{worker:?}"));
+            require(used <= LANES, "no more calls than lanes", || {
+                format!("{worker:?}")
+            });
         }
-        require(core.refusal().is_some() == self.closed, "jobs are refused when closed", || {
-            format!("{:?}", core.refusal())
-        });
+        require(
+            core.refusal().is_some() == self.closed,
+            "jobs are refused when closed",
+            || format!("{:?}", core.refusal()),
+        );
     }
 }

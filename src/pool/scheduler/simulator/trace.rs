@@ -13,7 +13,9 @@ pub(super) struct Trace {
 impl Trace {
     /// A trace that keeps what it is told.
     pub(super) fn kept() -> Self {
-        Self { lines: Some(Vec::new()) }
+        Self {
+            lines: Some(Vec::new()),
+        }
     }
 
     pub(super) fn note(&mut self, now: Moment, line: impl FnOnce() -> String) {

@@ -127,7 +127,11 @@ impl<'t> World<'t> {
         let mut happenings = 0;
         while !self.over {
             happenings += 1;
-            require(happenings < MOST_HAPPENINGS, "the pool comes to rest", || "it does not".into());
+            require(
+                happenings < MOST_HAPPENINGS,
+                "the pool comes to rest",
+                || "it does not".into(),
+            );
             self.happen();
         }
         self.ledger.check_all_answered("at the end");
@@ -136,7 +140,10 @@ impl<'t> World<'t> {
     /// The next thing happens, whichever it is.
     fn happen(&mut self) {
         let machine = self.machine.next_at();
-        let office = self.office.next_at().expect("the end is always on the agenda");
+        let office = self
+            .office
+            .next_at()
+            .expect("the end is always on the agenda");
         let tick = self.core.wake_at().map(|at| at + self.lateness);
         if machine.is_some_and(|at| at <= office && tick.is_none_or(|tick| at <= tick)) {
             self.now = self.now.max(machine.unwrap_or_default());
@@ -160,7 +167,11 @@ impl<'t> World<'t> {
         };
         self.tell(Event::Tick);
         let wake = self.core.wake_at();
-        require(wake.is_none_or(|at| at > now), "a tick does what is due", || format!("{wake:?} is not"));
+        require(
+            wake.is_none_or(|at| at > now),
+            "a tick does what is due",
+            || format!("{wake:?} is not"),
+        );
     }
 
     fn office_goes_on(&mut self, what: Office) {
@@ -173,11 +184,15 @@ impl<'t> World<'t> {
             Office::Reap(index) => self.reap(index),
             Office::Echo(index) => self.echo(index),
             Office::MustHaveBegun(job) => self.ledger.check_begun(job, self.now),
-            Office::MustHaveStopped(job) => self.ledger.check_stopped(job, &self.processes, self.now),
+            Office::MustHaveStopped(job) => {
+                self.ledger.check_stopped(job, &self.processes, self.now)
+            }
             Office::MustBeAnswered(job) => self.ledger.check_answered(job, self.now),
             Office::Quiet => self.quiet(),
             Office::Over => {
-                require(self.finished, "a closed pool finishes", || format!("{:#?}", self.core));
+                require(self.finished, "a closed pool finishes", || {
+                    format!("{:#?}", self.core)
+                });
                 self.over = true;
             }
         }
@@ -197,7 +212,9 @@ impl<'t> World<'t> {
         while let Some(action) = self.core.next_action() {
             self.pass_a_moment();
             self.trace.note(self.now, || format!("action  {action:?}"));
-            require(!self.finished, "nothing comes after Finished", || format!("{action:?}"));
+            require(!self.finished, "nothing comes after Finished", || {
+                format!("{action:?}")
+            });
             self.perform(action);
         }
     }
@@ -249,11 +266,15 @@ impl<'t> World<'t> {
                 self.asked(worker).check_release();
                 let index = self.index(worker);
                 if self.rng.percent(20) {
-                    self.office.enter(self.now + self.rng.spread(1_000, DYING), Office::Echo(index));
+                    self.office.enter(
+                        self.now + self.rng.spread(1_000, DYING),
+                        Office::Echo(index),
+                    );
                 }
             }
             Action::Resolve(job, key, outcome) => {
-                self.ledger.resolved(job, key, outcome, &self.processes, &self.starts, self.now);
+                self.ledger
+                    .resolved(job, key, outcome, &self.processes, &self.starts, self.now);
             }
             Action::Closed => {
                 require(!self.closed, "a pool is closed once", String::new);
@@ -263,7 +284,9 @@ impl<'t> World<'t> {
                 self.ledger.check_all_answered("at Finished");
                 require(self.closed, "only a closed pool finishes", String::new);
                 let left = self.processes.iter().find(|process| !process.released);
-                require(left.is_none(), "no worker outlives the pool", || format!("{left:?}"));
+                require(left.is_none(), "no worker outlives the pool", || {
+                    format!("{left:?}")
+                });
                 self.finished = true;
             }
         }
@@ -278,12 +301,19 @@ impl<'t> World<'t> {
 
     fn assign(&mut self, worker: WorkerId, ticket: Ticket, key: JobKey) {
         let job = self.core.attachment(key).copied();
-        require(job.is_some(), "only an unfinished job is assigned", || format!("{key:?}"));
+        require(job.is_some(), "only an unfinished job is assigned", || {
+            format!("{key:?}")
+        });
         let job = job.unwrap_or_default();
         self.asked(worker).check_assign(ticket);
         self.ledger.assigned(job, worker, ticket);
         let planned = self.ledger.planned(job);
-        let frame = Frame { ticket, job, length: planned.length, large: planned.large };
+        let frame = Frame {
+            ticket,
+            job,
+            length: planned.length,
+            large: planned.large,
+        };
         let index = self.index(worker);
         let process = &mut self.processes[index];
         process.page.put(ticket);
@@ -307,8 +337,13 @@ impl<'t> World<'t> {
 
     pub(super) fn index(&self, worker: WorkerId) -> usize {
         let index = (worker.number as usize).wrapping_sub(1);
-        let known = self.processes.get(index).is_some_and(|process| process.id == worker);
-        require(known, "actions name workers that exist", || format!("{worker:?}"));
+        let known = self
+            .processes
+            .get(index)
+            .is_some_and(|process| process.id == worker);
+        require(known, "actions name workers that exist", || {
+            format!("{worker:?}")
+        });
         index
     }
 
@@ -316,9 +351,11 @@ impl<'t> World<'t> {
     fn asked(&mut self, worker: WorkerId) -> &mut Process {
         let index = self.index(worker);
         let process = &mut self.processes[index];
-        require(!process.released, "nothing is asked about a released worker", || {
-            format!("{worker:?}")
-        });
+        require(
+            !process.released,
+            "nothing is asked about a released worker",
+            || format!("{worker:?}"),
+        );
         process
     }
 }

@@ -1,0 +1,128 @@
+//! The crate's one permanent thread. All executing of children happens there,
+//! because the parent-death signal follows the thread that started a child, not
+//! the process; and so does all waiting for them, because whatever runtime the
+//! program has may end at any time.
+
+use std::convert::Infallible;
+use std::io;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak, mpsc};
+use std::thread;
+
+use tokio::runtime::{Builder, Handle, Runtime};
+
+use crate::sys::signal;
+
+/// A share in the thread `procpool-keeper` and its runtime.
+///
+/// The thread starts with the first share and ends after the last one is
+/// dropped, wherever that happens; whatever must outlive its user there (the
+/// reaping of a child) holds a share itself. Dropping one never blocks.
+#[derive(Debug)]
+pub(crate) struct Keeper {
+    runtime: Handle,
+    pid: u32,
+    /// Its end, when the last share is dropped, is what ends the thread.
+    _alive: tokio::sync::mpsc::Sender<Infallible>,
+}
+
+impl Keeper {
+    /// Returns the keeper of this process, started if there is none.
+    pub(crate) fn get() -> io::Result<Arc<Self>> {
+        let mut slot = slot_of(std::process::id())
+            .keeper
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(keeper) = slot.upgrade() {
+            return Ok(keeper);
+        }
+        let keeper = Arc::new(Self::start()?);
+        *slot = Arc::downgrade(&keeper);
+        Ok(keeper)
+    }
+
+    /// The runtime that the thread drives, with I/O and time.
+    pub(crate) fn handle(&self) -> &Handle {
+        &self.runtime
+    }
+
+    /// Whether its thread is in this process: a program that forks by itself
+    /// has copied the keeper and not the thread.
+    pub(crate) fn is_here(&self) -> bool {
+        self.pid == std::process::id()
+    }
+
+    fn start() -> io::Result<Self> {
+        let (alive, ended) = tokio::sync::mpsc::channel(1);
+        let (started, starting) = mpsc::sync_channel(1);
+        thread::Builder::new()
+            .name("procpool-keeper".to_owned())
+            .spawn(move || keep(&started, ended))?;
+        // The runtime is made on the new thread, because one that turns out not
+        // to be wanted may not be dropped on an async caller's.
+        let runtime = starting
+            .recv()
+            .map_err(|_| io::Error::other("the keeper's thread ended at once"))??;
+        Ok(Self {
+            runtime,
+            pid: std::process::id(),
+            _alive: alive,
+        })
+    }
+}
+
+fn keep(
+    started: &mpsc::SyncSender<io::Result<Handle>>,
+    mut ended: tokio::sync::mpsc::Receiver<Infallible>,
+) {
+    signal::block_all_on_this_thread();
+    let runtime = match runtime() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            // The starter waits for this answer while it holds the slot.
+            let _ = started.send(Err(error));
+            return;
+        }
+    };
+    if started.send(Ok(runtime.handle().clone())).is_err() {
+        return;
+    }
+    runtime.block_on(ended.recv());
+    runtime.shutdown_background();
+}
+
+fn runtime() -> io::Result<Runtime> {
+    Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .build()
+}
+
+/// The place of one process's keeper.
+///
+/// After a fork the child finds its parent's place, perhaps locked by a thread
+/// that it does not have. So each process has a place of its own, in a list
+/// that only grows, by one with each generation that uses the crate.
+#[derive(Debug)]
+struct Slot {
+    pid: u32,
+    keeper: Mutex<Weak<Keeper>>,
+    next: OnceLock<Box<Slot>>,
+}
+
+fn slot_of(pid: u32) -> &'static Slot {
+    static FIRST: OnceLock<Box<Slot>> = OnceLock::new();
+    let mut place = &FIRST;
+    loop {
+        let slot = place.get_or_init(|| {
+            Box::new(Slot {
+                pid,
+                keeper: Mutex::new(Weak::new()),
+                next: OnceLock::new(),
+            })
+        });
+        if slot.pid == pid {
+            return slot;
+        }
+        place = &slot.next;
+    }
+}

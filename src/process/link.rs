@@ -1,0 +1,351 @@
+//! A fork server, seen from the program: asking it for workers, and hearing
+//! from it what became of them.
+//!
+//! Its own death loses nothing that it has sent: what is in the socket is read
+//! to the end before anything is called lost.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures::future::{Either, select};
+use rustix::process::Pid;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::{oneshot, watch};
+use tokio::time::timeout;
+
+use super::child::{Child, Origin, Presence, Unclaimed};
+use super::errand::{self, Errand, Posting};
+use super::executed::{end_unready, execute};
+use super::protocol::{self, Id, Refusal, Reply, Request};
+use super::{Exit, Keeper, Order, Program, StartError};
+use crate::sys::socket::Received;
+use crate::sys::{image, reactor, socket};
+
+/// A fork server.
+#[derive(Debug)]
+pub(crate) struct Link {
+    keeper: Arc<Keeper>,
+    socket: AsyncFd<Arc<OwnedFd>>,
+    server: Child,
+    state: Mutex<State>,
+    lost: watch::Sender<bool>,
+    /// Given to its workers, so that their launcher can wait for them.
+    workers: watch::Sender<()>,
+    limit: Duration,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    lost: bool,
+    ending: bool,
+    next: Id,
+    /// Who waits for the answer to a request.
+    asked: HashMap<Id, oneshot::Sender<Result<Unclaimed, NoWorker>>>,
+    /// Who waits for the exit of a worker.
+    running: HashMap<Id, oneshot::Sender<Exit>>,
+}
+
+/// Why a fork server gave no worker.
+#[derive(Debug)]
+pub(crate) enum NoWorker {
+    /// The server has this many threads and cannot fork safely.
+    Threads(u32),
+    /// The server died first; another one may do it.
+    Lost,
+    /// It could not be done.
+    Failed(StartError),
+}
+
+impl Link {
+    /// Executes a fork server and waits until it is ready, at most as long as
+    /// the program's handshake may take. If this is dropped before, the server
+    /// is killed.
+    pub(crate) async fn open(
+        keeper: &Arc<Keeper>,
+        program: &Program,
+        servers: Presence,
+        workers: watch::Sender<()>,
+    ) -> Result<Arc<Self>, StartError> {
+        let (server, socket) =
+            execute(keeper, program, WHO, &Errand::ForkServer, &[], servers).await?;
+        let socket = reactor::register(Arc::new(socket), Interest::READABLE | Interest::WRITABLE)
+            .map_err(|error| StartError::system("watch a fork server's socket", &error))?;
+        let limit = program.handshake_timeout;
+        match timeout(limit, first_word(&socket)).await {
+            Ok(Ok(word)) => check(&word)?,
+            Ok(Err(_)) => return Err(StartError::exited(WHO, end_unready(server).await)),
+            Err(_) => {
+                end_unready(server).await;
+                return Err(StartError::timed_out(WHO, limit));
+            }
+        }
+        let link = Arc::new(Self {
+            keeper: Arc::clone(keeper),
+            socket,
+            server: server.claim(),
+            state: Mutex::default(),
+            lost: watch::Sender::new(false),
+            workers,
+            limit,
+        });
+        keeper.handle().spawn(Arc::clone(&link).listen());
+        Ok(link)
+    }
+
+    /// Whether there is no use in asking it.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.state().lost
+    }
+
+    /// Asks for a worker. If this is dropped before there is an answer, the
+    /// worker is killed as soon as there is one.
+    pub(crate) async fn fork(&self, order: &Order) -> Result<Unclaimed, NoWorker> {
+        let (answer, mut answered) = oneshot::channel();
+        let id = {
+            let mut state = self.state();
+            if state.lost {
+                return Err(NoWorker::Lost);
+            }
+            state.next += 1;
+            let id = state.next;
+            state.asked.insert(id, answer);
+            id
+        };
+        let posting = Posting::of(order);
+        let exchange = async {
+            if let Err(error) = self.send(&Request::Fork { id, posting }, order).await {
+                // The server's own end is told by the answer that never comes.
+                if error.kind() != io::ErrorKind::BrokenPipe {
+                    self.state().asked.remove(&id);
+                    let error = StartError::system("ask the fork server for a worker", &error);
+                    return Ok(Err(NoWorker::Failed(error)));
+                }
+            }
+            (&mut answered).await
+        };
+        let answer = match timeout(self.limit, exchange).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                // A server that is stopped or hangs is as good as dead. What it
+                // did send before still counts.
+                self.server.kill_group();
+                answered.await
+            }
+        };
+        answer.unwrap_or(Err(NoWorker::Lost))
+    }
+
+    /// Tells the server to end, with everything below it, and waits until it
+    /// has.
+    pub(crate) async fn end(&self) {
+        self.state().ending = true;
+        socket::end(self.socket.get_ref());
+        if timeout(END_LIMIT, self.server.exited()).await.is_err() {
+            self.server.kill_group();
+            self.server.exited().await;
+        }
+    }
+
+    async fn send(&self, request: &Request, order: &Order) -> io::Result<()> {
+        let packet = protocol::encode(request)?;
+        let descriptors = errand::descriptors(order);
+        self.send_packet(&packet, &descriptors).await
+    }
+
+    async fn send_packet(
+        &self,
+        packet: &[u8],
+        descriptors: &[std::os::fd::BorrowedFd<'_>],
+    ) -> io::Result<()> {
+        loop {
+            let mut ready = self.socket.writable().await?;
+            match ready.try_io(|socket| socket::send(socket.get_ref(), packet, descriptors)) {
+                Ok(sent) => return sent,
+                Err(_would_block) => {}
+            }
+        }
+    }
+
+    /// Hears the server out, to its end and what it had sent by then.
+    async fn listen(self: Arc<Self>) {
+        let mut buffer = vec![0; socket::MAX_MESSAGE];
+        loop {
+            let next = {
+                let next = pin!(receive(&self.socket, &mut buffer));
+                match select(next, pin!(self.server.exited())).await {
+                    Either::Left((Ok(received), _)) => received,
+                    _ => break,
+                }
+            };
+            if next.length == 0 || self.hear(&buffer[..next.length], next).is_err() {
+                break;
+            }
+        }
+        // Whatever the reason: there is one way out of here.
+        self.server.kill_group();
+        let exit = self.server.exited().await;
+        while let Ok(last) = socket::receive(self.socket.get_ref(), &mut buffer) {
+            if last.length == 0 || self.hear(&buffer[..last.length], last).is_err() {
+                break;
+            }
+        }
+        self.lose(exit);
+    }
+
+    /// Acts on one packet.
+    fn hear(self: &Arc<Self>, packet: &[u8], received: Received) -> Result<(), Nonsense> {
+        match protocol::decode(packet).ok_or(Nonsense)? {
+            Reply::Ready { .. } => Err(Nonsense),
+            Reply::Forked { id, pid } => {
+                let pid = Pid::from_raw(pid).ok_or(Nonsense)?;
+                self.welcome(id, pid, received)
+            }
+            Reply::Refused { id, why } => {
+                let answer = self.state().asked.remove(&id).ok_or(Nonsense)?;
+                let why = match why {
+                    Refusal::Threads(threads) => NoWorker::Threads(threads),
+                    Refusal::Errno(errno) => {
+                        let error = io::Error::from_raw_os_error(errno);
+                        NoWorker::Failed(StartError::system("fork a worker", &error))
+                    }
+                };
+                // Nobody waiting any more is as good as the answer heard.
+                let _ = answer.send(Err(why));
+                Ok(())
+            }
+            Reply::Exited { id, exit } => {
+                let running = self.state().running.remove(&id).ok_or(Nonsense)?;
+                let _ = running.send(exit);
+                Ok(())
+            }
+        }
+    }
+
+    /// Takes charge of a new worker and hands it to who asked for it.
+    fn welcome(self: &Arc<Self>, id: Id, pid: Pid, received: Received) -> Result<(), Nonsense> {
+        let (report, exit) = oneshot::channel();
+        let answer = {
+            let mut state = self.state();
+            state.running.insert(id, report);
+            state.asked.remove(&id).ok_or(Nonsense)?
+        };
+        let Some(pidfd) = received.descriptors.into_iter().next() else {
+            let error = io::Error::from_raw_os_error(libc::EMFILE);
+            self.take_back(id, &error, answer, exit);
+            return Ok(());
+        };
+        let origin = Origin::Forked {
+            exit,
+            server_lost: self.lost.subscribe(),
+        };
+        match Child::watch(&self.keeper, pid, pidfd, origin, self.workers.subscribe()) {
+            Ok(child) => {
+                // Where nobody waits for it any more, this kills it.
+                let _ = answer.send(Ok(Unclaimed::new(child)));
+            }
+            Err(error) => {
+                let (_, exit) = oneshot::channel();
+                self.take_back(id, &error, answer, exit);
+            }
+        }
+        Ok(())
+    }
+
+    /// Has the server kill a worker that this side has no hold of, and answers
+    /// when that is done.
+    fn take_back(
+        self: &Arc<Self>,
+        id: Id,
+        error: &io::Error,
+        answer: oneshot::Sender<Result<Unclaimed, NoWorker>>,
+        exit: oneshot::Receiver<Exit>,
+    ) {
+        let error = StartError::system("take a worker from the fork server", error);
+        let link = Arc::clone(self);
+        self.keeper.handle().spawn(async move {
+            if let Ok(packet) = protocol::encode(&Request::Kill { id }) {
+                // Where the server cannot be reached it is lost, and the worker
+                // with its channel's other ends.
+                let _ = link.send_packet(&packet, &[]).await;
+            }
+            let _ = timeout(link.limit, exit).await;
+            let _ = answer.send(Err(NoWorker::Failed(error)));
+        });
+    }
+
+    fn lose(&self, exit: Exit) {
+        let unanswered = {
+            let mut state = self.state();
+            state.lost = true;
+            if !state.ending {
+                tracing::warn!(pid = self.server.pid(), %exit, "a fork server was lost");
+            }
+            (
+                std::mem::take(&mut state.asked),
+                std::mem::take(&mut state.running),
+            )
+        };
+        // Dropping these tells who waits, outside the lock.
+        drop(unanswered);
+        self.lost.send_replace(true);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The server sent what no server of this build sends.
+struct Nonsense;
+
+async fn first_word(socket: &AsyncFd<Arc<OwnedFd>>) -> io::Result<Vec<u8>> {
+    let mut buffer = vec![0; socket::MAX_MESSAGE];
+    let length = receive(socket, &mut buffer).await?.length;
+    if length == 0 {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    buffer.truncate(length);
+    Ok(buffer)
+}
+
+/// Receives one message; cancel safe.
+async fn receive(socket: &AsyncFd<Arc<OwnedFd>>, buffer: &mut [u8]) -> io::Result<Received> {
+    loop {
+        let mut ready = socket.readable().await?;
+        match ready.try_io(|socket| socket::receive(socket.get_ref(), buffer)) {
+            Ok(received) => return received,
+            Err(_would_block) => {}
+        }
+    }
+}
+
+/// Checks that the first word is that of a server of this build.
+fn check(word: &[u8]) -> Result<(), StartError> {
+    let nonsense = || StartError::protocol(WHO, "its first word was not one");
+    let version = protocol::version_of(word).ok_or_else(nonsense)?;
+    if version != protocol::VERSION {
+        let protocol = |version| format!("protocol {version}");
+        let (ours, theirs) = (protocol(protocol::VERSION), protocol(version));
+        return Err(StartError::mismatch(WHO, ours, theirs));
+    }
+    let ours = image::main_image().build_id();
+    match protocol::decode(word) {
+        Some(Reply::Ready { build, .. }) if build == *ours => Ok(()),
+        Some(Reply::Ready { build, .. }) => {
+            let (ours, theirs) = (format!("build {ours}"), format!("build {build}"));
+            Err(StartError::mismatch(WHO, ours, theirs))
+        }
+        _ => Err(nonsense()),
+    }
+}
+
+const WHO: &str = "the fork server";
+
+/// How long a server that was told to end may take; it gives itself a little
+/// less to see the last of its children.
+const END_LIMIT: Duration = Duration::from_secs(6);

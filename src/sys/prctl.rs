@@ -1,0 +1,31 @@
+//! What a process says about itself to the kernel: what to send it when its
+//! parent dies, that orphans below it come to it, its name.
+
+use std::ffi::CString;
+use std::io;
+
+use rustix::process::{Signal, getpid, set_child_subreaper, set_parent_process_death_signal};
+
+/// Has the kernel send SIGCONT to this process when its parent's thread ends.
+///
+/// Not SIGKILL: that would end this process and leave alive what it started.
+/// SIGCONT wakes it even where it is stopped, and it then sees to its own end.
+/// A parent that had died before is not noticed: look afterwards.
+pub(crate) fn wake_when_parent_dies() -> io::Result<()> {
+    Ok(set_parent_process_death_signal(Some(Signal::CONT))?)
+}
+
+/// Makes this process the new parent of its descendants' orphans.
+pub(crate) fn adopt_orphans() -> io::Result<()> {
+    Ok(set_child_subreaper(Some(getpid()))?)
+}
+
+/// Names the calling thread; for the first one this is the process's name in
+/// `ps`. What is longer than 15 bytes is cut off by the kernel.
+pub(crate) fn set_name(name: &str) {
+    let name: Vec<u8> = name.bytes().filter(|&byte| byte != 0).collect();
+    if let Ok(name) = CString::new(name) {
+        // A name is for people; a kernel that refuses it costs nothing.
+        let _ = rustix::thread::set_name(&name);
+    }
+}

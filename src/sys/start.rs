@@ -1,0 +1,81 @@
+//! What a process asks and does once, while it becomes a worker: whether it may, whose socket it
+//! was given, and how it leaves if it must not go on.
+
+use std::os::fd::{AsFd, AsRawFd};
+use std::{env, io, mem};
+
+use rustix::process::Uid;
+
+/// Tells whether the kernel gave this program more rights than its caller has (set-user-id, file
+/// capabilities), so that the caller's environment must not be trusted.
+pub(crate) fn has_raised_privileges() -> bool {
+    // SAFETY: `getauxval` only looks a number up.
+    unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
+}
+
+/// Takes a variable out of the environment, for this process and all that it starts.
+///
+/// This is for the moment before `main`.
+pub(crate) fn remove_variable(name: &str) {
+    // SAFETY: the danger is a thread that reads the environment through libc meanwhile. Before
+    // `main` there is none but what a shared library's constructor may have started. It would find
+    // sound pointers all the same: taking out what was there at the exec moves the pointers behind
+    // it up by one, a word at a time, and frees nothing, in glibc and in musl.
+    unsafe { env::remove_var(name) };
+}
+
+/// Returns the user to whom the other end of a Unix socket belongs: of a pair, its creator.
+///
+/// rustix has this call, but reads the peer's process id too as a number that is never zero. It is
+/// zero for a peer in another pid namespace, and for a socket that is not connected.
+pub(crate) fn peer_user(socket: impl AsFd) -> io::Result<Uid> {
+    // SAFETY: a `ucred` is three plain integers, for which zero is a value; the kernel writes at
+    // most as many bytes as it is told there are.
+    let (failed, peer) = unsafe {
+        let mut peer: libc::ucred = mem::zeroed();
+        let mut len = mem::size_of_val(&peer) as libc::socklen_t;
+        let result = libc::getsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERCRED,
+            (&raw mut peer).cast(),
+            &mut len,
+        );
+        (result != 0, peer)
+    };
+    if failed {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(Uid::from_raw(peer.uid))
+}
+
+/// Ends the process at once: no destructors, and nothing that was registered for `exit`.
+pub(crate) fn exit_at_once(code: i32) -> ! {
+    // SAFETY: the call has no conditions.
+    unsafe { libc::_exit(code) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    #[test]
+    fn the_creator_of_a_pair_is_its_peer() {
+        let (one, _other) = UnixStream::pair().expect("a pair of sockets");
+        let user = peer_user(&one).expect("the peer of a pair");
+        assert_eq!(user, rustix::process::geteuid());
+    }
+
+    #[test]
+    fn what_is_no_socket_has_no_peer() {
+        let file = std::fs::File::open("/dev/null").expect("/dev/null");
+        assert!(peer_user(&file).is_err());
+    }
+
+    #[test]
+    fn tests_do_not_run_with_raised_privileges() {
+        assert!(!has_raised_privileges());
+    }
+}

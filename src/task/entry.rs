@@ -1,0 +1,183 @@
+//! The way into a function: one piece of code per function type, which decodes the arguments,
+//! calls, encodes the result and hands it over; and [`run`], which finds that code by address.
+//!
+//! # Why calling by address is sound here
+//!
+//! The only `unsafe` of this folder turns addresses back into the function pointers that they
+//! were made from. That is right because
+//!
+//! 1. a [`Target`] is made in one place, [`Target::of`], out of a function pointer and the
+//!    [`enter`] of that pointer's own type, and its two halves never part;
+//! 2. it travels as offsets into the image, over a private channel, from the process that
+//!    started this one to this one, after both have found that they are of the same build; so
+//!    each offset means here what it meant there;
+//! 3. offsets outside the image's code are refused by [`Target::resolve`].
+//!
+//! Point 2 is trust in the parent, which chose this process's program in the first place. It
+//! does not extend the other way: a worker never names code to its parent.
+#![allow(unsafe_code)]
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::error::{DecodeError, EncodeError};
+use super::identity::{Target, UnknownTarget};
+use super::panic::{self, PanicInfo};
+use super::payload;
+
+/// How one call ended.
+#[derive(Debug)]
+pub(crate) enum Verdict<'a> {
+    /// The function returned, and this is its result, encoded.
+    Returned(&'a [u8]),
+    /// The function panicked.
+    Panicked(PanicInfo),
+    /// The arguments could not be read, and the function was not called.
+    ArgumentUndecodable(DecodeError),
+    /// The function returned what could not be encoded.
+    ResultUnencodable(EncodeError),
+}
+
+/// Who is told how a call ended.
+pub(crate) trait Sink {
+    /// Takes the verdict of one call: exactly once, and before the result itself is dropped, so
+    /// that a `Drop` which crashes or hangs does not cost a result that was there.
+    fn publish(&mut self, verdict: Verdict<'_>);
+}
+
+/// Runs one call to its end and tells `sink` how it ended.
+///
+/// `scratch` is overwritten; it is a parameter so that its pages are kept between calls. No
+/// panic of the user's code comes out of here: not from decoding, not from the function, not
+/// from encoding, not from dropping the result.
+///
+/// # Errors
+///
+/// Where `target` names no code of this program. Nothing was run and `sink` was not told.
+pub(crate) fn run(
+    target: Target,
+    argument: &[u8],
+    scratch: &mut Vec<u8>,
+    sink: &mut dyn Sink,
+) -> Result<(), UnknownTarget> {
+    let code = target.resolve()?;
+    scratch.clear();
+    // SAFETY: by points 1 to 3 above, `code.entry` is the address of an `enter::<F, _>`, whose
+    // type is `Entry` for every `F`. A code pointer goes through a data pointer and back
+    // unchanged on every platform that the crate supports.
+    let entry = unsafe { std::mem::transmute::<*const (), Entry>(code.entry as *const ()) };
+    // SAFETY: by point 1, `code.function` is the address of an `F`, for that same `F`.
+    unsafe { entry(code.function, argument, scratch, sink) };
+    Ok(())
+}
+
+/// The address of the entry for functions of type `F`.
+pub(super) fn address_for<F, Arguments>() -> usize
+where
+    F: Function<Arguments>,
+    F::Output: Serialize,
+    Arguments: DeserializeOwned,
+{
+    let entry: Entry = enter::<F, Arguments>;
+    entry as *const () as usize
+}
+
+/// [`enter`] with the types of the function erased.
+type Entry = unsafe fn(usize, &[u8], &mut Vec<u8>, &mut dyn Sink);
+
+/// Decodes the arguments, calls the function and encodes the result, each caught apart, so that
+/// the verdict says which of them failed.
+///
+/// # Safety
+///
+/// `function` is the [address](Function::address) of an `F`.
+unsafe fn enter<F, Arguments>(
+    function: usize,
+    argument: &[u8],
+    scratch: &mut Vec<u8>,
+    sink: &mut dyn Sink,
+) where
+    F: Function<Arguments>,
+    F::Output: Serialize,
+    Arguments: DeserializeOwned,
+{
+    // SAFETY: the caller vouches for just this.
+    let function = unsafe { F::from_address(function) };
+
+    let arguments = match panic::catch(|| payload::decode::<Arguments>(argument)) {
+        Ok(Ok(arguments)) => arguments,
+        Ok(Err(error)) => return sink.publish(Verdict::ArgumentUndecodable(error)),
+        Err(panic) => {
+            let error = DecodeError::panicked::<Arguments>(&panic);
+            return sink.publish(Verdict::ArgumentUndecodable(error));
+        }
+    };
+    let result = match panic::catch(|| function.call(arguments)) {
+        Ok(result) => result,
+        Err(panic) => return sink.publish(Verdict::Panicked(panic)),
+    };
+    sink.publish(match panic::catch(|| payload::encode(&result, scratch)) {
+        Ok(Ok(())) => Verdict::Returned(scratch),
+        Ok(Err(error)) => Verdict::ResultUnencodable(error),
+        Err(panic) => Verdict::ResultUnencodable(EncodeError::panicked::<F::Output>(&panic)),
+    });
+    panic::contain(|| drop(result));
+}
+
+/// A plain function pointer that takes `Arguments`: the one argument itself, else a tuple.
+///
+/// Only pointers, never closures or function items: those have types that a stranger could make
+/// a value of here without ever having been given one.
+pub(crate) trait Function<Arguments>: Copy {
+    /// What it returns.
+    type Output;
+
+    /// Where its code is, in this process.
+    fn address(self) -> usize;
+
+    /// Makes the pointer whose code is at `address`.
+    ///
+    /// # Safety
+    ///
+    /// `address` came from [`address`](Self::address) of a pointer of this very type, in this
+    /// process or, moved with the image, in another of the same build.
+    unsafe fn from_address(address: usize) -> Self;
+
+    /// Calls it.
+    fn call(self, arguments: Arguments) -> Self::Output;
+}
+
+macro_rules! function {
+    ($arguments:ty, $pattern:pat, $($type:ident $name:ident),*) => {
+        impl<Output, $($type),*> Function<$arguments> for fn($($type),*) -> Output {
+            type Output = Output;
+
+            fn address(self) -> usize {
+                self as *const () as usize
+            }
+
+            unsafe fn from_address(address: usize) -> Self {
+                // SAFETY: the caller vouches that a pointer of this type was at `address`, and
+                // all function pointers are as large as a data pointer.
+                unsafe { std::mem::transmute::<*const (), Self>(address as *const ()) }
+            }
+
+            fn call(self, $pattern: $arguments) -> Output {
+                self($($name),*)
+            }
+        }
+    };
+}
+
+function!((), (),);
+function!(A, a, A a);
+function!((A, B), (a, b), A a, B b);
+function!((A, B, C), (a, b, c), A a, B b, C c);
+function!((A, B, C, D), (a, b, c, d), A a, B b, C c, D d);
+function!((A, B, C, D, E), (a, b, c, d, e), A a, B b, C c, D d, E e);
+function!((A, B, C, D, E, F), (a, b, c, d, e, f), A a, B b, C c, D d, E e, F f);
+function!((A, B, C, D, E, F, G), (a, b, c, d, e, f, g), A a, B b, C c, D d, E e, F f, G g);
+function!((A, B, C, D, E, F, G, H), (a, b, c, d, e, f, g, h), A a, B b, C c, D d, E e, F f, G g, H h);
+
+#[cfg(test)]
+mod tests;
