@@ -87,6 +87,8 @@ pub(super) struct Worker {
     pub(super) ahead: VecDeque<Sent>,
     /// Since when the first of them has been the first.
     pub(super) head_since: Moment,
+    /// What waited behind the first has been asked for, because that one takes long.
+    pub(super) relieved: bool,
     /// Calls that were taken back or ended and that it has not yet passed by.
     pub(super) recalled: Vec<Ticket>,
     /// One bit for each lane in use.
@@ -115,6 +117,7 @@ impl Worker {
             orphaned: false,
             ahead: VecDeque::new(),
             head_since: now,
+            relieved: false,
             recalled: Vec::new(),
             lanes: 0,
             sequence: 0,
@@ -161,7 +164,7 @@ impl Worker {
         self.expected += cost(&sent);
         self.bytes += sent.bytes;
         if self.ahead.is_empty() {
-            self.head_since = now;
+            self.new_head(now);
         }
         let ticket = sent.ticket;
         self.ahead.push_back(sent);
@@ -200,9 +203,15 @@ impl Worker {
         self.expected -= cost(&sent);
         self.bytes -= sent.bytes;
         if position == 0 {
-            self.head_since = now;
+            self.new_head(now);
         }
         Some(sent)
+    }
+
+    /// Another call is the first now.
+    fn new_head(&mut self, now: Moment) {
+        self.head_since = now;
+        self.relieved = false;
     }
 
     /// The worker has passed by a withdrawn call. False if there was no such call.

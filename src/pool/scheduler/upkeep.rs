@@ -210,12 +210,16 @@ impl<T> Scheduler<T> {
         }
         let mut next = None;
         for place in 0..self.places.len() {
-            let Some(worker) = self.places[place].worker.as_ref() else { continue };
-            if worker.phase != Phase::Ready || worker.stopping || worker.ahead.len() < 2 {
+            let Some(worker) = self.places[place].worker.as_mut() else { continue };
+            let alone = worker.ahead.len() < 2 || worker.relieved;
+            if worker.phase != Phase::Ready || worker.stopping || alone {
                 continue;
             }
             let due = worker.head_since + LATE;
             if due <= now {
+                // Once for each: what does not come back has been started, and to ask again after
+                // every answer would never end.
+                worker.relieved = true;
                 let (id, first) = (worker.id, worker.ahead.front().map(|sent| sent.ticket));
                 self.take_back_all(id, first, Recall::Move);
             } else {
