@@ -87,6 +87,8 @@ pub(super) struct Worker {
     pub(super) ahead: VecDeque<Sent>,
     /// Since when the first of them has been the first.
     pub(super) head_since: Moment,
+    /// It is killed for what it did itself, and its end counts as if it had come by itself.
+    pub(super) condemned: bool,
     /// What waited behind the first has been asked for, because that one takes long.
     pub(super) relieved: bool,
     /// Calls that were taken back or ended and that it has not yet passed by.
@@ -117,6 +119,7 @@ impl Worker {
             orphaned: false,
             ahead: VecDeque::new(),
             head_since: now,
+            condemned: false,
             relieved: false,
             recalled: Vec::new(),
             lanes: 0,
@@ -129,6 +132,11 @@ impl Worker {
             look_at: None,
             done: 0,
         }
+    }
+
+    /// Whether its end is our doing.
+    pub(super) fn is_leaving(&self) -> bool {
+        matches!(self.phase, Phase::Killed | Phase::Retiring) && !self.condemned
     }
 
     /// Whether it may be sent anything at all.

@@ -82,9 +82,9 @@ impl<T> Scheduler<T> {
 
     pub(super) fn start_failed(&mut self, now: Moment, worker: WorkerId, failure: StartFailure) {
         let Some(state) = self.worker(worker) else { return };
-        let (begun, killed) = (state.begun, state.phase == Phase::Killed);
+        let (begun, deliberate) = (state.begun, state.is_leaving());
         self.vacate(worker);
-        if killed {
+        if deliberate {
             return;
         }
         let alive = self.count(Phase::Ready) > 0;
@@ -103,7 +103,7 @@ impl<T> Scheduler<T> {
     /// is lost with it.
     pub(super) fn exited(&mut self, now: Moment, worker: WorkerId) {
         let Some(state) = self.worker(worker) else { return };
-        let deliberate = matches!(state.phase, Phase::Killed | Phase::Retiring);
+        let deliberate = state.is_leaving();
         state.phase = Phase::Gone { deliberate };
         for sent in &mut state.ahead {
             sent.recall = None;
@@ -152,9 +152,10 @@ impl<T> Scheduler<T> {
     /// it runs is lost when it is gone.
     pub(super) fn condemn(&mut self, worker: WorkerId) {
         let Some(state) = self.worker(worker) else { return };
-        if state.phase == Phase::Killed {
+        if matches!(state.phase, Phase::Killed | Phase::Gone { .. }) {
             return;
         }
+        state.condemned = true;
         self.take_back_all(worker, None, Recall::Move);
         self.kill(worker);
     }
@@ -263,7 +264,7 @@ impl<T> Scheduler<T> {
                 Phase::Retiring => return self.kill(id),
                 Phase::Ready | Phase::Finishing => {
                     if worker.stalled.is_some() {
-                        return self.condemn(id);
+                        return self.kill(id);
                     }
                     self.look_at_head(now, place);
                 }
