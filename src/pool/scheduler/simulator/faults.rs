@@ -61,9 +61,6 @@ impl World<'_> {
         };
         process.condemned = true;
         process.guilty |= !process.killed;
-        if process.is_starting() {
-            self.starts.failed(StartFailure::Worker, self.now);
-        }
         self.trace.note(self.now, || format!("event   {id:?} breaks the protocol"));
         if self.rng.percent(30) && self.processes[index].ready {
             return self.tell(Event::Acknowledged(id, unknown));

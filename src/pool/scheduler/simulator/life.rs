@@ -66,7 +66,7 @@ impl World<'_> {
         let process = &mut self.processes[index];
         process.reaped = true;
         let id = process.id;
-        if !process.killed {
+        if !process.killed || process.guilty {
             self.starts.failed(failure, self.now);
         }
         self.tell(Event::StartFailed(id, failure));
