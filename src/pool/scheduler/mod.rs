@@ -333,6 +333,7 @@ impl<T> Scheduler<T> {
             expected,
             timeout: job.spec.timeout,
             sent_at: now,
+            until: job.until,
             check_at: job.spec.timeout.map(|limit| now + limit),
             recall: None,
             ending: None,

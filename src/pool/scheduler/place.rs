@@ -66,6 +66,8 @@ pub(super) struct Sent {
     pub(super) expected: Option<u64>,
     pub(super) timeout: Option<Duration>,
     pub(super) sent_at: Moment,
+    /// Until when it may wait for its start; `None` once that has been seen to.
+    pub(super) until: Option<Moment>,
     /// When its limit is to be looked at next.
     pub(super) check_at: Option<Moment>,
     /// Why it is being taken back, between the action and its answer.
@@ -244,7 +246,7 @@ impl Worker {
 
     /// The moment at which something about this worker has to be looked at.
     pub(super) fn wake_at(&self) -> Option<Moment> {
-        let limits = self.ahead.iter().filter_map(|sent| sent.check_at);
+        let limits = self.ahead.iter().flat_map(|sent| [sent.check_at, sent.until]).flatten();
         let grace = self.grace.map(|(_, until)| until);
         limits.chain(grace).chain(self.look_at).min()
     }

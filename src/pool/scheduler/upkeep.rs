@@ -285,18 +285,24 @@ impl<T> Scheduler<T> {
         self.actions.push_back(Action::Probe(worker.id, first.ticket));
     }
 
-    /// Asks the page about calls whose limit may have passed.
+    /// Asks the page about calls whose limit may have passed, and for those that may not wait any
+    /// longer.
     fn check_limits(&mut self, now: Moment, place: usize) {
         let Some(worker) = self.places[place].worker.as_mut() else { return };
-        if worker.stopping || !matches!(worker.phase, Phase::Ready | Phase::Finishing) {
-            for sent in &mut worker.ahead {
-                sent.check_at = None;
+        let id = worker.id;
+        let alive = matches!(worker.phase, Phase::Ready | Phase::Finishing);
+        let due = |at: &mut Moment| *at <= now || !alive;
+        let mut overdue = Vec::new();
+        for sent in &mut worker.ahead {
+            if sent.check_at.take_if(due).is_some() && alive {
+                self.actions.push_back(Action::Probe(id, sent.ticket));
             }
-            return;
+            if sent.until.take_if(due).is_some() && alive {
+                overdue.push(sent.ticket);
+            }
         }
-        for sent in worker.ahead.iter_mut().filter(|sent| sent.check_at.is_some_and(|at| at <= now)) {
-            sent.check_at = None;
-            self.actions.push_back(Action::Probe(worker.id, sent.ticket));
+        for ticket in overdue {
+            self.take_back(id, ticket, Recall::Answer(Outcome::WaitedTooLong));
         }
     }
 
