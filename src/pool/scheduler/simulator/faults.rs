@@ -73,6 +73,7 @@ impl World<'_> {
     /// A fork server is gone.
     fn orphan(&mut self) {
         for index in 0..self.processes.len() {
+            self.drain();
             let process = &mut self.processes[index];
             if !process.reaped {
                 process.orphaned = true;
