@@ -127,10 +127,10 @@ impl<T> Scheduler<T> {
         let grace = self.rules.abort_grace;
         let ending_all = matches!(self.mode, Mode::Ending(_));
         let Some(state) = self.worker(worker) else { return };
-        state.stopping = false;
-        let Some(sent) = state.find(ticket) else { return self.after_withdrawal(now, worker) };
-        let (key, outcome) = (sent.job, sent.ending.take());
-        if let (true, Some(outcome)) = (won, outcome) {
+        let stopped = state.find(ticket).map(|sent| (sent.job, sent.ending.take()));
+        // Two calls may be asked for, if the first came to its end while it was.
+        state.stopping = state.ahead.iter().any(|sent| sent.ending.is_some());
+        if let (true, Some((key, Some(outcome)))) = (won, stopped) {
             state.withdraw(ticket, now);
             if !ending_all && !grace.is_zero() {
                 state.grace = Some((ticket, now + grace));
