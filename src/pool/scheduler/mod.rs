@@ -84,6 +84,8 @@ enum Mode {
     Open,
     /// Not accepting; what is in is finished.
     Closing,
+    /// Not accepting, and no worker can be started: the living ones finish what they can.
+    Stranded,
     /// Everything is being ended, with this as the answer for a call that was (not) started.
     Ending(End),
 }
@@ -282,6 +284,7 @@ impl<T> Scheduler<T> {
         self.dispatch(now);
         self.relieve(now);
         self.start_workers(now);
+        self.strand();
         self.wind_up(now);
     }
 

@@ -87,7 +87,7 @@ impl<T> Scheduler<T> {
             (Recall::Move | Recall::Stalled, Mode::Ending(end)) => {
                 self.resolve(key, end.outcome(false));
             }
-            (Recall::Move | Recall::Stalled, Mode::Open | Mode::Closing) => {
+            (Recall::Move | Recall::Stalled, _) => {
                 let job = &mut self.jobs[key.index];
                 job.sent = None;
                 self.line.push_front(key, job.until);
@@ -178,11 +178,20 @@ impl<T> Scheduler<T> {
 
     /// No worker can be started: answers what waits for one. Living workers finish what they hold.
     pub(super) fn give_up(&mut self) {
-        if self.mode == Mode::Open {
-            self.mode = Mode::Closing;
-        }
+        self.mode = Mode::Stranded;
         self.refuse(Refusal::Broken(None));
         self.empty_line(Outcome::Broken(None));
+    }
+
+    /// A call may come back unstarted when no worker can be started any more; without a living one
+    /// to wait for, it ends like those that waited before.
+    pub(super) fn strand(&mut self) {
+        if self.mode == Mode::Stranded
+            && !self.line.is_empty()
+            && self.count(Phase::Ready) + self.count(Phase::Starting) == 0
+        {
+            self.empty_line(Outcome::Broken(None));
+        }
     }
 
     /// Ends everything there is, at once.

@@ -27,7 +27,7 @@ pub(super) fn late(now: Moment) -> Moment {
 impl<T> Scheduler<T> {
     /// Starts the workers that waiting jobs need, and those that are to be replaced.
     pub(super) fn start_workers(&mut self, now: Moment) {
-        if self.vacant == 0 || matches!(self.mode, Mode::Ending(_)) {
+        if self.vacant == 0 || matches!(self.mode, Mode::Stranded | Mode::Ending(_)) {
             return;
         }
         let open = self.mode == Mode::Open;
@@ -58,7 +58,7 @@ impl<T> Scheduler<T> {
         self.actions.push_back(Action::Start(id));
     }
 
-    fn count(&self, phase: Phase) -> usize {
+    pub(super) fn count(&self, phase: Phase) -> usize {
         let workers = self.places.iter().filter_map(|place| place.worker.as_ref());
         workers.filter(|worker| worker.phase == phase).count()
     }
@@ -205,7 +205,8 @@ impl<T> Scheduler<T> {
         if self.places.len() < 2 || now < self.next_relief {
             return;
         }
-        let others = self.count(Phase::Ready) > 1 || self.vacant > 0;
+        let others = self.count(Phase::Ready) > 1
+            || (self.vacant > 0 && self.mode != Mode::Stranded);
         if !others {
             return;
         }
