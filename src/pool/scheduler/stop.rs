@@ -41,6 +41,10 @@ impl<T> Scheduler<T> {
     /// Asks the page for a call that may not have been started.
     pub(super) fn take_back(&mut self, worker: WorkerId, ticket: Ticket, recall: Recall) {
         let Some(sent) = self.worker(worker).and_then(|worker| worker.find(ticket)) else { return };
+        if sent.recall.is_some() && recall == Recall::Move {
+            // It is being asked for already, and whoever asks for it may not be forgotten.
+            return;
+        }
         sent.recall = Some(recall);
         self.actions.push_back(Action::TakeBack(worker, ticket));
     }
