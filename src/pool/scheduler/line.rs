@@ -29,6 +29,11 @@ impl Line {
         (self.order.len(), self.until.len())
     }
 
+    /// Whether none waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting == 0
+    }
+
     /// Lets a job in at the end, to wait no longer than `until`.
     pub(super) fn push_back(&mut self, job: JobKey, until: Option<Moment>) {
         self.order.push_back(job);

@@ -99,6 +99,8 @@ enum Mode {
     Open,
     /// Not accepting; what is in is finished.
     Closing,
+    /// Not accepting, and no worker can be started: the living ones finish what they can.
+    Stranded,
     /// Everything is being ended, with this as the answer for a call that was (not) started.
     Ending(End),
 }
@@ -342,6 +344,7 @@ impl<T> Scheduler<T> {
         self.dispatch(now);
         self.relieve(now);
         self.start_workers(now);
+        self.strand();
         self.wind_up(now);
     }
 
@@ -414,6 +417,7 @@ impl<T> Scheduler<T> {
             expected,
             timeout: job.spec.timeout,
             sent_at: now,
+            until: job.until,
             check_at: job.spec.timeout.map(|limit| now + limit),
             recall: None,
             ending: None,

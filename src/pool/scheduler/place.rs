@@ -64,6 +64,8 @@ pub(super) struct Sent {
     pub(super) expected: Option<u64>,
     pub(super) timeout: Option<Duration>,
     pub(super) sent_at: Moment,
+    /// Until when it may wait for its start; `None` once that has been seen to.
+    pub(super) until: Option<Moment>,
     /// When its limit is to be looked at next.
     pub(super) check_at: Option<Moment>,
     /// Why it is being taken back, between the action and its answer.
@@ -85,6 +87,10 @@ pub(super) struct Worker {
     pub(super) ahead: VecDeque<Sent>,
     /// Since when the first of them has been the first.
     pub(super) head_since: Moment,
+    /// It is killed for what it did itself, and its end counts as if it had come by itself.
+    pub(super) condemned: bool,
+    /// What waited behind the first has been asked for, because that one takes long.
+    pub(super) relieved: bool,
     /// Calls that were taken back or ended and that it has not yet passed by.
     pub(super) recalled: Vec<Ticket>,
     /// One bit for each lane in use.
@@ -113,6 +119,8 @@ impl Worker {
             orphaned: false,
             ahead: VecDeque::new(),
             head_since: now,
+            condemned: false,
+            relieved: false,
             recalled: Vec::new(),
             lanes: 0,
             sequence: 0,
@@ -124,6 +132,11 @@ impl Worker {
             look_at: None,
             done: 0,
         }
+    }
+
+    /// Whether its end is our doing.
+    pub(super) fn is_leaving(&self) -> bool {
+        matches!(self.phase, Phase::Killed | Phase::Retiring) && !self.condemned
     }
 
     /// Whether it may be sent anything at all.
@@ -162,7 +175,7 @@ impl Worker {
         self.expected += cost(&sent);
         self.bytes += sent.bytes;
         if self.ahead.is_empty() {
-            self.head_since = now;
+            self.new_head(now);
         }
         let ticket = sent.ticket;
         self.ahead.push_back(sent);
@@ -201,9 +214,15 @@ impl Worker {
         self.expected -= cost(&sent);
         self.bytes -= sent.bytes;
         if position == 0 {
-            self.head_since = now;
+            self.new_head(now);
         }
         Some(sent)
+    }
+
+    /// Another call is the first now.
+    fn new_head(&mut self, now: Moment) {
+        self.head_since = now;
+        self.relieved = false;
     }
 
     /// The worker has passed by a withdrawn call. False if there was no such call.
@@ -228,7 +247,11 @@ impl Worker {
 
     /// The moment at which something about this worker has to be looked at.
     pub(super) fn wake_at(&self) -> Option<Moment> {
-        let limits = self.ahead.iter().filter_map(|sent| sent.check_at);
+        let limits = self
+            .ahead
+            .iter()
+            .flat_map(|sent| [sent.check_at, sent.until])
+            .flatten();
         let grace = self.grace.map(|(_, until)| until);
         limits.chain(grace).chain(self.look_at).min()
     }

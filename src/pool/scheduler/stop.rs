@@ -43,6 +43,10 @@ impl<T> Scheduler<T> {
         let Some(sent) = self.worker(worker).and_then(|worker| worker.find(ticket)) else {
             return;
         };
+        if sent.recall.is_some() && recall == Recall::Move {
+            // It is being asked for already, and whoever asks for it may not be forgotten.
+            return;
+        }
         sent.recall = Some(recall);
         self.actions.push_back(Action::TakeBack(worker, ticket));
     }
@@ -97,7 +101,7 @@ impl<T> Scheduler<T> {
             (Recall::Move | Recall::Stalled, Mode::Ending(end)) => {
                 self.resolve(key, end.outcome(false));
             }
-            (Recall::Move | Recall::Stalled, Mode::Open | Mode::Closing) => {
+            (Recall::Move | Recall::Stalled, _) => {
                 let job = &mut self.jobs[key.index];
                 job.sent = None;
                 self.line.push_front(key, job.until);
@@ -143,12 +147,12 @@ impl<T> Scheduler<T> {
         let Some(state) = self.worker(worker) else {
             return;
         };
-        state.stopping = false;
-        let Some(sent) = state.find(ticket) else {
-            return self.after_withdrawal(now, worker);
-        };
-        let (key, outcome) = (sent.job, sent.ending.take());
-        if let (true, Some(outcome)) = (won, outcome) {
+        let stopped = state
+            .find(ticket)
+            .map(|sent| (sent.job, sent.ending.take()));
+        // Two calls may be asked for, if the first came to its end while it was.
+        state.stopping = state.ahead.iter().any(|sent| sent.ending.is_some());
+        if let (true, Some((key, Some(outcome)))) = (won, stopped) {
             state.withdraw(ticket, now);
             if !ending_all && !grace.is_zero() {
                 state.grace = Some((ticket, now + grace));
@@ -198,11 +202,20 @@ impl<T> Scheduler<T> {
 
     /// No worker can be started: answers what waits for one. Living workers finish what they hold.
     pub(super) fn give_up(&mut self) {
-        if self.mode == Mode::Open {
-            self.mode = Mode::Closing;
-        }
+        self.mode = Mode::Stranded;
         self.refuse(Refusal::Broken(None));
         self.empty_line(Outcome::Broken(None));
+    }
+
+    /// A call may come back unstarted when no worker can be started any more; without a living one
+    /// to wait for, it ends like those that waited before.
+    pub(super) fn strand(&mut self) {
+        if self.mode == Mode::Stranded
+            && !self.line.is_empty()
+            && self.count(Phase::Ready) + self.count(Phase::Starting) == 0
+        {
+            self.empty_line(Outcome::Broken(None));
+        }
     }
 
     /// Ends everything there is, at once.

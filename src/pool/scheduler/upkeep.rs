@@ -27,7 +27,7 @@ pub(super) fn late(now: Moment) -> Moment {
 impl<T> Scheduler<T> {
     /// Starts the workers that waiting jobs need, and those that are to be replaced.
     pub(super) fn start_workers(&mut self, now: Moment) {
-        if self.vacant == 0 || matches!(self.mode, Mode::Ending(_)) {
+        if self.vacant == 0 || matches!(self.mode, Mode::Stranded | Mode::Ending(_)) {
             return;
         }
         let open = self.mode == Mode::Open;
@@ -61,7 +61,7 @@ impl<T> Scheduler<T> {
         self.actions.push_back(Action::Start(id));
     }
 
-    fn count(&self, phase: Phase) -> usize {
+    pub(super) fn count(&self, phase: Phase) -> usize {
         let workers = self.places.iter().filter_map(|place| place.worker.as_ref());
         workers.filter(|worker| worker.phase == phase).count()
     }
@@ -93,9 +93,9 @@ impl<T> Scheduler<T> {
         let Some(state) = self.worker(worker) else {
             return;
         };
-        let (begun, killed) = (state.begun, state.phase == Phase::Killed);
+        let (begun, deliberate) = (state.begun, state.is_leaving());
         self.vacate(worker);
-        if killed {
+        if deliberate {
             return;
         }
         let alive = self.count(Phase::Ready) > 0;
@@ -116,7 +116,7 @@ impl<T> Scheduler<T> {
         let Some(state) = self.worker(worker) else {
             return;
         };
-        let deliberate = matches!(state.phase, Phase::Killed | Phase::Retiring);
+        let deliberate = state.is_leaving();
         state.phase = Phase::Gone { deliberate };
         for sent in &mut state.ahead {
             sent.recall = None;
@@ -173,9 +173,10 @@ impl<T> Scheduler<T> {
         let Some(state) = self.worker(worker) else {
             return;
         };
-        if state.phase == Phase::Killed {
+        if matches!(state.phase, Phase::Killed | Phase::Gone { .. }) {
             return;
         }
+        state.condemned = true;
         self.take_back_all(worker, None, Recall::Move);
         self.kill(worker);
     }
@@ -231,20 +232,25 @@ impl<T> Scheduler<T> {
         if self.places.len() < 2 || now < self.next_relief {
             return;
         }
-        let others = self.count(Phase::Ready) > 1 || self.vacant > 0;
+        let others =
+            self.count(Phase::Ready) > 1 || (self.vacant > 0 && self.mode != Mode::Stranded);
         if !others {
             return;
         }
         let mut next = None;
         for place in 0..self.places.len() {
-            let Some(worker) = self.places[place].worker.as_ref() else {
+            let Some(worker) = self.places[place].worker.as_mut() else {
                 continue;
             };
-            if worker.phase != Phase::Ready || worker.stopping || worker.ahead.len() < 2 {
+            let alone = worker.ahead.len() < 2 || worker.relieved;
+            if worker.phase != Phase::Ready || worker.stopping || alone {
                 continue;
             }
             let due = worker.head_since + LATE;
             if due <= now {
+                // Once for each: what does not come back has been started, and to ask again after
+                // every answer would never end.
+                worker.relieved = true;
                 let (id, first) = (worker.id, worker.ahead.front().map(|sent| sent.ticket));
                 self.take_back_all(id, first, Recall::Move);
             } else {
@@ -293,7 +299,7 @@ impl<T> Scheduler<T> {
                 Phase::Retiring => return self.kill(id),
                 Phase::Ready | Phase::Finishing => {
                     if worker.stalled.is_some() {
-                        return self.condemn(id);
+                        return self.kill(id);
                     }
                     self.look_at_head(now, place);
                 }
@@ -319,25 +325,26 @@ impl<T> Scheduler<T> {
             .push_back(Action::Probe(worker.id, first.ticket));
     }
 
-    /// Asks the page about calls whose limit may have passed.
+    /// Asks the page about calls whose limit may have passed, and for those that may not wait any
+    /// longer.
     fn check_limits(&mut self, now: Moment, place: usize) {
         let Some(worker) = self.places[place].worker.as_mut() else {
             return;
         };
-        if worker.stopping || !matches!(worker.phase, Phase::Ready | Phase::Finishing) {
-            for sent in &mut worker.ahead {
-                sent.check_at = None;
+        let id = worker.id;
+        let alive = matches!(worker.phase, Phase::Ready | Phase::Finishing);
+        let due = |at: &mut Moment| *at <= now || !alive;
+        let mut overdue = Vec::new();
+        for sent in &mut worker.ahead {
+            if sent.check_at.take_if(due).is_some() && alive {
+                self.actions.push_back(Action::Probe(id, sent.ticket));
             }
-            return;
+            if sent.until.take_if(due).is_some() && alive {
+                overdue.push(sent.ticket);
+            }
         }
-        for sent in worker
-            .ahead
-            .iter_mut()
-            .filter(|sent| sent.check_at.is_some_and(|at| at <= now))
-        {
-            sent.check_at = None;
-            self.actions
-                .push_back(Action::Probe(worker.id, sent.ticket));
+        for ticket in overdue {
+            self.take_back(id, ticket, Recall::Answer(Outcome::WaitedTooLong));
         }
     }
 

@@ -67,6 +67,7 @@ impl World<'_> {
             sequence: process.sequence + 1 + self.rng.below(3) as u64,
         };
         process.condemned = true;
+        process.guilty |= !process.killed;
         self.trace
             .note(self.now, || format!("event   {id:?} breaks the protocol"));
         if self.rng.percent(30) && self.processes[index].ready {
@@ -84,6 +85,7 @@ impl World<'_> {
     /// A fork server is gone.
     fn orphan(&mut self) {
         for index in 0..self.processes.len() {
+            self.drain();
             let process = &mut self.processes[index];
             if !process.reaped {
                 process.orphaned = true;

@@ -201,7 +201,7 @@ impl Process {
 
     /// Whether it was lost though nobody wanted that.
     pub(super) fn is_loss(&self) -> bool {
-        self.condemned || !(self.killed || self.retired)
+        self.guilty || self.silent || !(self.killed || self.retired)
     }
 }
 

@@ -88,6 +88,7 @@ pub(super) struct World<'t> {
     /// How many jobs have waited at once.
     pub(super) longest_line: usize,
     over: bool,
+    happenings: usize,
     lateness: Duration,
     pub(super) trace: &'t mut Trace,
 }
@@ -111,6 +112,7 @@ impl<'t> World<'t> {
             plain: Vec::new(),
             longest_line: 0,
             over: false,
+            happenings: 0,
             lateness: Duration::ZERO,
             rng,
             plan,
@@ -124,17 +126,21 @@ impl<'t> World<'t> {
         if self.plan.fault_pause.is_some() {
             self.office.enter(self.now, Office::Fault);
         }
-        let mut happenings = 0;
         while !self.over {
-            happenings += 1;
-            require(
-                happenings < MOST_HAPPENINGS,
-                "the pool comes to rest",
-                || "it does not".into(),
-            );
+            self.count();
             self.happen();
         }
         self.ledger.check_all_answered("at the end");
+    }
+
+    /// Something happens or is done.
+    fn count(&mut self) {
+        self.happenings += 1;
+        require(
+            self.happenings < MOST_HAPPENINGS,
+            "the pool comes to rest",
+            || format!("{:#?}", self.core),
+        );
     }
 
     /// The next thing happens, whichever it is.
@@ -160,18 +166,22 @@ impl<'t> World<'t> {
     }
 
     fn tick(&mut self) {
-        let now = self.now;
         self.lateness = match self.rng.percent(70) {
             true => Duration::ZERO,
             false => self.rng.up_to(LATENESS),
         };
-        self.tell(Event::Tick);
+        self.drain();
+        let now = self.now;
+        self.trace.note(now, || "event   Tick".into());
+        self.core.handle(now, Event::Tick);
         let wake = self.core.wake_at();
         require(
             wake.is_none_or(|at| at > now),
             "a tick does what is due",
             || format!("{wake:?} is not"),
         );
+        self.drain();
+        self.check_core();
     }
 
     fn office_goes_on(&mut self, what: Office) {
@@ -210,6 +220,7 @@ impl<'t> World<'t> {
     /// Performs all actions in their order. Meanwhile the workers go on.
     pub(super) fn drain(&mut self) {
         while let Some(action) = self.core.next_action() {
+            self.count();
             self.pass_a_moment();
             self.trace.note(self.now, || format!("action  {action:?}"));
             require(!self.finished, "nothing comes after Finished", || {
