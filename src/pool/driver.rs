@@ -273,12 +273,14 @@ impl Driver {
         }
     }
 
-    /// A handle was polled and is not done. On the pool's own runtime, or while that runs by
-    /// itself, all is well; else nobody may be driving it.
-    pub(crate) fn polled_from(&self, here: Option<Handle>) {
+    /// Somebody awaits something of this pool, here. On the pool's own runtime, or while that runs
+    /// by itself, all is well; else nobody may be driving it.
+    pub(crate) fn awaited_here(&self) {
         let home = &self.plan.home;
-        let alone = home.runtime_flavor() == RuntimeFlavor::CurrentThread;
-        if alone && here.is_none_or(|here| here.id() != home.id()) {
+        if home.runtime_flavor() != RuntimeFlavor::CurrentThread {
+            return;
+        }
+        if !Handle::try_current().is_ok_and(|here| here.id() == home.id()) {
             self.help();
         }
     }
