@@ -179,7 +179,8 @@ fn the_architecture_names_files_that_exist() {
     let quoted = text.split('`').skip(1).step_by(2);
     let paths =
         quoted.filter(|path| path.starts_with("src/") && !path.contains(char::is_whitespace));
-    none(paths.filter_map(|path| (!root().join(path).exists()).then(|| format!("no {path}"))));
+    let missing = paths.filter(|path| !root().join(path).exists());
+    none(missing.map(|path| format!("no {path}")));
 }
 
 #[test]
