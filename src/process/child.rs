@@ -112,6 +112,7 @@ impl Child {
 
     #[cfg(test)]
     /// Sends it `signal`; nothing happens if it has ended.
+    #[cfg(test)]
     pub(crate) fn signal(&self, signal: Signal) -> io::Result<()> {
         pidfd::send(self.process.pidfd.as_fd(), signal)
     }

@@ -3,7 +3,7 @@
 #![allow(
     dead_code,
     unreachable_pub,
-    reason = "every test binary uses its own part of this"
+    reason = "every test binary has this as a module and uses its own part of it"
 )]
 
 use std::collections::BTreeMap;
