@@ -238,7 +238,8 @@ impl Driver {
         let state = self.lock();
         match state.scheduler.refusal() {
             None => Ok(state.scheduler.is_complete()),
-            Some(_) => Err(state
+            Some(Refusal::Closed) => Err(StartError::shutting_down()),
+            Some(Refusal::Broken(_)) => Err(state
                 .start_error
                 .clone()
                 .unwrap_or_else(StartError::shutting_down)),
@@ -392,6 +393,9 @@ impl Driver {
                     self.serve(&slot, Server::Keeper);
                 }
                 state.slots[worker.place] = Some(slot);
+                if state.scheduler.refusal().is_none() {
+                    state.start_error = None;
+                }
                 state.scheduler.handle(now, Event::Ready(worker));
             }
             Err(error) => {
@@ -586,13 +590,13 @@ impl Owner for Driver {
         if let Some(tail) = &slot.tail {
             while tail.pump() == Some(true) {}
         }
+        let oom_kills = oom::kills();
         let now = Moment::now();
         let mut state = self.lock();
         if state.slot(worker).is_none() {
             return;
         }
         let ours = state.dismissed[worker.place] == Some(worker.number);
-        let oom_kills = oom::kills();
         let oom_suspected = !ours && exit.signal() == Some(9) && oom_kills > state.oom_kills;
         state.oom_kills = oom_kills;
         let running = state
@@ -612,7 +616,7 @@ impl Owner for Driver {
             oom_suspected,
             violation: state.violations[worker.place].take(),
         };
-        if !ours {
+        if !ours || exit.violation.is_some() {
             tracing::warn!(target: "procpool", %exit, "a worker was lost");
             if self.plan.rules.restart == Restart::Never {
                 state.breaking.get_or_insert(exit.clone());

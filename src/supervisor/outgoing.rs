@@ -14,6 +14,8 @@ use bytes::Bytes;
 const COPIED: usize = 16 * 1024;
 /// How many pieces go into one write.
 const PIECES: usize = 16;
+/// How many writes one flush may take before others on the runtime have a turn.
+const WRITES: usize = 16;
 /// The buffer for small frames is kept up to this size.
 const KEPT: usize = 256 * 1024;
 
@@ -53,6 +55,8 @@ struct Writer {
 pub(super) enum Flushed {
     /// Everything is in the pipe.
     All,
+    /// There is more, but others should have a turn first.
+    More,
     /// The pipe is full.
     Blocked,
     /// The pipe has failed.
@@ -105,7 +109,7 @@ impl Outgoing {
     }
 
     fn flush_with(&self, mut writer: MutexGuard<'_, Writer>) -> Flushed {
-        loop {
+        for _ in 0..WRITES {
             if writer.pieces.is_empty() {
                 std::mem::swap(&mut lock(&self.queue).pieces, &mut writer.pieces);
                 if writer.pieces.is_empty() {
@@ -123,6 +127,7 @@ impl Outgoing {
                 Err(_) => writer.broken = true,
             }
         }
+        Flushed::More
     }
 
     fn keep(&self, spare: Option<Vec<u8>>) {
@@ -203,8 +208,12 @@ mod tests {
             sent.extend_from_slice(&argument);
         }
         let mut got = Vec::new();
-        while outgoing.flush() == Flushed::Blocked {
-            read_some(&pipe.read, &mut got).unwrap();
+        loop {
+            match outgoing.flush() {
+                Flushed::Blocked => assert!(read_some(&pipe.read, &mut got).unwrap() > 0),
+                Flushed::More => {}
+                ended => break assert_eq!(ended, Flushed::All),
+            }
         }
         drop(outgoing);
         while read_some(&pipe.read, &mut got).unwrap() > 0 {}

@@ -63,7 +63,10 @@ pub(crate) struct Slot {
 #[derive(Debug, Default)]
 pub(super) struct Bell {
     wakers: [AtomicWaker; 2],
+    /// Something is queued that nobody has promised to write.
     flush: AtomicBool,
+    /// The request pipe was full when it was last written to.
+    blocked: AtomicBool,
 }
 
 /// Which runtime a serving task runs on; a slot has at most one on each.
@@ -183,11 +186,11 @@ impl Slot {
         let requests = reactor::register(self.requests.clone(), Interest::WRITABLE)?;
         let process = reactor::register(self.child.pidfd().clone(), Interest::READABLE)?;
         let mut orphaned = std::pin::pin!(self.child.orphaned());
-        let (mut ended, mut blocked, mut orphan) = (false, false, false);
+        let (mut ended, mut orphan) = (false, false);
         loop {
             let call = poll_fn(|context| {
                 self.bell.wakers[server as usize].register(context.waker());
-                if self.bell.flush.swap(false, Ordering::AcqRel) {
+                if self.bell.flush.load(Ordering::Acquire) {
                     return Poll::Ready(Call::Flush);
                 }
                 // An end that was closed stays ready for ever: it is not looked at again.
@@ -197,6 +200,7 @@ impl Slot {
                         return Poll::Ready(Call::Readable);
                     }
                 }
+                let blocked = self.bell.blocked.load(Ordering::Acquire);
                 if blocked && poll_once(&requests, Interest::WRITABLE, context).is_ready() {
                     return Poll::Ready(Call::Writable);
                 }
@@ -210,16 +214,30 @@ impl Slot {
                 Call::Readable => tokio::task::yield_now().await,
                 Call::Flush => {
                     // Whoever else is ready to send does so before this writes for all of them.
+                    // The bell is answered only then: if this task is never run again, another
+                    // that serves the slot still hears it.
                     tokio::task::yield_now().await;
-                    blocked = self.outgoing.flush() == Flushed::Blocked;
+                    self.bell.flush.store(false, Ordering::Release);
+                    self.write_on();
                 }
-                Call::Writable => blocked = self.outgoing.flush() == Flushed::Blocked,
+                Call::Writable => self.write_on(),
                 Call::Orphaned => {
                     orphan = true;
                     owner.orphaned(self);
                 }
                 Call::Dead => return Ok(()),
             }
+        }
+    }
+
+    /// Writes what is queued, and notes how far that went.
+    fn write_on(&self) {
+        let flushed = self.outgoing.flush();
+        self.bell
+            .blocked
+            .store(flushed == Flushed::Blocked, Ordering::Release);
+        if flushed == Flushed::More {
+            self.flush_soon();
         }
     }
 

@@ -12,15 +12,21 @@ use rustix::process::{Pid, Signal};
 use super::script::{Report, Step};
 use crate::process::{Child, Exit, Keeper, Launcher, Order, Program, StartError, StartMethod};
 use crate::sys::{fork, pidfd, wait};
+use crate::worker::boot::boot_variable;
 
 /// More than anything here takes on a busy machine.
 pub(super) const LIMIT: Duration = Duration::from_secs(20);
 
 pub(super) fn program(method: StartMethod) -> Program {
+    // A child that reached `main` would run these tests in its turn, and start children.
+    assert!(
+        std::env::var_os("PROCPOOL_TEST_VARIABLE").is_none(),
+        "this child of a launcher has not booted"
+    );
     Program {
         method,
         env: vec![("PROCPOOL_TEST_VARIABLE".into(), "from the pool".into())],
-        boot: ("PROCPOOL_BOOT", "1".to_owned()),
+        boot: boot_variable(),
         handshake_timeout: Duration::from_secs(10),
     }
 }
