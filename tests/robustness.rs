@@ -164,18 +164,18 @@ fn a_panic_is_the_tasks_error_and_the_worker_lives_on() {
         assert!(pool.submit(odd, ()).await.unwrap_err().is_panic());
 
         #[derive(Serialize, Deserialize)]
-        struct Prickly;
+        struct Prickly {
+            home: u32,
+        }
         impl Drop for Prickly {
             fn drop(&mut self) {
-                // The parent drops its own when it has encoded it.
-                let in_worker = std::env::args().len() == 0 || children().is_empty();
-                if in_worker && std::thread::current().name() == Some("main") {
-                    panic!("dropped");
-                }
+                assert_eq!(self.home, std::process::id(), "dropped abroad");
             }
         }
-        let error = pool.submit(|prickly: Prickly| drop(prickly), Prickly).await;
-        assert_eq!(error.unwrap_err().panic().unwrap().message(), "dropped");
+        let home = std::process::id();
+        let ignore: fn(Prickly) = drop;
+        let error = pool.submit(ignore, Prickly { home }).await.unwrap_err();
+        assert!(error.panic().unwrap().message().contains("dropped abroad"));
 
         let value = pool.submit(|n: i32| (n < 0).then_some(n).ok_or("err".to_owned()), 1);
         assert_eq!(value.await.unwrap(), Err("err".to_owned()));
@@ -552,7 +552,8 @@ fn to_terminate_a_pool_ends_the_pools_in_its_tasks() {
         let scratch = Scratch::new();
         let pool = pool(method, 1).build().unwrap();
         let handle = pool.submit(nest, (3, scratch.at("")));
-        assert!(soon(PROMPTLY, || scratch.count() == 4).await);
+        let deep = soon(PROMPTLY, || scratch.count() == 4).await;
+        assert!(deep, "{} levels, {:?}", scratch.count(), handle.result());
         let names = std::fs::read_dir(scratch.at("")).unwrap();
         let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
         let pids: Vec<u32> = names.map(|name| name.parse().unwrap()).collect();

@@ -1,5 +1,9 @@
 //! What tasks do to their workers, and how tests look at processes from outside.
-#![allow(dead_code, reason = "every test binary uses its own part of this")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "every test binary uses its own part of this"
+)]
 
 use std::fs;
 use std::path::{Path, PathBuf};

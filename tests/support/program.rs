@@ -1,6 +1,10 @@
 //! Programs of a test's own: this test binary, executed again in a process group of its own, where
 //! the same test plays another role. They talk in lines.
-#![allow(dead_code, reason = "every test binary uses its own part of this")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "every test binary uses its own part of this"
+)]
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
