@@ -303,7 +303,8 @@ fn half_a_result_of_a_killed_worker_is_never_delivered() {
         let written = || {
             let io = std::fs::read_to_string(format!("/proc/{pid}/io")).unwrap_or_default();
             let line = io.lines().find_map(|line| line.strip_prefix("wchar: "));
-            line.and_then(|count| count.parse::<u64>().ok()).unwrap_or(0)
+            line.and_then(|count| count.parse::<u64>().ok())
+                .unwrap_or(0)
         };
         let caught = soon(PROMPTLY, || {
             send(pid, libc::SIGSTOP);
@@ -317,7 +318,10 @@ fn half_a_result_of_a_killed_worker_is_never_delivered() {
         assert!(written() < 50_000_000, "it is too late to disturb it");
         assert!(send(pid, libc::SIGKILL));
         let error = handle.await.map(|large| large.0.len()).unwrap_err();
-        assert_eq!(error.worker_exit().unwrap().exit().signal(), Some(libc::SIGKILL));
+        assert_eq!(
+            error.worker_exit().unwrap().exit().signal(),
+            Some(libc::SIGKILL)
+        );
         assert_ne!(pool.submit(own_pid, ()).await.unwrap(), pid);
         pool.shutdown().await;
     });
@@ -467,7 +471,9 @@ fn what_a_task_has_started_goes_with_its_killed_worker() {
             let path = scratch.at(how);
             let task = pool.task(start_a_sleeper_and_hang);
             let handle = match *how {
-                "timeout" => task.timeout(Duration::from_millis(300)).submit(path.clone()),
+                "timeout" => task
+                    .timeout(Duration::from_millis(300))
+                    .submit(path.clone()),
                 "exit" => pool.submit(
                     |path| {
                         deeds::start_a_sleeper(path);
@@ -561,7 +567,9 @@ fn to_terminate_a_pool_ends_the_pools_in_its_tasks() {
         pool.terminate().await;
         assert!(begun.elapsed() < Duration::from_secs(5));
         assert!(handle.await.unwrap_err().is_shut_down());
-        let gone = soon(Duration::from_secs(5), || !pids.iter().any(|pid| is_alive(*pid)));
+        let gone = soon(Duration::from_secs(5), || {
+            !pids.iter().any(|pid| is_alive(*pid))
+        });
         assert!(gone.await, "{pids:?}");
     });
 }

@@ -11,6 +11,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
+use std::thread::JoinHandle;
 
 use crate::support::{HANG, eventually};
 
@@ -43,6 +44,8 @@ pub struct Program {
     process: Child,
     input: Option<ChildStdin>,
     said: Receiver<String>,
+    /// Reads what the program prints; tells in the end whether it has run its test.
+    reader: Option<JoinHandle<bool>>,
 }
 
 impl Program {
@@ -63,18 +66,21 @@ impl Program {
             .unwrap();
         let output = BufReader::new(process.stdout.take().unwrap());
         let (sender, said) = channel();
-        std::thread::spawn(move || {
-            let lines = output.lines().map_while(Result::ok);
-            for line in lines {
+        let reader = std::thread::spawn(move || {
+            let mut has_run = false;
+            for line in output.lines().map_while(Result::ok) {
                 if let Some(text) = line.strip_prefix(SAYS) {
                     let _ = sender.send(text.to_owned());
                 }
+                has_run |= line == "running 1 test";
             }
+            has_run
         });
         Self {
             input: process.stdin.take(),
             process,
             said,
+            reader: Some(reader),
         }
     }
 
@@ -107,14 +113,17 @@ impl Program {
         writeln!(self.input.as_mut().unwrap(), "{text}").unwrap();
     }
 
-    /// Waits for the program's end.
+    /// Waits for the end of the program and of all that it has printed.
     pub fn end(&mut self) -> ExitStatus {
         let mut status = None;
         eventually(HANG, || {
             status = self.process.try_wait().unwrap();
             status.is_some()
         });
-        status.expect("the program does not end")
+        let status = status.expect("the program does not end");
+        let has_run = self.reader.take().is_none_or(|reader| reader.join().unwrap());
+        assert!(has_run, "the program was to run a test that there is not");
+        status
     }
 }
 
