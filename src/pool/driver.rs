@@ -424,6 +424,13 @@ impl Driver {
     }
 
     fn serve(&self, slot: &Arc<Slot>, server: Server) {
+        // A pool that the crate's own thread drives has one server for each worker, for a runtime
+        // takes a descriptor only once.
+        let server = if self.plan.home.id() == self.keeper.id() {
+            Server::Home
+        } else {
+            server
+        };
         let Some(driver) = self.this.upgrade().filter(|_| slot.claim(server)) else {
             return;
         };
