@@ -418,6 +418,13 @@ impl Driver {
     }
 
     fn serve(&self, slot: &Arc<Slot>, server: Server) {
+        // In a pool that the keeper drives the two are one, and one task serves the slot: a
+        // reactor takes a descriptor only once.
+        let server = if self.plan.home.id() == self.keeper.id() {
+            Server::Home
+        } else {
+            server
+        };
         let Some(driver) = self.this.upgrade().filter(|_| slot.claim(server)) else {
             return;
         };

@@ -184,7 +184,9 @@ impl Slot {
     ) -> io::Result<()> {
         let responses = reactor::register(self.responses.clone(), Interest::READABLE)?;
         let requests = reactor::register(self.requests.clone(), Interest::WRITABLE)?;
-        let process = reactor::register(self.child.pidfd().clone(), Interest::READABLE)?;
+        // A copy, because a reactor takes a descriptor only once, and the keeper's has this one.
+        let process = Arc::new(self.child.pidfd().try_clone()?);
+        let process = reactor::register(process, Interest::READABLE)?;
         let mut orphaned = std::pin::pin!(self.child.orphaned());
         let (mut ended, mut orphan) = (false, false);
         loop {
