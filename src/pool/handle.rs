@@ -8,8 +8,6 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
-use tokio::runtime::Handle;
-
 use super::driver::Driver;
 use super::error::{Kind, TaskError};
 use super::reply::{CallbackId, Reply, Stage, run_callback};
@@ -251,7 +249,7 @@ impl<R: Send + 'static> Future for TaskHandle<R> {
         let polled = self.poll_result(context);
         if polled.is_pending() {
             if let Some((driver, _)) = &self.job {
-                driver.polled_from(Handle::try_current().ok());
+                driver.awaited_here();
             }
         }
         polled

@@ -246,7 +246,7 @@ impl ProcessPool {
         let driver = self.driver();
         let mut changes = driver.watch();
         driver.tell(Event::StartAll);
-        driver.polled_from(tokio::runtime::Handle::try_current().ok());
+        driver.awaited_here();
         loop {
             changes.mark_unchanged();
             if driver.completeness()? {
@@ -283,7 +283,7 @@ impl ProcessPool {
         if !lifetime.borrow().closed {
             return Err(NotClosed(()));
         }
-        driver.polled_from(tokio::runtime::Handle::try_current().ok());
+        driver.awaited_here();
         // The sender lives in the driver, which lives as long as this borrow.
         let _ = lifetime.wait_for(|lifetime| lifetime.finished).await;
         Ok(())

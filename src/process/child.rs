@@ -110,6 +110,7 @@ impl Child {
         &self.process.pidfd
     }
 
+    #[cfg(test)]
     /// Sends it `signal`; nothing happens if it has ended.
     pub(crate) fn signal(&self, signal: Signal) -> io::Result<()> {
         pidfd::send(self.process.pidfd.as_fd(), signal)
