@@ -32,6 +32,7 @@ mod work;
 use std::env;
 use std::fmt::Write;
 use std::future::IntoFuture;
+use std::io;
 use std::num::NonZeroU64;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -62,10 +63,7 @@ const RETRY_AFTER: &str = "1";
 
 #[tokio::main]
 async fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
-    let mut told = (
-        signal(SignalKind::terminate())?,
-        signal(SignalKind::interrupt())?,
-    );
+    let told_to_end = told_to_end()?;
     let port = env::args().nth(1).or_else(|| env::var("PORT").ok());
     let port: u16 = port.map_or(Ok(3000), |port| port.parse())?;
     let listener = TcpListener::bind(("127.0.0.1", port)).await?;
@@ -85,10 +83,7 @@ async fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
         let _ = ending.await;
     });
     let service = tokio::spawn(service.into_future());
-    tokio::select! {
-        _ = told.0.recv() => {}
-        _ = told.1.recv() => {}
-    }
+    told_to_end.await;
 
     println!("ending");
     let _ = tell.send(());
@@ -98,6 +93,18 @@ async fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
         .await;
     println!("{}", pool.stats());
     Ok(ExitCode::from(u8::from(!drained)))
+}
+
+/// Listens for signals from now on; the future is done when the first has come.
+fn told_to_end() -> io::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
 }
 
 /// Reads an option from the environment.
