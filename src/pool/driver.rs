@@ -12,6 +12,7 @@
 //!   deaths ─┘      └── answers ────┘─▶ reply: resolve
 //! ```
 
+use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -33,9 +34,14 @@ use crate::supervisor::slot::{Server, Slot};
 use crate::supervisor::start::{Recipe, start};
 use crate::supervisor::{Owner, oom};
 use crate::sys::clock::Moment;
+use crate::sys::pidfd;
 use crate::wire::codec::Frame;
 use crate::wire::frame::{Header, Kind as FrameKind};
 use crate::wire::{Ticket, page};
+
+/// How long a worker that has closed its response pipe may take to be dead: a process that ends
+/// does the one just before the other.
+const HANG_UP: Duration = Duration::from_millis(500);
 
 /// A job's attachment: what the worker gets, and who gets the answer.
 pub(crate) struct Job {
@@ -593,8 +599,28 @@ impl Owner for Driver {
     fn condemned(&self, slot: &Arc<Slot>, reason: String) {
         let worker = id_of(slot);
         tracing::error!(target: "procpool", worker = slot.name, reason, "a worker broke the protocol");
-        self.lock().violations[slot.place] = Some(reason);
+        let mut state = self.lock();
+        // The place may be another's by now, and what is said first says why.
+        if state.slot(worker).is_some() {
+            state.violations[slot.place].get_or_insert(reason);
+        }
+        drop(state);
         self.tell(Event::Condemned(worker));
+    }
+
+    fn hung_up(&self, slot: &Arc<Slot>) {
+        let Some(driver) = self.this.upgrade() else {
+            return;
+        };
+        let slot = slot.clone();
+        self.keeper.spawn(async move {
+            let dead = tokio::time::timeout(HANG_UP, slot.child.exited()).await;
+            // How it has ended may take longer to be known than that it has.
+            let ended = pidfd::has_ended(slot.child.pidfd().as_fd());
+            if dead.is_err() && matches!(ended, Ok(false)) {
+                driver.condemned(&slot, "it closed its response pipe".to_owned());
+            }
+        });
     }
 
     fn orphaned(&self, slot: &Arc<Slot>) {
@@ -624,6 +650,9 @@ impl Owner for Driver {
             Some(Progress::Running(since)) => Some(since.until(now)),
             _ => None,
         };
+        let reproach = state.scheduler.reproach(worker);
+        let violation = state.violations[worker.place].take();
+        let violation = violation.or_else(|| reproach.map(str::to_owned));
         let exit = WorkerExit {
             pid: slot.child.pid(),
             name: slot.name.clone(),
@@ -631,7 +660,7 @@ impl Owner for Driver {
             ran_for,
             stderr_tail: slot.tail.as_ref().map(|tail| tail.text()),
             oom_suspected,
-            violation: state.violations[worker.place].take(),
+            violation,
         };
         if !ours || exit.violation.is_some() {
             lost = Some(exit.clone());

@@ -21,6 +21,8 @@ mod scheduler;
 pub(crate) mod shutdown;
 pub(crate) mod stats;
 pub(crate) mod task;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::future::Future;

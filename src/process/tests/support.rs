@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal};
 
-use super::script::{Report, Step};
+use super::script::{Report, STEPS, Step};
 use crate::process::{Child, Exit, Keeper, Launcher, Order, Program, StartError, StartMethod};
 use crate::sys::{fork, pidfd, wait};
 use crate::worker::boot::boot_variable;
@@ -49,7 +49,7 @@ pub(super) fn launcher(method: StartMethod) -> Launcher {
 pub(super) fn order(steps: &[Step]) -> Order {
     Order {
         name: "tested".to_owned(),
-        first: postcard::to_stdvec(steps).expect("a script"),
+        first: [STEPS, &postcard::to_stdvec(steps).expect("a script")].concat(),
         channel: Vec::new(),
         stdout: None,
         stderr: None,
