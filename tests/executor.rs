@@ -190,7 +190,15 @@ fn each_worker_is_a_process_of_its_own_and_ready_starts_them_all() {
         }
         let gate = Gate::new();
         let held: Vec<_> = (0..3)
-            .map(|_| pool.submit(|gate| pid(pass(gate)), gate.path()))
+            .map(|_| {
+                pool.submit(
+                    |gate| {
+                        pass(gate);
+                        pid(())
+                    },
+                    gate.path(),
+                )
+            })
             .collect();
         assert!(soon(PROMPTLY, || held.iter().all(|handle| handle.is_running())).await);
         gate.open();

@@ -346,7 +346,8 @@ impl Drop for Stopped {
 }
 
 fn pid(number: u32) -> Pid {
-    Pid::from_raw(number.cast_signed()).unwrap()
+    let number = i32::try_from(number).unwrap();
+    Pid::from_raw(number).unwrap()
 }
 
 /// What the service answered.

@@ -173,7 +173,10 @@ impl<T> Scheduler<T> {
         if state.acknowledge(ticket) {
             self.after_withdrawal(now, worker);
         } else {
-            self.condemn(worker, "it passed by a call that it was not asked to give back");
+            self.condemn(
+                worker,
+                "it passed by a call that it was not asked to give back",
+            );
         }
     }
 
