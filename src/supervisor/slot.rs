@@ -1,7 +1,7 @@
 //! A ready worker, as its parent has it: its two pipes, its page, its process.
 //!
 //! A task on the pool's runtime serves it ([`Slot::serve`]): reads responses, writes requests that
-//! could not be written at once, and sees the worker off when its pidfd says that it is dead. All
+//! could not be written at once, and sees the worker off when its process is dead. All
 //! that the task does can be done by anyone else as well ([`Slot::pump`]), so a blocked or absent
 //! runtime never makes a worker unreachable.
 
@@ -184,7 +184,9 @@ impl Slot {
     ) -> io::Result<()> {
         let responses = reactor::register(self.responses.clone(), Interest::READABLE)?;
         let requests = reactor::register(self.requests.clone(), Interest::WRITABLE)?;
-        let process = reactor::register(self.child.pidfd().clone(), Interest::READABLE)?;
+        // Told by whoever watches its pidfd, which is on the crate's own thread: a second
+        // registration there would be refused.
+        let mut exited = std::pin::pin!(self.child.exited());
         let mut orphaned = std::pin::pin!(self.child.orphaned());
         let (mut ended, mut orphan) = (false, false);
         loop {
@@ -201,17 +203,22 @@ impl Slot {
                     }
                 }
                 let blocked = self.bell.blocked.load(Ordering::Acquire);
-                if blocked && poll_once(&requests, Interest::WRITABLE, context).is_ready() {
+                if blocked && poll_writable(&requests, context).is_ready() {
                     return Poll::Ready(Call::Writable);
                 }
                 if !orphan && orphaned.as_mut().poll(context).is_ready() {
                     return Poll::Ready(Call::Orphaned);
                 }
-                poll_once(&process, Interest::READABLE, context).map(|()| Call::Dead)
+                exited.as_mut().poll(context).map(|_| Call::Dead)
             })
             .await;
             match call {
-                Call::Readable => tokio::task::yield_now().await,
+                Call::Readable => {
+                    if ended {
+                        owner.hung_up(self);
+                    }
+                    tokio::task::yield_now().await;
+                }
                 Call::Flush => {
                     // Whoever else is ready to send does so before this writes for all of them.
                     // The bell is answered only then: if this task is never run again, another
@@ -272,18 +279,9 @@ impl Slot {
     }
 }
 
-/// Waits for readiness and takes it.
-fn poll_once(
-    fd: &AsyncFd<Arc<OwnedFd>>,
-    interest: Interest,
-    context: &mut Context<'_>,
-) -> Poll<()> {
-    let ready = if interest.is_readable() {
-        fd.poll_read_ready(context)
-    } else {
-        fd.poll_write_ready(context)
-    };
-    ready.map(|guard| {
+/// Waits until the pipe can be written to, and takes that readiness.
+fn poll_writable(fd: &AsyncFd<Arc<OwnedFd>>, context: &mut Context<'_>) -> Poll<()> {
+    fd.poll_write_ready(context).map(|guard| {
         if let Ok(mut guard) = guard {
             guard.clear_ready();
         }

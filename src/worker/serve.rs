@@ -30,6 +30,8 @@ pub(super) fn serve(first: &[u8], program: OwnedFd, channel: Vec<OwnedFd>) -> ! 
     let served = Station::take(first, program, channel).and_then(|mut station| station.serve());
     match served {
         Ok(()) => std::process::exit(0),
+        // Nobody listens: the pool has given up this worker, and there is nobody to complain to.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(FAILED),
         Err(error) => {
             eprintln!("procpool: worker {}: {error}", std::process::id());
             std::process::exit(FAILED);

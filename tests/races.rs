@@ -1,0 +1,294 @@
+//! What happens at the same moment: ends and limits, aborts and results, kills and calls. Every
+//! call has exactly one outcome, none runs twice, and a kill costs what was running and no more.
+//!
+//! Each race is run some hundred times, and as a test that is left out some ten thousand times.
+
+mod support;
+
+#[path = "support/deeds.rs"]
+mod deeds;
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use deeds::{Scratch, own_pid, send};
+use procpool::{ProcessPool, StartMethod, TaskHandle};
+use support::{PROMPTLY, runtime, scene, soon};
+
+/// Numbers without a pattern, the same in every run.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % sides
+    }
+}
+
+/// As a task: computes for so many microseconds, and returns its number.
+fn work((number, micros): (u64, u64)) -> u64 {
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_micros(micros) {
+        std::hint::spin_loop();
+    }
+    number
+}
+
+/// As a task: leaves a trace of its run, then works.
+fn leave_a_trace((path, number, micros): (String, u64, u64)) -> u64 {
+    let mut file = OpenOptions::new().append(true).open(path).unwrap();
+    // One write of a few bytes to the end of a file is whole or not there.
+    file.write_all(&number.to_ne_bytes()).unwrap();
+    work((number, micros))
+}
+
+/// How often each of the calls has left its trace.
+fn traces(path: &str, calls: u64) -> Vec<u32> {
+    let mut counts = vec![0; calls as usize];
+    for number in std::fs::read(path).unwrap().chunks(8) {
+        counts[u64::from_ne_bytes(number.try_into().unwrap()) as usize] += 1;
+    }
+    counts
+}
+
+fn pool(method: StartMethod, workers: usize) -> ProcessPool {
+    let pool = ProcessPool::builder().workers(workers);
+    pool.start_method(method).build().unwrap()
+}
+
+fn race_limits(method: StartMethod, calls: u64) {
+    const LIMIT: Duration = Duration::from_micros(1_500);
+    let _scene = scene();
+    runtime(2).block_on(async {
+        let pool = pool(method, 2);
+        pool.submit(own_pid, ()).await.unwrap();
+        let outcomes = Arc::new(AtomicU64::new(0));
+        let task = pool.task(work).timeout(LIMIT);
+        let (mut returned, mut ended) = (0, 0);
+        for batch in 0..calls.div_ceil(100) {
+            let handles: Vec<_> = (batch * 100..calls.min(batch * 100 + 100))
+                .map(|number| {
+                    let handle = task.submit((number, LIMIT.as_micros() as u64));
+                    let outcomes = outcomes.clone();
+                    handle.add_done_callback(move |_| {
+                        outcomes.fetch_add(1, Ordering::Relaxed);
+                    });
+                    (number, handle)
+                })
+                .collect();
+            for (number, handle) in handles {
+                match handle.await {
+                    Ok(value) => {
+                        assert_eq!(value, number);
+                        returned += 1;
+                    }
+                    Err(error) => {
+                        assert!(error.is_timeout() && error.maybe_executed(), "{error}");
+                        ended += 1;
+                    }
+                }
+            }
+        }
+        eprintln!("{method}: {returned} returned, {ended} were ended");
+        assert!(soon(PROMPTLY, || outcomes.load(Ordering::Relaxed) == calls).await);
+        let stats = pool.stats();
+        assert_eq!((stats.timed_out, stats.lost), (ended, 0));
+        for number in 0..100 {
+            assert_eq!(pool.submit(work, (number, 0)).await.unwrap(), number);
+        }
+        pool.shutdown().await;
+    });
+}
+
+/// Row 36.
+#[test]
+fn a_call_that_runs_as_long_as_it_may_has_one_outcome() {
+    race_limits(StartMethod::ForkServer, 2_000);
+    race_limits(StartMethod::Spawn, 1_000);
+}
+
+/// Row 36.
+#[test]
+#[ignore = "takes minutes"]
+fn a_call_that_runs_as_long_as_it_may_has_one_outcome_a_hundred_thousand_times() {
+    race_limits(StartMethod::ForkServer, 80_000);
+    race_limits(StartMethod::Spawn, 20_000);
+}
+
+fn race_aborts(method: StartMethod, calls: u64) {
+    let _scene = scene();
+    runtime(2).block_on(async {
+        let pool = pool(method, 2);
+        let mut dice = Dice(7);
+        let mut aborted = 0;
+        for number in 0..calls {
+            let handle = pool.submit(work, (number, 200));
+            // Sent ahead of the one that is aborted, or behind it.
+            let neighbour = pool.submit(work, (number, dice.roll(300)));
+            work((0, dice.roll(500)));
+            if dice.roll(2) == 0 {
+                tokio::task::yield_now().await;
+            }
+            let has_aborted = handle.abort();
+            match handle.await {
+                Ok(value) => assert!(!has_aborted && value == number),
+                Err(error) => assert!(has_aborted && error.is_aborted(), "{error}"),
+            }
+            aborted += u64::from(has_aborted);
+            assert_eq!(neighbour.await.unwrap(), number);
+        }
+        eprintln!("{method}: {aborted} of {calls} were aborted");
+        assert_eq!(pool.stats().cancelled, aborted);
+        pool.shutdown().await;
+    });
+}
+
+/// Row 36.
+#[test]
+fn an_abort_at_the_end_of_a_call_is_told_exactly_and_costs_no_other() {
+    race_aborts(StartMethod::ForkServer, 1_000);
+    race_aborts(StartMethod::Spawn, 300);
+}
+
+/// Row 36.
+#[test]
+#[ignore = "takes minutes"]
+fn an_abort_at_the_end_of_a_call_is_told_exactly_thirty_thousand_times() {
+    race_aborts(StartMethod::ForkServer, 25_000);
+    race_aborts(StartMethod::Spawn, 5_000);
+}
+
+/// Kills random workers, about every `pause` microseconds, until `kills` have been killed.
+fn kill_at_random(pool: &ProcessPool, kills: u64, pause: u64, stop: &AtomicBool) -> u64 {
+    let mut dice = Dice(0x9e37_79b9);
+    let mut killed = 0;
+    while killed < kills && !stop.load(Ordering::Relaxed) {
+        std::thread::sleep(Duration::from_micros(dice.roll(2 * pause)));
+        let workers = pool.stats().workers;
+        if workers.is_empty() {
+            continue;
+        }
+        let victim = &workers[dice.roll(workers.len() as u64) as usize];
+        killed += u64::from(send(victim.pid, libc::SIGKILL));
+    }
+    killed
+}
+
+fn race_kills(method: StartMethod, kills: u64, micros: u64) {
+    let _scene = scene();
+    let scratch = Scratch::new();
+    let path = scratch.at("traces");
+    std::fs::write(&path, []).unwrap();
+    runtime(2).block_on(async {
+        let pool = pool(method, 3);
+        pool.ready().await.unwrap();
+        let stop = Arc::new(AtomicBool::new(false));
+        let killer = std::thread::spawn({
+            let (pool, stop) = (pool.clone(), stop.clone());
+            move || kill_at_random(&pool, kills, 3_000, &stop)
+        });
+        let mut dice = Dice(3);
+        let (mut calls, mut lost) = (0, Vec::new());
+        let mut kept = Vec::new();
+        while !killer.is_finished() {
+            let handles: Vec<(u64, TaskHandle<u64>)> = (calls..calls + 200)
+                .map(|number| {
+                    let argument = (path.clone(), number, dice.roll(micros + 1));
+                    (number, pool.submit(leave_a_trace, argument))
+                })
+                .collect();
+            calls += 200;
+            for (number, handle) in handles {
+                match handle.await {
+                    Ok(value) => {
+                        assert_eq!(value, number);
+                        kept.push(number);
+                    }
+                    Err(error) => {
+                        let exit = error.worker_exit().expect("only deaths are errors here");
+                        let signal = exit.exit().signal();
+                        assert_eq!(signal, Some(libc::SIGKILL), "{error}");
+                        lost.push(number);
+                    }
+                }
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+        let killed = killer.join().unwrap();
+        eprintln!(
+            "{method}: {killed} kills cost {} of {calls} calls",
+            lost.len()
+        );
+        // Each death costs the one call that was running, or none.
+        assert!(killed >= kills && lost.len() as u64 <= killed);
+        assert_eq!(pool.stats().lost, lost.len() as u64);
+        let counts = traces(&path, calls);
+        for number in kept {
+            assert_eq!(counts[number as usize], 1, "call {number}");
+        }
+        for number in lost {
+            assert!(counts[number as usize] <= 1, "call {number} has run twice");
+        }
+        pool.shutdown().await;
+    });
+}
+
+/// Rows 5, 10 and 29: among calls so short that many are sent ahead, and among longer ones.
+#[test]
+fn a_random_kill_costs_the_running_call_or_none_and_no_call_runs_twice() {
+    race_kills(StartMethod::ForkServer, 150, 20);
+    race_kills(StartMethod::ForkServer, 100, 1_000);
+    race_kills(StartMethod::Spawn, 50, 20);
+    race_kills(StartMethod::Spawn, 50, 1_000);
+}
+
+/// Rows 5, 10 and 29.
+#[test]
+#[ignore = "takes minutes"]
+fn ten_thousand_random_kills_cost_running_calls_alone() {
+    race_kills(StartMethod::ForkServer, 5_000, 20);
+    race_kills(StartMethod::ForkServer, 3_000, 1_000);
+    race_kills(StartMethod::Spawn, 1_000, 20);
+    race_kills(StartMethod::Spawn, 1_000, 1_000);
+}
+
+fn kill_the_idle(method: StartMethod, kills: u64) {
+    let _scene = scene();
+    runtime(2).block_on(async {
+        let pool = pool(method, 2);
+        let mut dice = Dice(5);
+        for number in 0..kills {
+            pool.submit(work, (number, 0)).await.unwrap();
+            for worker in pool.stats().workers {
+                send(worker.pid, libc::SIGKILL);
+            }
+            work((0, dice.roll(300)));
+            let handles: Vec<_> = (0..5).map(|n| pool.submit(work, (n, 0))).collect();
+            for (n, handle) in (0..).zip(handles) {
+                assert_eq!(handle.await.unwrap(), n);
+            }
+        }
+        assert_eq!(pool.stats().lost, 0);
+        pool.shutdown().await;
+    });
+}
+
+/// Row 10.
+#[test]
+fn the_death_of_idle_workers_costs_no_call() {
+    kill_the_idle(StartMethod::ForkServer, 200);
+    kill_the_idle(StartMethod::Spawn, 50);
+}
+
+/// Row 10.
+#[test]
+#[ignore = "takes minutes"]
+fn ten_thousand_deaths_of_idle_workers_cost_no_call() {
+    kill_the_idle(StartMethod::ForkServer, 8_000);
+    kill_the_idle(StartMethod::Spawn, 2_000);
+}
