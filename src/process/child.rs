@@ -105,6 +105,11 @@ impl Child {
         self.process.pid.as_raw_nonzero().get().unsigned_abs()
     }
 
+    /// Its pidfd, which becomes readable when it has ended.
+    pub(crate) fn pidfd(&self) -> &Arc<OwnedFd> {
+        &self.process.pidfd
+    }
+
     /// Sends it `signal`; nothing happens if it has ended.
     #[cfg(test)]
     pub(crate) fn signal(&self, signal: Signal) -> io::Result<()> {
