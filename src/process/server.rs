@@ -19,7 +19,7 @@ use super::enter::{self, Serve};
 use super::errand::Posting;
 use super::protocol::{self, Id, Refusal, Reply, Request};
 use crate::sys::fork::{ForkError, Forked};
-use crate::sys::{fork, image, pidfd, prctl, signal, socket, wait};
+use crate::sys::{fork, image, pidfd, prctl, signal, socket, title, wait};
 
 /// Is a fork server until the program or the launcher ends it. In the forked
 /// processes this goes on as `serve`.
@@ -65,7 +65,7 @@ impl Server {
         for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT] {
             signal::ignore(signal);
         }
-        prctl::set_name("procpool-server");
+        title::set_title("procpool-server", "procpool: fork server");
         prctl::adopt_orphans()?;
         let mut server = Self {
             socket,

@@ -46,6 +46,10 @@ pub(crate) fn peer_user(socket: impl AsFd) -> io::Result<Uid> {
     if failed {
         return Err(io::Error::last_os_error());
     }
+    // No user: the socket is not connected.
+    if peer.uid == libc::uid_t::MAX {
+        return Err(io::ErrorKind::NotConnected.into());
+    }
     Ok(Uid::from_raw(peer.uid))
 }
 
@@ -57,7 +61,7 @@ pub(crate) fn exit_at_once(code: i32) -> ! {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::net::UnixStream;
+    use std::os::unix::net::{UnixDatagram, UnixStream};
 
     use super::*;
 
@@ -66,6 +70,12 @@ mod tests {
         let (one, _other) = UnixStream::pair().expect("a pair of sockets");
         let user = peer_user(&one).expect("the peer of a pair");
         assert_eq!(user, rustix::process::geteuid());
+    }
+
+    #[test]
+    fn a_socket_that_is_not_connected_has_no_peer() {
+        let socket = UnixDatagram::unbound().expect("a socket");
+        assert!(peer_user(&socket).is_err());
     }
 
     #[test]

@@ -1,0 +1,5 @@
+//! A program that has procpool only because a library uses it.
+
+fn main() {
+    library::resize();
+}
