@@ -24,12 +24,17 @@ use crate::wire::{PROTOCOL, Ticket};
 /// The exit status of a worker that could not begin or go on, with a line on its stderr.
 const FAILED: i32 = 70;
 
+/// Memory for results is kept between calls up to this size.
+const KEPT: usize = 1024 * 1024;
+
 /// Serves until the request pipe ends, then exits. `first` is what the pool said of this worker,
 /// `program` the pidfd of the program that it serves, `channel` its pipes and its page.
 pub(super) fn serve(first: &[u8], program: OwnedFd, channel: Vec<OwnedFd>) -> ! {
     let served = Station::take(first, program, channel).and_then(|mut station| station.serve());
     match served {
         Ok(()) => std::process::exit(0),
+        // The pool has closed its end: it has no use for this worker, and wants no report.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(FAILED),
         Err(error) => {
             eprintln!("procpool: worker {}: {error}", std::process::id());
             std::process::exit(FAILED);
@@ -99,6 +104,9 @@ impl Station {
                     Kind::Call => {
                         self.desk
                             .answer(header, payload, &mut self.scratch, &self.watcher)?;
+                        if self.scratch.capacity() > KEPT {
+                            self.scratch = Vec::new();
+                        }
                     }
                     Kind::Leave => return self.desk.outbox.flush(),
                     _ => return Err(io::Error::other("a response where a request belongs")),
