@@ -445,7 +445,7 @@ fn dropping_a_handle_detaches_unless_it_was_told_to_abort() {
                 .abort_on_drop(),
         );
         let awaited = pool.submit(marks, (gate.path(), "with its waiter".to_owned()));
-        let waiter = tokio::spawn(async move { awaited.abort_on_drop().await });
+        let waiter = tokio::spawn(awaited.abort_on_drop());
         tokio::task::yield_now().await;
         waiter.abort();
         assert!(waiter.await.unwrap_err().is_cancelled());
