@@ -255,36 +255,6 @@ fn panicking_jobs_among_good_ones_fail_alone() {
     });
 }
 
-/// CF-034.
-#[test]
-fn a_panic_says_what_and_where() {
-    everywhere(|method| async move {
-        let pool = builder(1, method)
-            .env("RUST_BACKTRACE", "1")
-            .build()
-            .unwrap();
-        let line = line!() + 1;
-        let failing = pool.submit(|payload: u32| -> u32 { panic!("payload {payload}") }, 123);
-        let error = failing.await.unwrap_err();
-        let panic = error.panic().unwrap();
-        assert_eq!(panic.message(), "payload 123");
-        let place = panic.location().unwrap();
-        assert!(place.contains(&format!("executor.rs:{line}:")), "{place}");
-        assert!(
-            panic
-                .backtrace()
-                .is_some_and(|trace| trace.contains("executor"))
-        );
-        let source = std::error::Error::source(&error).unwrap().to_string();
-        assert!(
-            source.contains("payload 123") && source.contains(place),
-            "{source}"
-        );
-        assert!(error.to_string().contains("payload 123"), "{error}");
-        pool.shutdown().await;
-    });
-}
-
 static LIVE: AtomicU64 = AtomicU64::new(0);
 
 #[derive(Serialize, Deserialize)]

@@ -133,8 +133,7 @@ impl<R: Send + 'static> TaskHandle<R> {
 
     /// Tells whether the task was cancelled or aborted.
     pub fn is_cancelled(&self) -> bool {
-        self.look()
-            .is_some_and(|result| result.as_ref().is_err_and(TaskError::is_cancelled))
+        self.reply.is_cancelled()
     }
 
     /// Returns the process id of the worker that runs the task, while it does.

@@ -39,6 +39,8 @@ pub(crate) struct Reply<R> {
 
 struct State<R> {
     phase: Phase<R>,
+    /// It is over, and was cancelled; known also while others have the result.
+    cancelled: bool,
     waker: Option<Waker>,
     callbacks: Vec<(CallbackId, Callback<R>)>,
     registered: u64,
@@ -69,6 +71,7 @@ impl<R: Send + 'static> Reply<R> {
     pub(crate) fn new(decode: fn(&[u8]) -> Result<R, DecodeError>) -> Arc<Self> {
         let state = State {
             phase: Phase::Pending,
+            cancelled: false,
             waker: None,
             callbacks: Vec::new(),
             registered: 0,
@@ -85,6 +88,11 @@ impl<R: Send + 'static> Reply<R> {
             Phase::Raw(_) | Phase::Calling | Phase::Ready(_) => Stage::Over,
             Phase::Taken => Stage::Taken,
         }
+    }
+
+    /// Tells whether the call is over because it was cancelled or aborted.
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.lock().cancelled
     }
 
     /// Takes the result once it is there; `None` if it has been taken.
@@ -219,6 +227,7 @@ impl<R: Send + 'static> Answer for Reply<R> {
         if !matches!(state.phase, Phase::Pending) {
             return;
         }
+        state.cancelled = matches!(&raw, Raw::Failed(error) if error.is_cancelled());
         if state.callbacks.is_empty() {
             state.phase = Phase::Raw(raw);
             let waker = state.waker.take();

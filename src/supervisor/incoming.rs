@@ -14,6 +14,9 @@ use crate::wire::page::ControlPage;
 /// has arrived of it.
 const READ: usize = 64 * 1024;
 
+/// An empty buffer is kept up to this size.
+const KEPT: usize = 1024 * 1024;
+
 /// The response pipe's read end, and how far its stream has been read.
 #[derive(Debug)]
 pub(super) struct Incoming {
@@ -70,7 +73,12 @@ impl Incoming {
             Err(error) => return Err(io::Error::from(error).into()),
         };
         self.read += count as u64;
+        let capacity = self.buffer.capacity();
         self.split()?;
+        if self.buffer.is_empty() && capacity > KEPT {
+            // The large response owns that memory now, and is to free it when it is dropped.
+            self.buffer = BytesMut::new();
+        }
         // A pipe gives all it has: less than was asked for means that it is empty now. What comes
         // after this read is a new event.
         Ok(if count < asked {

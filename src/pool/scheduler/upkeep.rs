@@ -19,6 +19,11 @@ const LATE: Duration = Duration::from_millis(2);
 /// How long a worker that has been told to leave may take.
 const LEAVE_LIMIT: Duration = Duration::from_millis(500);
 
+/// How long a request of that size may be on its way: 8 MiB in a second is slow on any machine.
+fn transit(bytes: usize) -> Duration {
+    Duration::from_millis((bytes >> 20) as u64 * 125)
+}
+
 /// A first call that has been the first since before this moment is running late.
 pub(super) fn late(now: Moment) -> Moment {
     Moment(now.0.saturating_sub(LATE.as_nanos() as u64))
@@ -363,6 +368,7 @@ impl<T> Scheduler<T> {
         let Some(sent) = state.find(ticket) else {
             return;
         };
+        let bytes = sent.bytes;
         match progress {
             Progress::Running(at) => {
                 let Some(limit) = sent.timeout else { return };
@@ -380,9 +386,16 @@ impl<T> Scheduler<T> {
                     sent.check_at = Some(now + limit);
                     self.wake_by(now + limit);
                 }
-                if head && since + STALL_CHECK <= now {
+                if !head {
+                    return;
+                }
+                let due = since + STALL_CHECK + transit(bytes);
+                if due <= now {
                     self.take_back_all(worker, Some(ticket), Recall::Move);
                     self.take_back(worker, ticket, Recall::Stalled);
+                } else if let Some(state) = self.worker(worker) {
+                    state.look_at = Some(due);
+                    self.wake_by(due);
                 }
             }
             Progress::Over if head => self.look_for_response(now, worker, since),
