@@ -75,7 +75,7 @@ fn a_worker_holds_its_channel_and_nothing_else_whatever_the_program_starts_meanw
             }
             let starter = scope.spawn(|| {
                 runtime(2).block_on(async {
-                    for _ in 0..5 {
+                    for _ in 0..3 {
                         let pool = pool(*method, 8).build().unwrap();
                         pool.ready().await.unwrap();
                         for _ in 0..8 {

@@ -66,13 +66,20 @@ fn the_same_calls_work_under_every_method() {
             pool.submit(sum, (0..1000).collect()).await.unwrap(),
             499_500
         );
-        let error = pool.submit(|_: ()| panic!("no"), ()).await.map(|()| ());
-        assert!(error.unwrap_err().is_panic());
+        let fail: fn(()) = |()| panic!("no");
+        assert!(pool.submit(fail, ()).await.unwrap_err().is_panic());
         let error = pool.submit(commit, Misdeed::Exit(1)).await.unwrap_err();
         assert!(error.is_worker_lost());
         pool.shutdown().await;
         assert!(pool.submit(own_pid, ()).await.unwrap_err().is_shut_down());
     });
+}
+
+type Variables = Vec<(String, String)>;
+
+/// As a task: its process's arguments and environment.
+fn surroundings(_: ()) -> (Vec<String>, Variables) {
+    (std::env::args().collect(), std::env::vars().collect())
 }
 
 /// CF-270.
@@ -81,9 +88,7 @@ fn workers_see_the_programs_arguments_and_environment() {
     everywhere(|method| async move {
         let pool = pool(method, 1).env("PROCPOOL_TEST_MORE", "more").build();
         let pool = pool.unwrap();
-        let seen: fn(()) -> (Vec<String>, Vec<(String, String)>) =
-            |()| (std::env::args().collect(), std::env::vars().collect());
-        let (arguments, mut variables) = pool.submit(seen, ()).await.unwrap();
+        let (arguments, mut variables) = pool.submit(surroundings, ()).await.unwrap();
         assert_eq!(arguments, std::env::args().collect::<Vec<_>>());
         let more = ("PROCPOOL_TEST_MORE".to_owned(), "more".to_owned());
         assert!(variables.contains(&more));

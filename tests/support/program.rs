@@ -121,7 +121,10 @@ impl Program {
             status.is_some()
         });
         let status = status.expect("the program does not end");
-        let has_run = self.reader.take().is_none_or(|reader| reader.join().unwrap());
+        let has_run = self
+            .reader
+            .take()
+            .is_none_or(|reader| reader.join().unwrap());
         assert!(has_run, "the program was to run a test that there is not");
         status
     }
