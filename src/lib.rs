@@ -1,4 +1,85 @@
-//! A pool of worker processes for tokio.
+//! A pool of worker processes for tokio: submit a function, get a future.
+//!
+//! Work that may crash, hang, leak or has to be stopped does not belong in the process that waits
+//! for it. A [`ProcessPool`] runs it in worker processes. The death of one costs the call that it was
+//! running and no other; a time limit ends the work and not only the waiting; and whatever happens,
+//! every handle resolves and nothing is left behind.
+//!
+//! ```
+//! use std::time::Duration;
+//! use procpool::{ProcessPool, call};
+//!
+//! fn fib(n: u64) -> u64 {
+//!     if n < 2 { n } else { fib(n - 1) + fib(n - 2) }
+//! }
+//! fn add(a: i32, b: i32) -> i32 {
+//!     a + b
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let pool = ProcessPool::builder().workers(2).build()?;
+//!
+//! let n = pool.submit(fib, 20).await?; // any fn, or closure that captures nothing
+//! let s = pool.submit_call(call!(add(1, 2))).await?; // several arguments
+//! assert_eq!((n, s), (6765, 3));
+//!
+//! // A crash is an error of the one call, and says what happened.
+//! let crash = pool.submit(|_: ()| -> () { std::process::abort() }, ());
+//! let error = crash.await.unwrap_err();
+//! assert_eq!(error.worker_exit().and_then(|exit| exit.exit().signal()), Some(6));
+//!
+//! // A limit ends the work.
+//! let endless = pool.task(|_: ()| -> () { loop { std::thread::park() } });
+//! let error = endless.timeout(Duration::from_millis(50)).submit(()).await.unwrap_err();
+//! assert!(error.is_timeout());
+//!
+//! pool.shutdown().await; // no process is left after this
+//! # Ok(()) }
+//! ```
+//!
+//! # How to think of it
+//!
+//! **A call is a plain function and its argument.** The argument is encoded where the call is made
+//! and decoded in a worker; the result takes the same way back. A closure that captures does not
+//! compile: what a task needs goes through its argument. The worker is this program, executed again,
+//! so every function of the program is there; its statics are its own.
+//!
+//! **The handle decides.** [`submit`](ProcessPool::submit) never waits, and refusals come through the
+//! [`TaskHandle`]. Dropping the handle detaches the task;
+//! [`abort_on_drop`](TaskHandle::abort_on_drop), and [`run`](ProcessPool::run) by itself, end it
+//! instead. [`cancel`](TaskHandle::cancel) takes back what has not been started, and
+//! [`abort`](TaskHandle::abort) ends it even then.
+//!
+//! **Errors are asked.** What a task returns is its value, an `Err` included. A [`TaskError`] says why
+//! there is none, and [whether the function may have run](TaskError::maybe_executed).
+//!
+//! **Nothing has to be set up.** Code that runs before `main` turns a process that a pool has started
+//! into its worker; see [`init`] for the way without it.
+//!
+//! # Parts
+//!
+//! | | |
+//! | --- | --- |
+//! | [`ProcessPool`], [`ProcessPoolBuilder`] | the pool and its options: [`StartMethod`], [`Restart`], [`Stdio`] |
+//! | [`TaskHandle`] | a submitted call: its result, and the means to end it |
+//! | [`Task`], [`TaskCall`] | a call with a time limit, a limit on waiting, a name |
+//! | [`call!`], [`Call`] | a call with several arguments |
+//! | [`TaskError`], [`PanicInfo`], [`WorkerExit`], [`Exit`] | why there is no result |
+//! | [`BuildError`], [`StartError`], [`TrySubmitError`], [`NotClosed`] | how the pool's other operations fail |
+//! | [`ShutdownOptions`], [`Stats`] | the end of a pool, and a look at it before that |
+//! | [`task::current`] | what a running task knows of itself |
+//!
+//! # Features
+//!
+//! | | |
+//! | --- | --- |
+//! | `auto-init` (default) | workers are recognised before `main`; without it, [`init`] has to be its first line |
+//!
+//! # Platform
+//!
+//! Linux. A worker has the rights of its program: it contains crashes and endless loops, and is no
+//! boundary against code that means harm.
 
 mod pool;
 mod process;
@@ -22,3 +103,8 @@ pub use supervisor::stdio::{Stdio, WorkerLine};
 pub use task::Call;
 pub use task::PanicInfo;
 pub use worker::boot::init;
+
+/// The README's examples are tested like those of this documentation.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

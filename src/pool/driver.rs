@@ -12,6 +12,7 @@
 //!   deaths ─┘      └── answers ────┘─▶ reply: resolve
 //! ```
 
+use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -33,9 +34,14 @@ use crate::supervisor::slot::{Server, Slot};
 use crate::supervisor::start::{Recipe, start};
 use crate::supervisor::{Owner, oom};
 use crate::sys::clock::Moment;
+use crate::sys::pidfd;
 use crate::wire::codec::Frame;
 use crate::wire::frame::{Header, Kind as FrameKind};
 use crate::wire::{Ticket, page};
+
+/// How long a worker that has closed its response pipe may take to be dead: a process that ends
+/// does the one just before the other.
+const HANG_UP: Duration = Duration::from_millis(500);
 
 /// A job's attachment: what the worker gets, and who gets the answer.
 pub(crate) struct Job {
@@ -117,7 +123,8 @@ struct State {
 /// What is left to be done when the lock is released.
 #[derive(Default)]
 pub(crate) struct Done {
-    replies: Vec<(Arc<dyn Answer>, Raw)>,
+    /// Who is to be told what, with the number of the call.
+    replies: Vec<(u64, Arc<dyn Answer>, Raw)>,
     flush: Vec<Arc<Slot>>,
     flush_soon: Vec<Arc<Slot>>,
     /// Dropped without the lock.
@@ -272,12 +279,14 @@ impl Driver {
         }
     }
 
-    /// A handle was polled and is not done. On the pool's own runtime, or while that runs by
-    /// itself, all is well; else nobody may be driving it.
-    pub(crate) fn polled_from(&self, here: Option<Handle>) {
+    /// Somebody awaits something of this pool, here. On the pool's own runtime, or while that runs
+    /// by itself, all is well; else nobody may be driving it.
+    pub(crate) fn awaited_here(&self) {
         let home = &self.plan.home;
-        let alone = home.runtime_flavor() == RuntimeFlavor::CurrentThread;
-        if alone && here.is_none_or(|here| here.id() != home.id()) {
+        if home.runtime_flavor() != RuntimeFlavor::CurrentThread {
+            return;
+        }
+        if !Handle::try_current().is_ok_and(|here| here.id() == home.id()) {
             self.help();
         }
     }
@@ -342,9 +351,9 @@ impl Driver {
             Action::Release(worker) => state.release(worker),
             Action::Resolve(job, key, outcome) => {
                 let error = state.error_of(&job, outcome);
-                tracing::debug!(target: "procpool", call = key.number(), %error, "a call has no response");
                 state.counts.failed(&error);
-                done.replies.push((job.reply.clone(), Raw::Failed(error)));
+                done.replies
+                    .push((key.number(), job.reply.clone(), Raw::Failed(error)));
                 done.jobs.push(job);
             }
             Action::Closed => {
@@ -375,6 +384,10 @@ impl Driver {
 
     /// A start is over. One that was given up meanwhile leaves nothing: its worker is killed.
     fn started(&self, worker: WorkerId, started: Result<Slot, StartError>) {
+        // Logged without the lock: a subscriber may do anything.
+        if let Err(error) = &started {
+            tracing::warn!(target: "procpool", %error, "a worker could not be started");
+        }
         let now = Moment::now();
         let mut state = self.lock();
         let known = state.starts[worker.place]
@@ -399,7 +412,6 @@ impl Driver {
                 state.scheduler.handle(now, Event::Ready(worker));
             }
             Err(error) => {
-                tracing::warn!(target: "procpool", %error, "a worker could not be started");
                 let failure = if error.is_mismatch() {
                     StartFailure::Permanent
                 } else if error.is_resource() {
@@ -554,8 +566,8 @@ impl Owner for Driver {
         }
         let ((), mut done) = self.perform_locked(&mut state, now, |_| ());
         drop(state);
-        for (job, raw) in answered {
-            done.replies.push((job.reply.clone(), raw));
+        for (number, job, raw) in answered {
+            done.replies.push((number, job.reply.clone(), raw));
             done.jobs.push(job);
         }
         (done, verdict)
@@ -573,7 +585,10 @@ impl Owner for Driver {
         flush_soon.iter().for_each(|slot| slot.flush_soon());
         // Room is given back before the answer is, so that who has the answer finds the room.
         drop(jobs);
-        for (reply, raw) in replies {
+        for (number, reply, raw) in replies {
+            if let Raw::Failed(error) = &raw {
+                tracing::debug!(target: "procpool", call = number, %error, "a call has failed");
+            }
             reply.resolve(raw);
         }
         if rearm {
@@ -584,8 +599,28 @@ impl Owner for Driver {
     fn condemned(&self, slot: &Arc<Slot>, reason: String) {
         let worker = id_of(slot);
         tracing::error!(target: "procpool", worker = slot.name, reason, "a worker broke the protocol");
-        self.lock().violations[slot.place] = Some(reason);
+        let mut state = self.lock();
+        // The place may be another's by now, and what is said first says why.
+        if state.slot(worker).is_some() {
+            state.violations[slot.place].get_or_insert(reason);
+        }
+        drop(state);
         self.tell(Event::Condemned(worker));
+    }
+
+    fn hung_up(&self, slot: &Arc<Slot>) {
+        let Some(driver) = self.this.upgrade() else {
+            return;
+        };
+        let slot = slot.clone();
+        self.keeper.spawn(async move {
+            let dead = tokio::time::timeout(HANG_UP, slot.child.exited()).await;
+            // How it has ended may take longer to be known than that it has.
+            let ended = pidfd::has_ended(slot.child.pidfd().as_fd());
+            if dead.is_err() && matches!(ended, Ok(false)) {
+                driver.condemned(&slot, "it closed its response pipe".to_owned());
+            }
+        });
     }
 
     fn orphaned(&self, slot: &Arc<Slot>) {
@@ -603,6 +638,7 @@ impl Owner for Driver {
         if state.slot(worker).is_none() {
             return;
         }
+        let mut lost = None;
         let ours = state.dismissed[worker.place] == Some(worker.number);
         let oom_suspected = !ours && exit.signal() == Some(9) && oom_kills > state.oom_kills;
         state.oom_kills = oom_kills;
@@ -614,6 +650,9 @@ impl Owner for Driver {
             Some(Progress::Running(since)) => Some(since.until(now)),
             _ => None,
         };
+        let reproach = state.scheduler.reproach(worker);
+        let violation = state.violations[worker.place].take();
+        let violation = violation.or_else(|| reproach.map(str::to_owned));
         let exit = WorkerExit {
             pid: slot.child.pid(),
             name: slot.name.clone(),
@@ -621,10 +660,10 @@ impl Owner for Driver {
             ran_for,
             stderr_tail: slot.tail.as_ref().map(|tail| tail.text()),
             oom_suspected,
-            violation: state.violations[worker.place].take(),
+            violation,
         };
         if !ours || exit.violation.is_some() {
-            tracing::warn!(target: "procpool", %exit, "a worker was lost");
+            lost = Some(exit.clone());
             if self.plan.rules.restart == Restart::Never {
                 state.breaking.get_or_insert(exit.clone());
             }
@@ -633,6 +672,9 @@ impl Owner for Driver {
         state.counts.ended += 1;
         state.scheduler.handle(now, Event::Exited(worker));
         self.perform(state, now);
+        if let Some(exit) = lost {
+            tracing::warn!(target: "procpool", %exit, "a worker was lost");
+        }
     }
 }
 
@@ -685,7 +727,7 @@ impl State {
         now: Moment,
         frame: Frame,
         max_frame: usize,
-        answered: &mut Vec<(Job, Raw)>,
+        answered: &mut Vec<(u64, Job, Raw)>,
     ) -> Result<(), String> {
         let Frame { header, payload } = frame;
         let raw = match header.kind {
@@ -710,7 +752,7 @@ impl State {
         let unknown = |_| format!("an answer to a call that it does not have: {ticket:?}");
         if let Some((job, _)) = completed.map_err(unknown)? {
             self.counts.answered(&raw, took);
-            answered.push((job, raw));
+            answered.push((header.call, job, raw));
         }
         Ok(())
     }

@@ -12,6 +12,31 @@ use crate::task::{DecodeError, EncodeError, ForeignFunction, PanicInfo};
 ///
 /// Can be asked what happened; the answers do not overlap but where that is said. An `Err` that
 /// the task itself returned is no `TaskError`: it is the task's value.
+///
+/// ```
+/// use procpool::TaskError;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let pool = procpool::ProcessPool::builder().workers(1).build()?;
+/// fn explain(error: &TaskError) -> String {
+///     if let Some(panic) = error.panic() {
+///         format!("a bug at {}", panic.location().unwrap_or("an unknown place"))
+///     } else if let Some(exit) = error.worker_exit() {
+///         format!("worker {} ended by {}", exit.pid(), exit.exit())
+///     } else if !error.maybe_executed() {
+///         format!("not run, so it can be tried again: {error}")
+///     } else {
+///         error.to_string()
+///     }
+/// }
+///
+/// let error = pool.submit(|n: i32| 10 / n, 0).await.unwrap_err();
+/// assert!(error.is_panic());
+/// assert!(explain(&error).starts_with("a bug at "));
+/// # pool.shutdown().await;
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 pub struct TaskError(Box<Kind>);
 
@@ -241,6 +266,19 @@ impl Error for TaskError {
 }
 
 /// How a worker ended, and what is known of why.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let pool = procpool::ProcessPool::builder().workers(1).build()?;
+/// let leaves = |code: i32| -> () { std::process::exit(code) };
+/// let error = pool.submit(leaves, 7).await.unwrap_err();
+/// let exit = error.worker_exit().expect("the worker is gone");
+/// assert_eq!(exit.exit().code(), Some(7));
+/// assert!(exit.ran_for().is_some());
+/// # pool.shutdown().await;
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 pub struct WorkerExit {
     pub(crate) pid: u32,
@@ -314,6 +352,18 @@ impl fmt::Display for WorkerExit {
 impl Error for WorkerExit {}
 
 /// Why [`try_submit`](crate::ProcessPool::try_submit) did not take a task; has the argument back.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let pool = procpool::ProcessPool::builder().workers(1).build()?;
+/// pool.close();
+/// let refused = pool.try_submit(|text: String| text.len(), "kept".to_owned()).unwrap_err();
+/// assert!(refused.is_shut_down());
+/// let (why, text) = refused.into_parts();
+/// println!("{text} was not taken: {why}");
+/// # Ok(()) }
+/// ```
 pub struct TrySubmitError<A> {
     pub(crate) error: TaskError,
     pub(crate) argument: A,
@@ -373,6 +423,13 @@ impl<A> Error for TrySubmitError<A> {
 }
 
 /// Why a pool could not be built.
+///
+/// ```
+/// use procpool::ProcessPool;
+///
+/// let error = ProcessPool::builder().workers(0).build().unwrap_err();
+/// assert!(error.is_invalid_argument());
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
 pub struct BuildError(#[from] pub(crate) BuildFault);

@@ -8,8 +8,6 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
-use tokio::runtime::Handle;
-
 use super::driver::Driver;
 use super::error::{Kind, TaskError};
 use super::reply::{CallbackId, Reply, Stage, run_callback};
@@ -33,6 +31,21 @@ const PATIENCE: Duration = Duration::from_millis(20);
 /// # Panics
 ///
 /// Polling a handle again after it has given its result panics.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let pool = procpool::ProcessPool::builder().workers(1).build()?;
+/// let square = pool.submit(|n: u64| n * n, 12);
+/// let endless = pool.submit(|_: ()| loop { std::thread::park() }, ());
+/// assert_eq!(square.await?, 144);
+///
+/// assert!(endless.abort());
+/// let outcome: Result<(), _> = endless.await;
+/// assert!(outcome.unwrap_err().is_aborted());
+/// # pool.shutdown().await;
+/// # Ok(()) }
+/// ```
 #[must_use = "dropping the handle detaches the task; its result and its errors are lost"]
 pub struct TaskHandle<R> {
     reply: Arc<Reply<R>>,
@@ -62,6 +75,19 @@ impl<R: Send + 'static> TaskHandle<R> {
     ///
     /// A running task is not touched; a finished one keeps its result. The answer is exact: after
     /// `true` the task has not run and never will.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = procpool::ProcessPool::builder().workers(1).build()?;
+    /// let first = pool.submit(|_: ()| std::thread::sleep(std::time::Duration::from_secs(3600)), ());
+    /// let second = pool.submit(|n: u64| n + 1, 1);
+    /// assert!(second.cancel());
+    /// assert!(second.await.unwrap_err().is_cancelled());
+    /// # drop(first);
+    /// # pool.terminate().await;
+    /// # Ok(()) }
+    /// ```
     pub fn cancel(&self) -> bool {
         if let Some((driver, key)) = &self.job {
             if driver.withdraw(*key, Event::Cancel(*key)) {
@@ -148,6 +174,21 @@ impl<R: Send + 'static> TaskHandle<R> {
     /// # Panics
     ///
     /// When the result has already been taken out of this handle.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = procpool::ProcessPool::builder().workers(1).build()?;
+    /// let (tell, told) = std::sync::mpsc::channel();
+    /// let handle = pool.submit(|n: u64| n + 1, 41);
+    /// handle.add_done_callback(move |result| {
+    ///     let _ = tell.send(result.as_ref().ok().copied());
+    /// });
+    /// assert_eq!(handle.await?, 42);
+    /// assert_eq!(told.recv()?, Some(42));
+    /// # pool.shutdown().await;
+    /// # Ok(()) }
+    /// ```
     pub fn add_done_callback(
         &self,
         callback: impl FnOnce(&Result<R, TaskError>) + Send + 'static,
@@ -179,6 +220,20 @@ impl<R: Send + 'static> TaskHandle<R> {
     /// # Panics
     ///
     /// When polled outside of a tokio runtime with a timer, or when the result was taken before.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = procpool::ProcessPool::builder().workers(1).build()?;
+    /// let mut handle = pool.submit(|millis| std::thread::sleep(Duration::from_millis(millis)), 300);
+    /// let early = handle.timeout(Duration::from_millis(1)).await;
+    /// assert!(early.unwrap_err().is_elapsed());
+    /// handle.await?; // the task went on
+    /// # pool.shutdown().await;
+    /// # Ok(()) }
+    /// ```
     pub async fn timeout(&mut self, limit: Duration) -> Result<R, TaskError> {
         match tokio::time::timeout(limit, &mut *self).await {
             Ok(result) => result,
@@ -195,6 +250,14 @@ impl<R: Send + 'static> TaskHandle<R> {
     /// # Panics
     ///
     /// When the result was taken before.
+    ///
+    /// ```
+    /// fn main() -> Result<(), Box<dyn std::error::Error>> {
+    ///     let pool = procpool::ProcessPool::builder().workers(1).build()?;
+    ///     assert_eq!(pool.submit(|n: u64| n + 1, 41).blocking_wait(None)?, 42);
+    ///     Ok(())
+    /// }
+    /// ```
     pub fn blocking_wait(&mut self, limit: Option<Duration>) -> Result<R, TaskError> {
         let begun = Instant::now();
         let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
@@ -251,7 +314,7 @@ impl<R: Send + 'static> Future for TaskHandle<R> {
         let polled = self.poll_result(context);
         if polled.is_pending() {
             if let Some((driver, _)) = &self.job {
-                driver.polled_from(Handle::try_current().ok());
+                driver.awaited_here();
             }
         }
         polled

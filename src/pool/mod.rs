@@ -21,6 +21,8 @@ mod scheduler;
 pub(crate) mod shutdown;
 pub(crate) mod stats;
 pub(crate) mod task;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::future::Future;
@@ -172,6 +174,26 @@ impl ProcessPool {
     ///
     /// When [`max_pending`](ProcessPoolBuilder::max_pending) tasks are waiting, when the pool is
     /// shut down or broken, or when the argument cannot be encoded.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use procpool::ProcessPool;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// fn nap(seconds: u64) {
+    ///     std::thread::sleep(Duration::from_secs(seconds));
+    /// }
+    ///
+    /// let pool = ProcessPool::builder().workers(1).max_pending(1).build()?;
+    /// let running = pool.try_submit(nap, 3600)?;
+    /// let waiting = pool.try_submit(nap, 3601)?;
+    /// let refused = pool.try_submit(nap, 3602).unwrap_err();
+    /// assert!(refused.is_queue_full());
+    /// assert_eq!(refused.into_argument(), 3602);
+    /// # pool.terminate().await;
+    /// # Ok(()) }
+    /// ```
     pub fn try_submit<A, R>(
         &self,
         function: fn(A) -> R,
@@ -219,6 +241,19 @@ impl ProcessPool {
     }
 
     /// Returns a task: a function whose calls can be given options.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = procpool::ProcessPool::builder().workers(1).build()?;
+    /// let limited = pool.task(|n: u64| n + 1).timeout(Duration::from_secs(5));
+    /// let (one, two) = (limited.submit(0), limited.submit(1));
+    /// assert_eq!((one.await?, two.await?), (1, 2));
+    /// # pool.shutdown().await;
+    /// # Ok(()) }
+    /// ```
     pub fn task<A, R>(&self, function: fn(A) -> R) -> Task<A, R>
     where
         A: Serialize + DeserializeOwned,
@@ -228,6 +263,18 @@ impl ProcessPool {
     }
 
     /// Returns a task of a call that [`call!`](crate::call) has made, to be given options.
+    ///
+    /// ```
+    /// use procpool::call;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = procpool::ProcessPool::builder().workers(1).build()?;
+    /// let product = pool.task_call(call!(u64::pow(2, 10))).name("product");
+    /// assert_eq!(product.submit().await?, 1024);
+    /// # pool.shutdown().await;
+    /// # Ok(()) }
+    /// ```
     pub fn task_call<R: Send + 'static>(&self, call: Call<R>) -> TaskCall<R> {
         TaskCall::new(self.driver().clone(), call)
     }
@@ -242,11 +289,21 @@ impl ProcessPool {
     /// # Cancel safety
     ///
     /// Cancel safe; the workers are started all the same.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = procpool::ProcessPool::builder().workers(1).build()?;
+    /// pool.ready().await?;
+    /// assert_eq!(pool.stats().workers.len(), 1);
+    /// # pool.shutdown().await;
+    /// # Ok(()) }
+    /// ```
     pub async fn ready(&self) -> Result<(), StartError> {
         let driver = self.driver();
         let mut changes = driver.watch();
         driver.tell(Event::StartAll);
-        driver.polled_from(tokio::runtime::Handle::try_current().ok());
+        driver.awaited_here();
         loop {
             changes.mark_unchanged();
             if driver.completeness()? {
@@ -277,13 +334,25 @@ impl ProcessPool {
     /// # Cancel safety
     ///
     /// Cancel safe.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = procpool::ProcessPool::builder().workers(1).build()?;
+    /// assert!(pool.join().await.is_err(), "it still takes work");
+    /// let last = pool.submit(|n: u64| n + 1, 1);
+    /// pool.close();
+    /// pool.join().await?;
+    /// assert_eq!(last.await?, 2);
+    /// # Ok(()) }
+    /// ```
     pub async fn join(&self) -> Result<(), NotClosed> {
         let driver = self.driver();
         let mut lifetime = driver.watch();
         if !lifetime.borrow().closed {
             return Err(NotClosed(()));
         }
-        driver.polled_from(tokio::runtime::Handle::try_current().ok());
+        driver.awaited_here();
         // The sender lives in the driver, which lives as long as this borrow.
         let _ = lifetime.wait_for(|lifetime| lifetime.finished).await;
         Ok(())
@@ -313,6 +382,17 @@ impl ProcessPool {
     /// resolves no process is left. Results that were finished before that are still delivered.
     ///
     /// The ending does not wait for the future to be polled.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = procpool::ProcessPool::builder().workers(1).build()?;
+    /// let endless = pool.submit(|_: ()| loop { std::thread::park() }, ());
+    /// pool.terminate().await;
+    /// let outcome: Result<(), _> = endless.await;
+    /// assert!(outcome.unwrap_err().is_shut_down());
+    /// # Ok(()) }
+    /// ```
     pub fn terminate(&self) -> impl Future<Output = ()> + Send + use<> {
         self.driver().tell(Event::Terminate);
         let pool = self.clone();
@@ -357,6 +437,18 @@ impl ProcessPool {
     }
 
     /// Returns a snapshot of what the pool does and has done.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = procpool::ProcessPool::builder().workers(1).build()?;
+    /// pool.submit(|n: u64| n + 1, 1).await?;
+    /// let stats = pool.stats();
+    /// assert_eq!((stats.submitted, stats.completed, stats.lost), (1, 1, 0));
+    /// println!("{stats}");
+    /// # pool.shutdown().await;
+    /// # Ok(()) }
+    /// ```
     pub fn stats(&self) -> Stats {
         stats::snapshot(self.driver())
     }

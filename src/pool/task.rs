@@ -43,6 +43,23 @@ pub struct Task<A, R> {
 }
 
 /// A call with options. Got from [`ProcessPool::task_call`](crate::ProcessPool::task_call).
+///
+/// ```
+/// use std::time::Duration;
+/// use procpool::call;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let pool = procpool::ProcessPool::builder().workers(1).build()?;
+/// fn area(width: u32, height: u32) -> u64 {
+///     u64::from(width) * u64::from(height)
+/// }
+///
+/// let area = pool.task_call(call!(area(6, 7))).timeout(Duration::from_secs(5));
+/// assert_eq!(area.run().await?, 42);
+/// # pool.shutdown().await;
+/// # Ok(()) }
+/// ```
 #[must_use = "a task does nothing until it is submitted"]
 pub struct TaskCall<R> {
     driver: Arc<Driver>,

@@ -106,6 +106,7 @@ impl Child {
     }
 
     /// Sends it `signal`; nothing happens if it has ended.
+    #[cfg(test)]
     pub(crate) fn signal(&self, signal: Signal) -> io::Result<()> {
         pidfd::send(self.process.pidfd.as_fd(), signal)
     }

@@ -7,6 +7,20 @@ use super::Exit;
 
 /// The error of a worker, or of the fork server it was to come from, that could
 /// not be started.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let pool = procpool::ProcessPool::builder().workers(1).build()?;
+/// if let Err(error) = pool.ready().await {
+///     if error.is_resource() {
+///         println!("the system has no room for workers now: {error}");
+///     }
+///     return Err(error.into());
+/// }
+/// # pool.shutdown().await;
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone, thiserror::Error)]
 #[error(transparent)]
 pub struct StartError(Kind);

@@ -12,6 +12,18 @@ use serde::{Deserialize, Serialize};
 /// all children (a handler that calls `wait`, or SIGCHLD ignored), and where a
 /// fork server died before it could report its worker's, on kernels that do not
 /// keep the status (before 6.15).
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let pool = procpool::ProcessPool::builder().workers(1).build()?;
+/// let crash = |_: ()| -> () { std::process::abort() };
+/// let error = pool.submit(crash, ()).await.unwrap_err();
+/// let exit = error.worker_exit().expect("the worker is gone").exit();
+/// assert_eq!((exit.code(), exit.signal()), (None, Some(6))); // SIGABRT
+/// # pool.shutdown().await;
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Exit(How);
 

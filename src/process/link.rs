@@ -153,18 +153,10 @@ impl Link {
 
     async fn send(&self, request: &Request, order: &Order) -> io::Result<()> {
         let packet = protocol::encode(request)?;
-        let descriptors = errand::descriptors(order);
-        self.send_packet(&packet, &descriptors).await
-    }
-
-    async fn send_packet(
-        &self,
-        packet: &[u8],
-        descriptors: &[std::os::fd::BorrowedFd<'_>],
-    ) -> io::Result<()> {
+        let beside = errand::descriptors(order);
         loop {
             let mut ready = self.socket.writable().await?;
-            match ready.try_io(|socket| socket::send(socket.get_ref(), packet, descriptors)) {
+            match ready.try_io(|socket| socket::send(socket.get_ref(), &packet, &beside)) {
                 Ok(sent) => return sent,
                 Err(_would_block) => {}
             }
@@ -198,7 +190,7 @@ impl Link {
     }
 
     /// Acts on one packet.
-    fn hear(self: &Arc<Self>, packet: &[u8], received: Received) -> Result<(), Nonsense> {
+    fn hear(&self, packet: &[u8], received: Received) -> Result<(), Nonsense> {
         match protocol::decode(packet).ok_or(Nonsense)? {
             Reply::Ready { .. } => Err(Nonsense),
             Reply::Forked { id, pid } => {
@@ -227,55 +219,39 @@ impl Link {
     }
 
     /// Takes charge of a new worker and hands it to who asked for it.
-    fn welcome(self: &Arc<Self>, id: Id, pid: Pid, received: Received) -> Result<(), Nonsense> {
+    fn welcome(&self, id: Id, pid: Pid, received: Received) -> Result<(), Nonsense> {
         let (report, exit) = oneshot::channel();
         let answer = {
             let mut state = self.state();
             state.running.insert(id, report);
             state.asked.remove(&id).ok_or(Nonsense)?
         };
-        let Some(pidfd) = received.descriptors.into_iter().next() else {
-            let error = io::Error::from_raw_os_error(libc::EMFILE);
-            self.take_back(id, &error, answer, exit);
-            return Ok(());
+        // Where nobody waits for it any more, dropping it unclaimed kills it.
+        let _ = answer.send(self.take(pid, received, exit).map_err(|error| {
+            // It has not begun, and ends now that it cannot.
+            NoWorker::Failed(StartError::system("take a worker from its server", &error))
+        }));
+        Ok(())
+    }
+
+    fn take(
+        &self,
+        pid: Pid,
+        received: Received,
+        exit: oneshot::Receiver<Exit>,
+    ) -> io::Result<Unclaimed> {
+        let Ok([pidfd, go]) = <[OwnedFd; 2]>::try_from(received.descriptors) else {
+            return Err(io::Error::from_raw_os_error(libc::EMFILE));
         };
         let origin = Origin::Forked {
             exit,
             server_lost: self.lost.subscribe(),
         };
-        match Child::watch(&self.keeper, pid, pidfd, origin, self.workers.subscribe()) {
-            Ok(child) => {
-                // Where nobody waits for it any more, this kills it.
-                let _ = answer.send(Ok(Unclaimed::new(child)));
-            }
-            Err(error) => {
-                let (_, exit) = oneshot::channel();
-                self.take_back(id, &error, answer, exit);
-            }
-        }
-        Ok(())
-    }
-
-    /// Has the server kill a worker that this side has no hold of, and answers
-    /// when that is done.
-    fn take_back(
-        self: &Arc<Self>,
-        id: Id,
-        error: &io::Error,
-        answer: oneshot::Sender<Result<Unclaimed, NoWorker>>,
-        exit: oneshot::Receiver<Exit>,
-    ) {
-        let error = StartError::system("take a worker from the fork server", error);
-        let link = Arc::clone(self);
-        self.keeper.handle().spawn(async move {
-            if let Ok(packet) = protocol::encode(&Request::Kill { id }) {
-                // Where the server cannot be reached it is lost, and the worker
-                // with its channel's other ends.
-                let _ = link.send_packet(&packet, &[]).await;
-            }
-            let _ = timeout(link.limit, exit).await;
-            let _ = answer.send(Err(NoWorker::Failed(error)));
-        });
+        let presence = self.workers.subscribe();
+        let child = Child::watch(&self.keeper, pid, pidfd, origin, presence)?;
+        // A worker that has died meanwhile needs no leave to begin.
+        let _ = rustix::io::write(go, &[1]);
+        Ok(Unclaimed::new(child))
     }
 
     fn lose(&self, exit: Exit) {

@@ -14,6 +14,18 @@ use std::str::FromStr;
 ///
 /// Neither ever forks the running program. A child sees the program's own
 /// command line arguments, and its environment with what the pool adds.
+///
+/// ```
+/// use procpool::{ProcessPool, StartMethod};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let method: StartMethod = "spawn".parse()?;
+/// let pool = ProcessPool::builder().workers(1).start_method(method).build()?;
+/// assert_eq!(pool.submit(|n: u32| n + 1, 1).await?, 2);
+/// # pool.shutdown().await;
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum StartMethod {

@@ -43,4 +43,4 @@ pub(crate) use keeper::Keeper;
 pub(crate) use launcher::{Launcher, Order, Program};
 pub use method::{StartMethod, UnknownStartMethod};
 #[cfg(test)]
-pub(crate) use tests::serve as test_serve;
+pub(crate) use tests::{STEPS as TEST_STEPS, serve as test_serve};

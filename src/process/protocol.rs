@@ -25,11 +25,6 @@ pub(crate) enum Request {
         /// What to tell it.
         posting: Posting,
     },
-    /// Kill a worker and its group: for a launcher that has no pidfd of it.
-    Kill {
-        /// Which.
-        id: Id,
-    },
 }
 
 /// What the server answers and reports, in the order in which it happens.
@@ -43,7 +38,9 @@ pub(crate) enum Reply {
         /// Its build.
         build: BuildId,
     },
-    /// The worker is there; its pidfd is beside this.
+    /// The worker is there. Beside this are its pidfd and the end of a pipe for
+    /// which it waits: it begins when a byte is written there, and leaves when
+    /// that is closed.
     Forked {
         /// Which.
         id: Id,
@@ -110,10 +107,10 @@ mod tests {
 
     #[test]
     fn bytes_behind_a_message_are_not_a_message() {
-        let mut packet = encode(&Request::Kill { id: 3 }).unwrap();
-        assert!(decode::<Request>(&packet).is_some());
+        let mut packet = encode(&Reply::Forked { id: 1, pid: 2 }).unwrap();
+        assert!(decode::<Reply>(&packet).is_some());
         packet.push(0);
-        assert!(decode::<Request>(&packet).is_none());
-        assert!(decode::<Request>(&[]).is_none());
+        assert!(decode::<Reply>(&packet).is_none());
+        assert!(decode::<Reply>(&[]).is_none());
     }
 }

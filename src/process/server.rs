@@ -48,8 +48,8 @@ struct Server {
 /// A reply that waits to be sent.
 struct Outgoing {
     packet: Vec<u8>,
-    /// With a reply that brings a worker: its pidfd, and what lets it begin.
-    newborn: Option<(Id, Pid, OwnedFd, OwnedFd)>,
+    /// With a reply that brings a worker: which, and its two descriptors.
+    newborn: Option<(Id, Pid, [OwnedFd; 2])>,
 }
 
 /// How the server's loop ends.
@@ -161,12 +161,6 @@ impl Server {
                 }
                 Err(why) => self.reply(&Reply::Refused { id, why }),
             },
-            Request::Kill { id } => {
-                let named = self.workers.iter().find(|&(_, &worker)| worker == id);
-                if let Some((&pid, _)) = named {
-                    wait::kill_group_of_unreaped(pid);
-                }
-            }
         }
         Ok(None)
     }
@@ -194,7 +188,7 @@ impl Server {
                 id,
                 pid: pid_number,
             },
-            Some((id, pid, pidfd, let_go)),
+            Some((id, pid, [pidfd, let_go])),
         );
         Ok(None)
     }
@@ -222,7 +216,7 @@ impl Server {
         self.queue(reply, None);
     }
 
-    fn queue(&mut self, reply: &Reply, newborn: Option<(Id, Pid, OwnedFd, OwnedFd)>) {
+    fn queue(&mut self, reply: &Reply, newborn: Option<(Id, Pid, [OwnedFd; 2])>) {
         // Replies are flat and of a few bytes; encoding them cannot fail.
         if let Ok(packet) = protocol::encode(reply) {
             self.outgoing.push_back(Outgoing { packet, newborn });
@@ -232,14 +226,10 @@ impl Server {
     /// Sends what can be sent; an error is the end of the stream.
     fn flush(&mut self) -> io::Result<()> {
         while let Some(next) = self.outgoing.pop_front() {
-            let pidfd = next.newborn.as_ref().map(|(_, _, pidfd, _)| pidfd.as_fd());
-            match socket::send(&self.socket, &next.packet, pidfd.as_slice()) {
-                Ok(()) => {
-                    if let Some((.., let_go)) = next.newborn {
-                        // A worker that has died meanwhile needs no leave.
-                        let _ = rustix::io::write(let_go, &[1]);
-                    }
-                }
+            let beside = next.newborn.iter().flat_map(|(.., two)| two);
+            let beside: Vec<_> = beside.map(AsFd::as_fd).collect();
+            match socket::send(&self.socket, &next.packet, &beside) {
+                Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.outgoing.push_front(next);
                     return Ok(());
@@ -313,19 +303,24 @@ struct Newborn {
 }
 
 impl Newborn {
-    /// Begins, as soon as the launcher is sure to hear of this worker.
+    /// Begins when the launcher says so.
     ///
-    /// Without that, a server that is killed right after the fork would leave a
-    /// worker that nobody knows of on a channel that the launcher, which finds
-    /// its request unanswered, gives to another.
+    /// The other end of `go` travels to the launcher beside the server's reply.
+    /// So there is one moment at which this worker is the launcher's, the
+    /// sending of that message, whatever is killed when:
+    ///
+    /// - If the server dies before, the other end goes with it, this worker ends
+    ///   without having touched its channel, and the launcher, which finds its
+    ///   request unanswered, can give the same channel to another.
+    /// - If the server dies after, the launcher reads the reply all the same.
+    /// - If the launcher cannot take the descriptors, or does not want the
+    ///   worker any more, the other end is closed there.
     fn begin(self, program: OwnedFd, serve: Serve) -> ! {
         let _ = setpgid(None, None);
         signal::reset_inherited();
         if let Err(error) = prctl::wake_when_parent_dies() {
             enter::leave(&error);
         }
-        // The parent is the server: if it died before the line above, or dies
-        // before it has sent its reply, this is the end of the pipe.
         let told = rustix::io::retry_on_intr(|| rustix::io::read(&self.go, &mut [0_u8; 1]));
         if told != Ok(1) {
             fork::exit_now(0);

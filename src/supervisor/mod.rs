@@ -52,6 +52,10 @@ pub(crate) trait Owner: Send + Sync + 'static {
     /// The worker's words count no more, for this reason.
     fn condemned(&self, slot: &Arc<Slot>, reason: String);
 
+    /// The worker's response pipe is at its end. It is dead, or will be in a moment, or will never
+    /// say anything again.
+    fn hung_up(&self, slot: &Arc<Slot>);
+
     /// The fork server that made the worker is gone.
     fn orphaned(&self, slot: &Arc<Slot>);
 

@@ -213,7 +213,12 @@ impl Slot {
             })
             .await;
             match call {
-                Call::Readable => tokio::task::yield_now().await,
+                Call::Readable => {
+                    if ended {
+                        owner.hung_up(self);
+                    }
+                    tokio::task::yield_now().await;
+                }
                 Call::Flush => {
                     // Whoever else is ready to send does so before this writes for all of them.
                     // The bell is answered only then: if this task is never run again, another

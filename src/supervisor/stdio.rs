@@ -22,6 +22,25 @@ const WAITING: usize = 1024;
 /// What becomes of the standard output or standard error of a pool's workers.
 ///
 /// Their standard input is always empty. The default for both outputs is [`Stdio::inherit`].
+///
+/// ```
+/// use procpool::{ProcessPool, Stdio};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let (line, lines) = std::sync::mpsc::channel();
+/// let pool = ProcessPool::builder()
+///     .workers(1)
+///     .stdout(Stdio::lines(move |printed| {
+///         let _ = line.send(printed.text.to_owned());
+///     }))
+///     .stderr(Stdio::null())
+///     .build()?;
+/// pool.submit(|name: String| println!("hello {name}"), "world".to_owned()).await?;
+/// pool.shutdown().await;
+/// assert_eq!(lines.recv()?, "hello world");
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Default)]
 pub struct Stdio(Kind);
 

@@ -11,6 +11,25 @@ use super::panic::{PanicInfo, cut};
 ///
 /// Names the type and the reason; where a `Serialize` implementation failed with a text of its
 /// own, that text is the reason.
+///
+/// ```
+/// use std::error::Error;
+/// use std::ffi::OsStr;
+/// use std::os::unix::ffi::OsStrExt;
+/// use std::path::PathBuf;
+/// use procpool::task::EncodeError;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let pool = procpool::ProcessPool::builder().workers(1).build()?;
+/// let path = PathBuf::from(OsStr::from_bytes(b"\xff")); // no UTF-8, which serde asks of paths
+/// let error = pool.submit(|path: PathBuf| path.exists(), path).await.unwrap_err();
+/// assert!(error.is_encode());
+/// let cause = error.source().and_then(|cause| cause.downcast_ref::<EncodeError>());
+/// println!("{}", cause.expect("it says why").reason());
+/// # pool.shutdown().await;
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EncodeError {
     type_name: Box<str>,

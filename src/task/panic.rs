@@ -17,6 +17,18 @@ const MESSAGE: usize = 16 * 1024;
 const BACKTRACE: usize = 32 * 1024;
 
 /// What a task said when it panicked, and where.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let pool = procpool::ProcessPool::builder().workers(1).build()?;
+/// let error = pool.submit(|n: usize| [1, 2, 3][n], 7).await.unwrap_err();
+/// let panic = error.panic().expect("an index out of bounds");
+/// assert!(panic.message().starts_with("index out of bounds"));
+/// assert!(panic.location().is_some());
+/// # pool.shutdown().await;
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PanicInfo {
     message: Box<str>,

@@ -1,6 +1,10 @@
 //! What the tests of the whole crate share: a scene that finds out what a test leaves behind,
 //! waiting for conditions with a limit, and the matrix of runtimes and start methods.
-#![allow(dead_code, reason = "every test binary uses its own part of this")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "every test binary has this as a module and uses its own part of it"
+)]
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -156,6 +156,19 @@ pub(crate) enum Refusal {
 }
 
 /// What happens when a worker is lost.
+///
+/// ```
+/// use procpool::{ProcessPool, Restart};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let pool = ProcessPool::builder().workers(1).restart(Restart::Never).build()?;
+/// let crash = pool.submit(|_: ()| -> () { std::process::abort() }, ());
+/// assert!(crash.await.unwrap_err().is_broken());
+/// assert!(pool.submit(|n: u64| n + 1, 1).await.unwrap_err().is_broken());
+/// # pool.shutdown().await;
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Restart {
     /// The worker is replaced, and only the call that was running in it fails. The default.

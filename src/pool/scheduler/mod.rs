@@ -246,7 +246,7 @@ impl<T> Scheduler<T> {
             Event::Acknowledged(worker, ticket) => self.acknowledged(now, worker, ticket),
             Event::Exited(worker) => self.exited(worker),
             Event::Orphaned(worker) => self.orphaned(now, worker),
-            Event::Condemned(worker) => self.condemn(worker),
+            Event::Condemned(worker) => self.condemn(worker, "it broke the protocol"),
             Event::Cancel(job) => self.cancel(job),
             Event::Abort(job) => self.abort(job),
             Event::StartAll => self.want_all(),
@@ -315,6 +315,12 @@ impl<T> Scheduler<T> {
             .as_ref()
             .filter(|state| state.id == worker)?;
         state.ahead.front().map(|sent| (sent.job, sent.ticket))
+    }
+
+    /// For what it did itself a worker is being killed, if for that.
+    pub(crate) fn reproach(&self, worker: WorkerId) -> Option<&'static str> {
+        let state = self.places.get(worker.place)?.worker.as_ref();
+        state.filter(|state| state.id == worker)?.condemned
     }
 
     /// Whether the job is of a kind that takes so little time that a response may wait for it.

@@ -87,8 +87,9 @@ pub(super) struct Worker {
     pub(super) ahead: VecDeque<Sent>,
     /// Since when the first of them has been the first.
     pub(super) head_since: Moment,
-    /// It is killed for what it did itself, and its end counts as if it had come by itself.
-    pub(super) condemned: bool,
+    /// For what it is killed, if for what it did itself: its end counts as if it had come by
+    /// itself.
+    pub(super) condemned: Option<&'static str>,
     /// What waited behind the first has been asked for, because that one takes long.
     pub(super) relieved: bool,
     /// Calls that were taken back or ended and that it has not yet passed by.
@@ -119,7 +120,7 @@ impl Worker {
             orphaned: false,
             ahead: VecDeque::new(),
             head_since: now,
-            condemned: false,
+            condemned: None,
             relieved: false,
             recalled: Vec::new(),
             lanes: 0,
@@ -136,7 +137,7 @@ impl Worker {
 
     /// Whether its end is our doing.
     pub(super) fn is_leaving(&self) -> bool {
-        matches!(self.phase, Phase::Killed | Phase::Retiring) && !self.condemned
+        matches!(self.phase, Phase::Killed | Phase::Retiring) && self.condemned.is_none()
     }
 
     /// Whether it may be sent anything at all.

@@ -5,7 +5,7 @@
 //! *running* to *ended*. Only if that swap wins is the caller told so and the worker killed. If it
 //! loses, the call was over, its response is on the way, and nobody is killed.
 
-use super::event::{Action, Event, JobKey, Outcome, Refusal, Ticket, WorkerId};
+use super::event::{Action, JobKey, Outcome, Refusal, Ticket, WorkerId};
 use super::place::{Phase, Recall};
 use super::{End, Mode, Scheduler, waits};
 use crate::sys::clock::Moment;
@@ -173,7 +173,7 @@ impl<T> Scheduler<T> {
         if state.acknowledge(ticket) {
             self.after_withdrawal(now, worker);
         } else {
-            self.handle(now, Event::Condemned(worker));
+            self.condemn(worker, "it passed by a call that it was not asked to give back");
         }
     }
 

@@ -169,14 +169,14 @@ impl<T> Scheduler<T> {
 
     /// Nothing that the worker says can be believed: what it has not started goes elsewhere, what
     /// it runs is lost when it is gone.
-    pub(super) fn condemn(&mut self, worker: WorkerId) {
+    pub(super) fn condemn(&mut self, worker: WorkerId, why: &'static str) {
         let Some(state) = self.worker(worker) else {
             return;
         };
         if matches!(state.phase, Phase::Killed | Phase::Gone { .. }) {
             return;
         }
-        state.condemned = true;
+        state.condemned = Some(why);
         self.take_back_all(worker, None, Recall::Move);
         self.kill(worker);
     }
@@ -398,7 +398,7 @@ impl<T> Scheduler<T> {
     /// found when it is dead.
     fn look_for_response(&mut self, now: Moment, worker: WorkerId, since: Moment) {
         if since + STALL_LIMIT <= now {
-            return self.condemn(worker);
+            return self.condemn(worker, "the response to a finished call did not come");
         }
         let Some(state) = self.worker(worker) else {
             return;

@@ -45,13 +45,13 @@ async fn a_server_that_is_killed_is_replaced() {
 #[tokio::test]
 async fn a_server_that_is_killed_costs_no_launch() {
     let launcher = launcher(StartMethod::ForkServer);
-    for round in 0..20 {
+    for round in 0..8 {
         let (first, report) = launch(&launcher, &[Step::Report, Step::Hang])
             .await
             .unwrap();
         let server = Seen::new(report.parent);
         let killer = async {
-            tokio::time::sleep(Duration::from_micros(round * 100)).await;
+            tokio::time::sleep(Duration::from_micros(round * 250)).await;
             server.signal(Signal::KILL);
         };
         let launches = (0..20).map(|_| launch(&launcher, &[Step::Report, Step::Exit(5)]));

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::script::Step;
 use super::support::{
-    LIMIT, ROLE, alone, exit_within_limit, launch, launcher, order, pipe, program, role,
+    LIMIT, NOT_BOOTED, alone, exit_within_limit, launch, launcher, order, pipe, program,
     wait_readable,
 };
 use crate::process::{Keeper, Launcher, StartMethod};
@@ -177,9 +177,6 @@ async fn too_many_first_words_are_an_error_and_no_more() {
 
 #[test]
 fn a_program_that_does_not_boot_is_reported_with_its_exit() {
-    if role().as_deref() == Some("did not boot") {
-        std::process::exit(44);
-    }
     alone(
         "process::tests::launching::a_program_that_does_not_boot_is_reported_with_its_exit",
         async {
@@ -187,14 +184,13 @@ fn a_program_that_does_not_boot_is_reported_with_its_exit() {
                 let mut program = program(method);
                 // Nothing looks at this variable: the program goes on to main.
                 program.boot = ("PROCPOOL_TEST_NO_BOOT", String::new());
-                program.env.push((ROLE.into(), "did not boot".into()));
                 let launcher = Launcher::new(Keeper::get().unwrap(), program);
                 let exit = match launcher.launch(order(&[])).await {
                     Err(error) => error.exit().expect("an exit"),
                     // For a worker the errand is out before it ends.
                     Ok(child) => exit_within_limit(&child).await,
                 };
-                assert_eq!(exit.code(), Some(44), "{method}");
+                assert_eq!(exit.code(), Some(NOT_BOOTED), "{method}");
                 launcher.close().await;
             }
         },

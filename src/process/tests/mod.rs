@@ -8,4 +8,4 @@ mod orphans;
 mod script;
 mod support;
 
-pub(crate) use script::serve;
+pub(crate) use script::{STEPS, serve};

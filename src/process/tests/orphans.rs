@@ -9,7 +9,8 @@ use rustix::process::Signal;
 
 use super::script::Step;
 use super::support::{
-    Seen, again, children_of, is_stopped, launch, launcher, order, role, wait_until,
+    Seen, again, children_of, is_stopped, launch, launcher, order, role, stop_here_if_not_booted,
+    wait_until,
 };
 use crate::process::StartMethod;
 
@@ -18,6 +19,7 @@ const NAME: &str = "process::tests::orphans::nothing_survives_a_program_that_is_
 /// CF-289; rows 13, 14 and 39.
 #[test]
 fn nothing_survives_a_program_that_is_killed() {
+    stop_here_if_not_booted();
     if let Some(role) = role() {
         return be_killed(&role);
     }

@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::sys::{fork, pidfd};
 
+/// What stands before the steps, so that nobody takes them for the first words of a real worker.
+pub(crate) const STEPS: &[u8] = b"process tests, steps:";
+
 /// What a worker does next.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) enum Step {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal};
 
-use super::script::{Report, Step};
+use super::script::{Report, STEPS, Step};
 use crate::process::{Child, Exit, Keeper, Launcher, Order, Program, StartError, StartMethod};
 use crate::sys::{fork, pidfd, wait};
 use crate::worker::boot::boot_variable;
@@ -17,15 +17,26 @@ use crate::worker::boot::boot_variable;
 /// More than anything here takes on a busy machine.
 pub(super) const LIMIT: Duration = Duration::from_secs(20);
 
+/// Ends a child of these tests that its boot did not recognise.
+pub(super) fn stop_here_if_not_booted() {
+    if std::env::var_os(CHILD).is_some() {
+        eprintln!("a child of these tests was not recognised as one, and came to main");
+        std::process::exit(NOT_BOOTED);
+    }
+}
+
+/// A child that its boot does not recognise goes on to the test harness, with
+/// the arguments of this process: left alone it would run this test again, and
+/// start children that do the same. So every child carries the mark by which
+/// that ends here, before anything is executed a second time.
 pub(super) fn program(method: StartMethod) -> Program {
-    // A child that reached `main` would run these tests in its turn, and start children.
-    assert!(
-        std::env::var_os("PROCPOOL_TEST_VARIABLE").is_none(),
-        "this child of a launcher has not booted"
-    );
+    stop_here_if_not_booted();
     Program {
         method,
-        env: vec![("PROCPOOL_TEST_VARIABLE".into(), "from the pool".into())],
+        env: vec![
+            ("PROCPOOL_TEST_VARIABLE".into(), "from the pool".into()),
+            (CHILD.into(), "1".into()),
+        ],
         boot: boot_variable(),
         handshake_timeout: Duration::from_secs(10),
     }
@@ -38,7 +49,7 @@ pub(super) fn launcher(method: StartMethod) -> Launcher {
 pub(super) fn order(steps: &[Step]) -> Order {
     Order {
         name: "tested".to_owned(),
-        first: postcard::to_stdvec(steps).expect("a script"),
+        first: [STEPS, &postcard::to_stdvec(steps).expect("a script")].concat(),
         channel: Vec::new(),
         stdout: None,
         stderr: None,
@@ -163,6 +174,12 @@ pub(super) fn in_a_copy(body: impl FnOnce()) -> Exit {
     Exit::from_waitid(&status.expect("it has ended"))
 }
 
+/// Marks every child of a launcher of these tests.
+const CHILD: &str = "PROCPOOL_TEST_CHILD";
+
+/// How a child ends that went on to main.
+pub(super) const NOT_BOOTED: i32 = 44;
+
 pub(super) const ROLE: &str = "PROCPOOL_TEST_ROLE";
 
 /// The test binary again, running the test `name` alone in the part `role`.
@@ -182,6 +199,7 @@ pub(super) fn role() -> Option<String> {
 
 /// Runs `test`, which is the body of the test `name`, in a process of its own.
 pub(super) fn alone(name: &str, test: impl Future<Output = ()>) {
+    stop_here_if_not_booted();
     if role().is_some() {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()

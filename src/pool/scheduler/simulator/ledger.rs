@@ -10,7 +10,7 @@ use crate::sys::clock::Moment;
 #[derive(Clone, Copy, Debug)]
 enum Answer {
     Response,
-    Outcome(Outcome),
+    Outcome(#[expect(dead_code, reason = "it is shown where a rule is broken")] Outcome),
 }
 
 /// One job.
