@@ -11,7 +11,7 @@ use std::fs::{self, File};
 use std::net::TcpStream;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixDatagram, UnixStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use build::{dev, explicit, plain, temporary, two_versions};

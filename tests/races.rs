@@ -109,7 +109,7 @@ fn race_limits(method: StartMethod, calls: u64) {
 #[test]
 fn a_call_that_runs_as_long_as_it_may_has_one_outcome() {
     race_limits(StartMethod::ForkServer, 2_000);
-    race_limits(StartMethod::Spawn, 1_000);
+    race_limits(StartMethod::Spawn, 500);
 }
 
 /// Row 36.

@@ -78,6 +78,13 @@ fn the_same_calls_work_under_every_method() {
     });
 }
 
+type Variables = Vec<(String, String)>;
+
+/// As a task: its process's arguments and environment.
+fn surroundings(_: ()) -> (Vec<String>, Variables) {
+    (std::env::args().collect(), std::env::vars().collect())
+}
+
 /// CF-270.
 #[test]
 fn workers_see_the_programs_arguments_and_environment() {
