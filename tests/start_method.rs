@@ -17,9 +17,6 @@ use support::{PROMPTLY, children, descendants, everywhere, is_alive, runtime, sc
 /// By this variable a pool tells its processes how to misbehave before they are ready.
 const START: &str = "PROCPOOL_TEST_START";
 
-/// Names and texts, and pairs of them.
-type Seen = (Vec<String>, Vec<(String, String)>);
-
 /// Runs in every process of this program before its `main`, as a library's start-up code does.
 #[expect(unsafe_code, reason = "start-up code is found by its section")]
 #[used]
@@ -69,8 +66,8 @@ fn the_same_calls_work_under_every_method() {
             pool.submit(sum, (0..1000).collect()).await.unwrap(),
             499_500
         );
-        let error: Result<(), _> = pool.submit(|()| panic!("no"), ()).await;
-        assert!(error.unwrap_err().is_panic());
+        let fail: fn(()) = |()| panic!("no");
+        assert!(pool.submit(fail, ()).await.unwrap_err().is_panic());
         let error = pool.submit(commit, Misdeed::Exit(1)).await.unwrap_err();
         assert!(error.is_worker_lost());
         pool.shutdown().await;
@@ -91,8 +88,7 @@ fn workers_see_the_programs_arguments_and_environment() {
     everywhere(|method| async move {
         let pool = pool(method, 1).env("PROCPOOL_TEST_MORE", "more").build();
         let pool = pool.unwrap();
-        let seen: fn(()) -> Seen = |()| (std::env::args().collect(), std::env::vars().collect());
-        let (arguments, mut variables) = pool.submit(seen, ()).await.unwrap();
+        let (arguments, mut variables) = pool.submit(surroundings, ()).await.unwrap();
         assert_eq!(arguments, std::env::args().collect::<Vec<_>>());
         let more = ("PROCPOOL_TEST_MORE".to_owned(), "more".to_owned());
         assert!(variables.contains(&more));
