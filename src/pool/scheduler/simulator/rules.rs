@@ -18,6 +18,9 @@ pub(super) struct Broken {
     pub(super) detail: String,
 }
 
+/// What a worker that was stopped may need to be heard of again.
+const WAKING: Duration = Duration::from_millis(5);
+
 /// Checks a rule; `detail` tells what breaks it.
 pub(super) fn require(holds: bool, rule: &'static str, detail: impl FnOnce() -> String) {
     if !holds {
@@ -136,10 +139,14 @@ impl Process {
         require(waiting == 0, "nobody waits behind a call that is ended", || format!("{self:?}"));
     }
 
-    pub(super) fn check_kill(&mut self, now: Moment) {
+    /// It is killed; `ending` tells that everything is.
+    pub(super) fn check_kill(&mut self, now: Moment, ending: bool) {
         require(!self.killed && !self.reaped, "a worker is killed once", || format!("{:?}", self.id));
         self.killed = true;
         self.silent = self.unsaid.is_some_and(|since| since + SILENCE <= now);
+        let stuck = self.stopped.is_some() || self.woken.is_some_and(|at| at.until(now) < WAKING);
+        let reason = ending || self.retired || self.condemned || self.ended.is_some() || stuck;
+        require(reason || !self.ready, "nobody is killed for nothing", || format!("{self:?}"));
     }
 
     pub(super) fn check_retire(&mut self) {

@@ -253,8 +253,8 @@ impl<'t> World<'t> {
             Action::Retire(worker) => self.retire(worker),
             Action::Kill(worker) => {
                 let index = self.index(worker);
-                let now = self.now;
-                self.asked(worker).check_kill(now);
+                let (now, ending) = (self.now, self.is_ending());
+                self.asked(worker).check_kill(now, ending);
                 let at = self.now + self.rng.spread(10_000, DYING);
                 self.machine.enter(at, Machine::Killed(index));
             }
