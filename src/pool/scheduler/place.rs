@@ -106,6 +106,8 @@ pub(super) struct Worker {
     pub(super) grace: Option<(Ticket, Moment)>,
     /// It has not started a call that it was sent, since then.
     pub(super) stalled: Option<Moment>,
+    /// Since when it is known to have finished its first call without having said so.
+    pub(super) silent: Option<Moment>,
     /// When it has to be looked at for a stall, or is out of time to leave.
     pub(super) look_at: Option<Moment>,
     /// How many responses it has given.
@@ -131,6 +133,7 @@ impl Worker {
             stopping: false,
             grace: None,
             stalled: None,
+            silent: None,
             look_at: None,
             done: 0,
         }
@@ -222,6 +225,7 @@ impl Worker {
     fn new_head(&mut self, now: Moment) {
         self.head_since = now;
         self.relieved = false;
+        self.silent = None;
     }
 
     /// The worker has passed by a withdrawn call. False if there was no such call.

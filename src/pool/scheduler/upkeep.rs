@@ -316,7 +316,7 @@ impl<T> Scheduler<T> {
         progress: Progress,
     ) {
         let Some(state) = self.worker(worker) else { return };
-        let (head, since) = (state.position(ticket) == Some(0), state.head_since);
+        let stalls = state.position(ticket) == Some(0) && state.head_since + STALL_CHECK <= now;
         let Some(sent) = state.find(ticket) else { return };
         match progress {
             Progress::Running(at) => {
@@ -335,28 +335,29 @@ impl<T> Scheduler<T> {
                     sent.check_at = Some(now + limit);
                     self.wake_by(now + limit);
                 }
-                if head && since + STALL_CHECK <= now {
+                if stalls {
                     self.take_back_all(worker, Some(ticket), Recall::Move);
                     self.take_back(worker, ticket, Recall::Stalled);
                 }
             }
-            Progress::Over if head => self.look_for_response(now, worker, since),
-            Progress::Over => {
-                let again = now + STALL_CHECK;
-                sent.check_at = Some(again);
-                self.wake_by(again);
-            }
+            // What comes after a call that is over is looked at when that one is first.
+            Progress::Over => self.look_for_response(now, worker),
         }
     }
 
-    /// A call is over but its response does not come: a stopped worker. What it has finished is
-    /// found when it is dead.
-    fn look_for_response(&mut self, now: Moment, worker: WorkerId, since: Moment) {
-        if since + STALL_LIMIT <= now {
+    /// A call is over: its response must come soon, or the worker is stopped. What it has finished
+    /// is found when it is dead.
+    pub(super) fn look_for_response(&mut self, now: Moment, worker: WorkerId) {
+        let Some(state) = self.worker(worker) else { return };
+        if !matches!(state.phase, Phase::Ready | Phase::Finishing) {
+            return;
+        }
+        // Not since it became the first: it may have run until a moment ago.
+        let limit = *state.silent.get_or_insert(now) + STALL_LIMIT;
+        if limit <= now {
             return self.condemn(worker);
         }
-        let Some(state) = self.worker(worker) else { return };
-        let again = (since + STALL_LIMIT).min(now + STALL_CHECK);
+        let again = limit.min(now + STALL_CHECK);
         state.look_at = Some(again);
         self.wake_by(again);
     }
