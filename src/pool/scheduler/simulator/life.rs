@@ -53,6 +53,7 @@ impl World<'_> {
     }
 
     fn ready(&mut self, index: usize) {
+        self.drain();
         let process = &mut self.processes[index];
         process.ready = true;
         if !process.killed {
@@ -63,6 +64,7 @@ impl World<'_> {
     }
 
     fn start_failed(&mut self, index: usize, failure: StartFailure) {
+        self.drain();
         let process = &mut self.processes[index];
         process.reaped = true;
         let id = process.id;
