@@ -75,7 +75,8 @@ impl StartPolicy {
             0 | 1 => Duration::ZERO,
             n => (FIRST_PAUSE * 2u32.pow((n - 2).min(10))).min(LONGEST_PAUSE),
         };
-        self.not_before = now + pause;
+        // Starts overlap: a refusal must not shorten the pause that a failure has asked for.
+        self.not_before = self.not_before.max(now + pause);
         Verdict::RetryAt(self.not_before)
     }
 
@@ -157,6 +158,17 @@ mod tests {
         assert_ne!(policy.refused(START, false), Verdict::Break);
         assert_ne!(policy.refused(later, true), Verdict::Break);
         assert_eq!(policy.refused(later, false), Verdict::Break);
+    }
+
+    #[test]
+    fn a_refusal_does_not_shorten_the_pause_after_a_failure() {
+        let mut policy = StartPolicy::default();
+        let mut verdict = policy.failed(START, START);
+        for _ in 0..3 {
+            verdict = policy.failed(START, START);
+        }
+        assert_eq!(verdict, Verdict::RetryAt(START + FIRST_PAUSE * 4));
+        assert_eq!(policy.refused(START, true), verdict);
     }
 
     #[test]
