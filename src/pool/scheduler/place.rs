@@ -139,6 +139,11 @@ impl Worker {
         }
     }
 
+    /// Whether it has been killed or is dead, so that nothing more is expected of it.
+    pub(super) fn is_dying(&self) -> bool {
+        matches!(self.phase, Phase::Killed | Phase::Gone { .. })
+    }
+
     /// Whether its end is our doing.
     pub(super) fn is_leaving(&self) -> bool {
         matches!(self.phase, Phase::Killed | Phase::Retiring) && !self.condemned
@@ -248,8 +253,11 @@ impl Worker {
         self.lanes &= !(1 << ticket.lane);
     }
 
-    /// The moment at which something about this worker has to be looked at.
+    /// The moment at which something about this worker has to be looked at; what dies is not.
     pub(super) fn wake_at(&self) -> Option<Moment> {
+        if self.is_dying() {
+            return None;
+        }
         let limits = self.ahead.iter().flat_map(|sent| [sent.check_at, sent.until]).flatten();
         let grace = self.grace.map(|(_, until)| until);
         limits.chain(grace).chain(self.look_at).min()

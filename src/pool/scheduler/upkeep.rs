@@ -152,7 +152,7 @@ impl<T> Scheduler<T> {
     /// it runs is lost when it is gone.
     pub(super) fn condemn(&mut self, worker: WorkerId) {
         let Some(state) = self.worker(worker) else { return };
-        if matches!(state.phase, Phase::Killed | Phase::Gone { .. }) {
+        if state.is_dying() {
             return;
         }
         state.condemned = true;
@@ -162,7 +162,7 @@ impl<T> Scheduler<T> {
 
     pub(super) fn kill(&mut self, worker: WorkerId) {
         let Some(state) = self.worker(worker) else { return };
-        if matches!(state.phase, Phase::Killed | Phase::Gone { .. }) {
+        if state.is_dying() {
             return;
         }
         state.phase = Phase::Killed;
@@ -256,6 +256,9 @@ impl<T> Scheduler<T> {
     fn look_after(&mut self, now: Moment, place: usize) {
         let Some(worker) = self.places[place].worker.as_mut() else { return };
         let id = worker.id;
+        if worker.is_dying() {
+            return;
+        }
         if worker.grace.is_some_and(|(_, until)| until <= now) {
             return self.kill(id);
         }
@@ -290,15 +293,12 @@ impl<T> Scheduler<T> {
     /// longer.
     fn check_limits(&mut self, now: Moment, place: usize) {
         let Some(worker) = self.places[place].worker.as_mut() else { return };
-        let id = worker.id;
-        let alive = matches!(worker.phase, Phase::Ready | Phase::Finishing);
-        let due = |at: &mut Moment| *at <= now || !alive;
-        let mut overdue = Vec::new();
+        let (id, mut overdue) = (worker.id, Vec::new());
         for sent in &mut worker.ahead {
-            if sent.check_at.take_if(due).is_some() && alive {
+            if sent.check_at.take_if(|at| *at <= now).is_some() {
                 self.actions.push_back(Action::Probe(id, sent.ticket));
             }
-            if sent.until.take_if(due).is_some() && alive {
+            if sent.until.take_if(|at| *at <= now).is_some() {
                 overdue.push(sent.ticket);
             }
         }
