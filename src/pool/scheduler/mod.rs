@@ -342,9 +342,6 @@ impl<T> Scheduler<T> {
             ending: None,
         };
         let ticket = worker.send(sent, now);
-        if worker.ahead.len() == 1 {
-            worker.look_at = Some(now + upkeep::STALL_CHECK);
-        }
         let (id, wake) = (worker.id, worker.wake_at());
         job.sent = Some((id, ticket));
         self.actions.push_back(Action::Assign(id, ticket, key));
@@ -369,6 +366,8 @@ impl<T> Scheduler<T> {
             }
         } else if state.phase == Phase::Finishing && state.ahead.is_empty() {
             self.retire(now, worker);
+        } else if let Some(look_at) = state.look_at {
+            self.wake_by(look_at);
         }
     }
 

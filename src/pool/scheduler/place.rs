@@ -13,6 +13,8 @@ pub(crate) const LANES: usize = 64;
 pub(super) const AHEAD: Duration = Duration::from_micros(150);
 /// What handing over a call costs in any case, so that "takes no time" is never endless work.
 const HAND_OVER_NANOS: u64 = 1_000;
+/// A call that an idle worker has not started after this time is given to another one.
+pub(super) const STALL_CHECK: Duration = Duration::from_millis(100);
 /// How many bytes of calls may wait in a worker: one default pipe.
 const AHEAD_BYTES: usize = 64 * 1024;
 
@@ -220,15 +222,17 @@ impl Worker {
         let sent = self.ahead.remove(position)?;
         self.expected -= cost(&sent);
         self.bytes -= sent.bytes;
-        if position == 0 {
+        if position == 0 && !self.ahead.is_empty() {
             self.new_head(now);
         }
         Some(sent)
     }
 
-    /// Another call is the first now.
+    /// Another call is the first now. Whether it has been started is looked at after a while: the
+    /// worker may have been stopped between the two.
     fn new_head(&mut self, now: Moment) {
         self.head_since = now;
+        self.look_at = Some(now + STALL_CHECK);
         self.relieved = false;
         self.silent = None;
     }
