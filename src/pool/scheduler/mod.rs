@@ -366,8 +366,13 @@ impl<T> Scheduler<T> {
             }
         } else if state.phase == Phase::Finishing && state.ahead.is_empty() {
             self.retire(now, worker);
-        } else if let Some(look_at) = state.look_at {
-            self.wake_by(look_at);
+        } else {
+            if state.is_choked() {
+                state.stall(now);
+            }
+            if let Some(look_at) = state.look_at {
+                self.wake_by(look_at);
+            }
         }
     }
 

@@ -15,6 +15,8 @@ pub(super) const AHEAD: Duration = Duration::from_micros(150);
 const HAND_OVER_NANOS: u64 = 1_000;
 /// A call that an idle worker has not started after this time is given to another one.
 pub(super) const STALL_CHECK: Duration = Duration::from_millis(100);
+/// A worker that runs nothing and still has not passed by that call after this time is replaced.
+pub(super) const STALL_LIMIT: Duration = Duration::from_secs(2);
 /// How many bytes of calls may wait in a worker: one default pipe.
 const AHEAD_BYTES: usize = 64 * 1024;
 
@@ -165,6 +167,16 @@ impl Worker {
         self.ahead.is_empty() && self.takes_calls()
     }
 
+    /// Whether it has nothing to run, and no lane for a new call because it passes by none of those
+    /// that were taken back.
+    pub(super) fn is_choked(&self) -> bool {
+        self.phase == Phase::Ready
+            && self.ahead.is_empty()
+            && self.stalled.is_none()
+            && self.grace.is_none()
+            && self.lanes == u64::MAX
+    }
+
     /// Whether a call may be sent to wait behind those it holds.
     pub(super) fn has_room(&self, expected: u64, bytes: usize, late: Moment) -> bool {
         self.takes_calls()
@@ -235,6 +247,12 @@ impl Worker {
         self.look_at = Some(now + STALL_CHECK);
         self.relieved = false;
         self.silent = None;
+    }
+
+    /// It does nothing though it could: it has a while to show that it lives.
+    pub(super) fn stall(&mut self, now: Moment) {
+        self.stalled = Some(now);
+        self.look_at = Some(now + STALL_LIMIT);
     }
 
     /// The worker has passed by a withdrawn call. False if there was no such call.

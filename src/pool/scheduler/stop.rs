@@ -69,9 +69,7 @@ impl<T> Scheduler<T> {
         if won {
             state.withdraw(ticket, now);
             if recall == Recall::Stalled {
-                state.stalled = Some(now);
-                state.look_at = Some(now + super::upkeep::STALL_LIMIT);
-                self.wake_by(now + super::upkeep::STALL_LIMIT);
+                state.stall(now);
             }
             self.came_back(key, recall);
         } else if let Phase::Gone { deliberate } = phase {

@@ -4,13 +4,11 @@
 use std::time::Duration;
 
 use super::event::{Action, Outcome, Progress, Restart, StartFailure, Ticket, WorkerId};
-use super::place::{Phase, Recall, STALL_CHECK, Worker};
+use super::place::{Phase, Recall, STALL_CHECK, STALL_LIMIT, Worker};
 use super::{End, Mode, Scheduler};
 use crate::supervisor::policy::Verdict;
 use crate::sys::clock::Moment;
 
-/// A worker that runs nothing and still has not passed by that call after this time is replaced.
-pub(super) const STALL_LIMIT: Duration = Duration::from_secs(2);
 /// Calls that wait this long behind another are given to whoever is free: they were sent ahead
 /// because all of them were expected to be short.
 const LATE: Duration = Duration::from_millis(2);
