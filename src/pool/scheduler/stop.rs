@@ -141,6 +141,9 @@ impl<T> Scheduler<T> {
                 self.kill(worker);
             }
             self.resolve(key, outcome);
+        } else if stopped.is_some() {
+            // It was over, and its caller waits for a response that must come soon.
+            self.look_for_response(now, worker);
         }
         self.after_withdrawal(now, worker);
     }
