@@ -12,6 +12,8 @@ use crate::sys::clock::Moment;
 /// Calls that wait this long behind another are given to whoever is free: they were sent ahead
 /// because all of them were expected to be short.
 const LATE: Duration = Duration::from_millis(2);
+/// A call that waits in a worker is not asked about more often than this, however short its limit.
+const LIMIT_CHECK: Duration = Duration::from_millis(1);
 /// How long a worker that has been told to leave may take.
 const LEAVE_LIMIT: Duration = Duration::from_millis(500);
 
@@ -328,8 +330,9 @@ impl<T> Scheduler<T> {
             Progress::Waiting => {
                 if let Some(limit) = sent.timeout {
                     // It has not begun, so its time cannot be up before this.
-                    sent.check_at = Some(now + limit);
-                    self.wake_by(now + limit);
+                    let again = now + limit.max(LIMIT_CHECK);
+                    sent.check_at = Some(again);
+                    self.wake_by(again);
                 }
                 if stalls {
                     self.take_back_all(worker, Some(ticket), Recall::Move);
