@@ -269,7 +269,7 @@ impl<T> Scheduler<T> {
     /// Whether every place has a worker that is ready.
     pub(crate) fn is_complete(&self) -> bool {
         self.places.iter().all(|place| {
-            place.worker.as_ref().is_some_and(|worker| worker.phase != Phase::Starting)
+            place.worker.as_ref().is_some_and(|worker| worker.phase == Phase::Ready)
         })
     }
 
