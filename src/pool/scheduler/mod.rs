@@ -33,6 +33,8 @@ mod place;
 #[cfg(test)]
 mod simulator;
 mod stop;
+#[cfg(test)]
+mod tests;
 mod upkeep;
 
 use std::collections::VecDeque;
