@@ -88,7 +88,11 @@ impl StartPolicy {
     /// How many starts may be under way at once: one until a start has succeeded and again after
     /// a failure, so that a loop costs few processes; else up to `most`.
     pub(crate) fn at_once(&self, most: usize) -> usize {
-        if self.proven && self.in_a_row == 0 && self.refused_since.is_none() { most.max(1) } else { 1 }
+        if self.proven && self.in_a_row == 0 && self.refused_since.is_none() {
+            most.max(1)
+        } else {
+            1
+        }
     }
 }
 
@@ -154,7 +158,8 @@ mod tests {
     #[test]
     fn the_ten_seconds_may_begin_with_any_failure() {
         let mut policy = StartPolicy::default();
-        let moments = [0, 9_000, 10_500, 11_000, 12_000].map(|at| START + Duration::from_millis(at));
+        let moments =
+            [0, 9_000, 10_500, 11_000, 12_000].map(|at| START + Duration::from_millis(at));
         let verdicts = moments.map(|at| policy.failed(at, at));
         assert!(!verdicts.contains(&Verdict::Break), "the first is more than ten seconds ago");
         let sixth = START + Duration::from_millis(13_000);

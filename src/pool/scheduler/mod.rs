@@ -214,7 +214,7 @@ impl<T> Scheduler<T> {
             Event::Ended(worker, ticket, won) => self.ended(now, worker, ticket, won),
             Event::Probed(worker, ticket, progress) => self.probed(now, worker, ticket, progress),
             Event::Acknowledged(worker, ticket) => self.acknowledged(now, worker, ticket),
-            Event::Exited(worker) => self.exited(now, worker),
+            Event::Exited(worker) => self.exited(worker),
             Event::Orphaned(worker) => self.orphaned(now, worker),
             Event::Condemned(worker) => self.condemn(worker),
             Event::Cancel(job) => self.cancel(job),
@@ -270,9 +270,9 @@ impl<T> Scheduler<T> {
 
     /// Whether every place has a worker that is ready.
     pub(crate) fn is_complete(&self) -> bool {
-        self.places.iter().all(|place| {
-            place.worker.as_ref().is_some_and(|worker| worker.phase == Phase::Ready)
-        })
+        self.places
+            .iter()
+            .all(|place| place.worker.as_ref().is_some_and(|worker| worker.phase == Phase::Ready))
     }
 
     /// The job that a worker is running, or about to run.
@@ -314,7 +314,12 @@ impl<T> Scheduler<T> {
     }
 
     /// A place whose worker has so little left to do that a short call may wait there.
-    fn place_with_room(&mut self, now: Moment, spec: JobSpec, expected: Option<u64>) -> Option<usize> {
+    fn place_with_room(
+        &mut self,
+        now: Moment,
+        spec: JobSpec,
+        expected: Option<u64>,
+    ) -> Option<usize> {
         let expected = expected?;
         let late = upkeep::late(now);
         let count = self.places.len();

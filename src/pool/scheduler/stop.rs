@@ -249,6 +249,10 @@ impl<T> Scheduler<T> {
     }
 
     fn living(&self) -> Vec<WorkerId> {
-        self.places.iter().filter_map(|place| place.worker.as_ref()).map(|worker| worker.id).collect()
+        self.places
+            .iter()
+            .filter_map(|place| place.worker.as_ref())
+            .map(|worker| worker.id)
+            .collect()
     }
 }

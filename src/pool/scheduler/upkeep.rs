@@ -99,7 +99,7 @@ impl<T> Scheduler<T> {
 
     /// A ready worker is dead. What it had not started goes back to the line; what it was running
     /// is lost with it.
-    pub(super) fn exited(&mut self, now: Moment, worker: WorkerId) {
+    pub(super) fn exited(&mut self, worker: WorkerId) {
         let Some(state) = self.worker(worker) else { return };
         let deliberate = state.is_leaving();
         state.phase = Phase::Gone { deliberate };
@@ -203,8 +203,8 @@ impl<T> Scheduler<T> {
         if self.places.len() < 2 || now < self.next_relief {
             return;
         }
-        let others = self.count(Phase::Ready) > 1
-            || (self.vacant > 0 && self.mode != Mode::Stranded);
+        let others =
+            self.count(Phase::Ready) > 1 || (self.vacant > 0 && self.mode != Mode::Stranded);
         if !others {
             return;
         }

@@ -63,7 +63,9 @@ impl World<'_> {
             return self.tell(Event::Acknowledged(id, unknown));
         }
         let answer = self.core.complete(self.now, id, unknown, Duration::ZERO);
-        require(answer.is_err(), "nobody answers a call that it was not given", || format!("{id:?}"));
+        require(answer.is_err(), "nobody answers a call that it was not given", || {
+            format!("{id:?}")
+        });
         self.tell(Event::Condemned(id));
     }
 
@@ -83,7 +85,8 @@ impl World<'_> {
     /// Something is heard of a worker that is no more.
     pub(super) fn echo(&mut self, index: usize) {
         let id = self.processes[index].id;
-        let ticket = Ticket { lane: self.rng.below(3) as u8, sequence: 1 + self.rng.below(5) as u64 };
+        let ticket =
+            Ticket { lane: self.rng.below(3) as u8, sequence: 1 + self.rng.below(5) as u64 };
         let event = match self.rng.below(10) {
             0 => Event::Ready(id),
             1 => Event::StartFailed(id, StartFailure::Worker),

@@ -10,6 +10,7 @@ use crate::sys::clock::Moment;
 #[derive(Clone, Copy, Debug)]
 enum Answer {
     Response,
+    #[expect(dead_code, reason = "shown when a rule is broken")]
     Outcome(Outcome),
 }
 
@@ -89,9 +90,11 @@ impl Ledger {
     pub(super) fn assigned(&mut self, job: usize, worker: WorkerId, ticket: Ticket) {
         let record = &mut self.records[job];
         let free = record.held.is_none() && record.started.is_none() && record.answer.is_none();
-        require(free, "a job is in one worker's hands, unstarted and unanswered, when assigned", || {
-            format!("{record:?}")
-        });
+        require(
+            free,
+            "a job is in one worker's hands, unstarted and unanswered, when assigned",
+            || format!("{record:?}"),
+        );
         record.held = Some((worker, ticket));
     }
 
@@ -140,7 +143,8 @@ impl Ledger {
         let record = &self.records[job];
         let started = record.started;
         let spec = record.planned.spec;
-        let after = |since: Moment, limit: Option<_>| limit.is_some_and(|limit| since + limit <= now);
+        let after =
+            |since: Moment, limit: Option<_>| limit.is_some_and(|limit| since + limit <= now);
         let process = |worker: WorkerId| &processes[worker.number as usize - 1];
         let (holds, rule) = match outcome {
             Outcome::Lost(worker) => (
@@ -175,21 +179,28 @@ impl Ledger {
                 starts.may_give_up() && started.is_none(),
                 "a pool that cannot start workers fails what waits, and no other pool does",
             ),
-            Outcome::Broken(Some(worker)) => {
-                (starts.loss == Some(worker), "a pool that may not restart breaks at its first loss")
-            }
+            Outcome::Broken(Some(worker)) => (
+                starts.loss == Some(worker),
+                "a pool that may not restart breaks at its first loss",
+            ),
         };
         require(holds, rule, || format!("{outcome:?} {record:?}"));
-        require(record.key == Some(key), "a job is answered under its own key", || format!("{key:?}"));
-        require(!starts.never || !matches!(outcome, Outcome::Lost(_)), "no loss without a break", || {
-            format!("{record:?}")
+        require(record.key == Some(key), "a job is answered under its own key", || {
+            format!("{key:?}")
         });
+        require(
+            !starts.never || !matches!(outcome, Outcome::Lost(_)),
+            "no loss without a break",
+            || format!("{record:?}"),
+        );
         self.answer(job, Answer::Outcome(outcome));
     }
 
     fn answer(&mut self, job: usize, answer: Answer) {
         let record = &mut self.records[job];
-        require(record.answer.is_none(), "a job is answered once", || format!("{answer:?} {record:?}"));
+        require(record.answer.is_none(), "a job is answered once", || {
+            format!("{answer:?} {record:?}")
+        });
         record.answer = Some(answer);
     }
 

@@ -18,7 +18,9 @@ impl World<'_> {
     pub(super) fn start(&mut self, worker: WorkerId) {
         self.starts.check(worker, &self.processes, self.now);
         let index = self.processes.len();
-        require(worker.number == index as u64 + 1, "workers are numbered", || format!("{worker:?}"));
+        require(worker.number == index as u64 + 1, "workers are numbered", || {
+            format!("{worker:?}")
+        });
         self.processes.push(Process::new(worker));
         let plan = &self.plan;
         let (birth, takes) = if self.calm {
@@ -233,7 +235,9 @@ impl World<'_> {
                     match self.core.complete(self.now, id, frame.ticket, took) {
                         Ok(Some((answered, _))) => self.ledger.responded(answered, job, id),
                         Ok(None) => self.ledger.check_response_was_late(job),
-                        Err(_) => require(false, "a true response is known", || format!("{frame:?}")),
+                        Err(_) => {
+                            require(false, "a true response is known", || format!("{frame:?}"))
+                        }
                     }
                 }
                 Message::Passed(ticket) => {

@@ -96,7 +96,8 @@ impl Plan {
         let hopeless_starts = some(5, 5);
         let fragile = some(50, 200);
         let frozen = some(40, 400);
-        let [crashes, stops, orphans, violations] = [50, 50, 25, 25].map(|often| some(often, 1) > 0);
+        let [crashes, stops, orphans, violations] =
+            [50, 50, 25, 25].map(|often| some(often, 1) > 0);
         Self {
             rules,
             ending,

@@ -74,8 +74,11 @@ impl Starts {
         let most = if self.proven && self.failed.is_empty() { self.at_once } else { 1 };
         require(starting < most, "starts are few at once", || format!("{starting} {self:?}"));
         if let (count @ 2.., Some(last)) = (self.failed.len(), self.failed.last()) {
-            let pause = Duration::from_millis(100 << (count - 2).min(6)).min(Duration::from_secs(5));
-            require(*last + pause <= now, "failed starts are spaced", || format!("{now:?} {self:?}"));
+            let pause =
+                Duration::from_millis(100 << (count - 2).min(6)).min(Duration::from_secs(5));
+            require(*last + pause <= now, "failed starts are spaced", || {
+                format!("{now:?} {self:?}")
+            });
         }
     }
 
@@ -95,7 +98,8 @@ impl Starts {
             StartFailure::Worker => {
                 self.failed.push(now);
                 let fifth_last = self.failed.len().checked_sub(5).map(|at| self.failed[at]);
-                self.hopeless |= fifth_last.is_some_and(|at| at.until(now) <= Duration::from_secs(10));
+                self.hopeless |=
+                    fifth_last.is_some_and(|at| at.until(now) <= Duration::from_secs(10));
             }
         }
     }
@@ -110,10 +114,14 @@ impl Starts {
 impl Process {
     pub(super) fn check_assign(&mut self, ticket: Ticket) {
         let well = self.ready && !self.reaped && !self.killed && !self.retired;
-        require(well, "only a living, ready worker that stays is given calls", || format!("{self:?}"));
-        require(!self.condemned && !self.orphaned, "no call goes to the condemned or orphaned", || {
+        require(well, "only a living, ready worker that stays is given calls", || {
             format!("{self:?}")
         });
+        require(
+            !self.condemned && !self.orphaned,
+            "no call goes to the condemned or orphaned",
+            || format!("{self:?}"),
+        );
         require(self.ended.is_none(), "nothing is sent behind a call that was ended", || {
             format!("{self:?}")
         });
@@ -141,7 +149,9 @@ impl Process {
 
     /// It is killed; `ending` tells that everything is.
     pub(super) fn check_kill(&mut self, now: Moment, ending: bool) {
-        require(!self.killed && !self.reaped, "a worker is killed once", || format!("{:?}", self.id));
+        require(!self.killed && !self.reaped, "a worker is killed once", || {
+            format!("{:?}", self.id)
+        });
         self.killed = true;
         self.silent = self.unsaid.is_some_and(|since| since + SILENCE <= now);
         let stuck = self.stopped.is_some() || self.woken.is_some_and(|at| at.until(now) < WAKING);
@@ -175,17 +185,25 @@ impl World<'_> {
     /// What the core remembers stays bounded and agrees with what the world knows.
     pub(super) fn check_core(&self) {
         let core = &self.core;
-        require(core.unfinished() == self.ledger.unanswered().count(), "no job is forgotten", || {
-            format!("{} in the core", core.unfinished())
-        });
+        require(
+            core.unfinished() == self.ledger.unanswered().count(),
+            "no job is forgotten",
+            || format!("{} in the core", core.unfinished()),
+        );
         require(core.waiting() <= core.unfinished(), "only unfinished jobs wait", String::new);
         let (order, until) = core.line.kept();
-        require(order <= 2 * self.longest_line + 32, "gaps in the line are swept", || format!("{order}"));
-        require(until <= core.waiting(), "only what waits has a waiting limit", || format!("{until}"));
+        require(order <= 2 * self.longest_line + 32, "gaps in the line are swept", || {
+            format!("{order}")
+        });
+        require(until <= core.waiting(), "only what waits has a waiting limit", || {
+            format!("{until}")
+        });
         let mut idle = core.idle.clone();
         idle.sort_unstable();
         idle.dedup();
-        require(idle.len() == core.idle.len(), "a worker rests once", || format!("{:?}", core.idle));
+        require(idle.len() == core.idle.len(), "a worker rests once", || {
+            format!("{:?}", core.idle)
+        });
         for worker in core.places.iter().filter_map(|place| place.worker.as_ref()) {
             let used = worker.recalled.len() + worker.ahead.len();
             require(used <= LANES, "no more calls than lanes", || format!("{worker:?}"));

@@ -9,8 +9,8 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::{
-    Action, Event, JobKey, JobSpec, Outcome, Progress, Restart, Rules, Scheduler, StartFailure, Ticket,
-    WorkerId,
+    Action, Event, JobKey, JobSpec, Outcome, Progress, Restart, Rules, Scheduler, StartFailure,
+    Ticket, WorkerId,
 };
 use crate::sys::clock::Moment;
 
@@ -133,7 +133,8 @@ impl Desk {
     /// Its response arrives.
     fn respond(&mut self, name: &'static str, took: Duration) {
         let (worker, ticket) = self.sent[name];
-        let answered = self.core.complete(self.now, worker, ticket, took).expect("the call is known");
+        let answered =
+            self.core.complete(self.now, worker, ticket, took).expect("the call is known");
         let (answered, _) = answered.expect("the call is unanswered");
         assert_eq!(answered, name);
         self.answers.insert(name, Answer::Response);
