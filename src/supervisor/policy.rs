@@ -1,11 +1,12 @@
 //! When a worker may be started, and when to give up: pure, told the time by its caller.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::sys::clock::Moment;
 
 /// This many failed starts in a row break the pool …
-const FAILURES: u32 = 5;
+const FAILURES: usize = 5;
 /// … when they lie within this time of each other. What the starts themselves took does not
 /// count, or five workers that hang at start would never be a loop.
 const WINDOW: Duration = Duration::from_secs(10);
@@ -28,8 +29,9 @@ pub(crate) enum Verdict {
 /// Counts failed starts. Only a start that succeeds makes it forget.
 #[derive(Debug, Default)]
 pub(crate) struct StartPolicy {
-    in_a_row: u32,
-    loop_since: Option<Moment>,
+    in_a_row: usize,
+    /// When the latest of them ended, each moved on by what the attempts after it took.
+    latest: VecDeque<Moment>,
     refused_since: Option<Moment>,
     proven: bool,
     not_before: Moment,
@@ -47,19 +49,17 @@ impl StartPolicy {
     /// A worker that began to start at `begun` failed by itself.
     pub(crate) fn failed(&mut self, begun: Moment, now: Moment) -> Verdict {
         let took = begun.until(now);
-        match self.loop_since {
-            // The window slides by what the attempt itself took.
-            Some(since) if since.until(now) <= WINDOW + took => {
-                self.loop_since = Some(since + took);
-                self.in_a_row += 1;
-            }
-            _ => {
-                self.loop_since = Some(now);
-                self.in_a_row = 1;
-            }
+        for ended in &mut self.latest {
+            // Attempts overlap: what they took together may be more than the time that passed.
+            *ended = (*ended + took).min(now);
         }
-        if self.in_a_row >= FAILURES {
-            return Verdict::Break;
+        self.latest.push_back(now);
+        self.in_a_row += 1;
+        if self.latest.len() == FAILURES {
+            let first = self.latest.pop_front();
+            if first.is_some_and(|first| first.until(now) <= WINDOW) {
+                return Verdict::Break;
+            }
         }
         self.retry(now, self.in_a_row)
     }
@@ -73,12 +73,13 @@ impl StartPolicy {
         self.retry(now, 2)
     }
 
-    fn retry(&mut self, now: Moment, nth: u32) -> Verdict {
+    fn retry(&mut self, now: Moment, nth: usize) -> Verdict {
         let pause = match nth {
             0 | 1 => Duration::ZERO,
-            n => (FIRST_PAUSE * 2u32.pow((n - 2).min(10))).min(LONGEST_PAUSE),
+            n => (FIRST_PAUSE * (1 << (n - 2).min(10))).min(LONGEST_PAUSE),
         };
-        self.not_before = now + pause;
+        // Starts overlap: a refusal must not shorten the pause that a failure has asked for.
+        self.not_before = self.not_before.max(now + pause);
         Verdict::RetryAt(self.not_before)
     }
 
@@ -168,12 +169,48 @@ mod tests {
     }
 
     #[test]
+    fn the_ten_seconds_may_begin_with_any_failure() {
+        let mut policy = StartPolicy::default();
+        let moments =
+            [0, 9_000, 10_500, 11_000, 12_000].map(|at| START + Duration::from_millis(at));
+        let verdicts = moments.map(|at| policy.failed(at, at));
+        assert!(
+            !verdicts.contains(&Verdict::Break),
+            "the first is more than ten seconds ago"
+        );
+        let sixth = START + Duration::from_millis(13_000);
+        assert_eq!(policy.failed(sixth, sixth), Verdict::Break);
+    }
+
+    #[test]
+    fn the_pauses_grow_to_five_seconds_while_starts_fail_far_apart() {
+        let mut policy = StartPolicy::default();
+        let mut now = START;
+        for _ in 0..20 {
+            now = now + WINDOW + Duration::from_secs(1);
+            policy.failed(now, now);
+        }
+        assert_eq!(policy.not_before(), now + LONGEST_PAUSE);
+    }
+
+    #[test]
     fn a_full_system_is_waited_for_while_anything_lives() {
         let mut policy = StartPolicy::default();
         let later = START + REFUSAL_LIMIT;
         assert_ne!(policy.refused(START, false), Verdict::Break);
         assert_ne!(policy.refused(later, true), Verdict::Break);
         assert_eq!(policy.refused(later, false), Verdict::Break);
+    }
+
+    #[test]
+    fn a_refusal_does_not_shorten_the_pause_after_a_failure() {
+        let mut policy = StartPolicy::default();
+        let mut verdict = policy.failed(START, START);
+        for _ in 0..3 {
+            verdict = policy.failed(START, START);
+        }
+        assert_eq!(verdict, Verdict::RetryAt(START + FIRST_PAUSE * 4));
+        assert_eq!(policy.refused(START, true), verdict);
     }
 
     #[test]

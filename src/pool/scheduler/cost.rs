@@ -21,6 +21,12 @@ impl Costs {
         self.by_kind.get(&kind).copied()
     }
 
+    /// How many kinds are kept.
+    #[cfg(test)]
+    pub(super) fn kept(&self) -> usize {
+        self.by_kind.len()
+    }
+
     /// Learns from one run. Slow to believe that calls became short, quick to believe that they
     /// became long: the second mistake makes other calls wait.
     pub(super) fn learn(&mut self, kind: u64, took: Duration) {

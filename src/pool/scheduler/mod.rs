@@ -33,6 +33,8 @@ mod place;
 #[cfg(test)]
 mod simulator;
 mod stop;
+#[cfg(test)]
+mod tests;
 mod upkeep;
 
 use std::collections::VecDeque;
@@ -304,7 +306,7 @@ impl<T> Scheduler<T> {
             place
                 .worker
                 .as_ref()
-                .is_some_and(|worker| worker.phase != Phase::Starting)
+                .is_some_and(|worker| worker.phase == Phase::Ready)
         })
     }
 
@@ -429,9 +431,6 @@ impl<T> Scheduler<T> {
             ending: None,
         };
         let ticket = worker.send(sent, now);
-        if worker.ahead.len() == 1 {
-            worker.look_at = Some(now + upkeep::STALL_CHECK);
-        }
         let (id, wake) = (worker.id, worker.wake_at());
         job.sent = Some((id, ticket));
         self.actions.push_back(Action::Assign(id, ticket, key));
@@ -458,6 +457,13 @@ impl<T> Scheduler<T> {
             }
         } else if state.phase == Phase::Finishing && state.ahead.is_empty() {
             self.retire(now, worker);
+        } else {
+            if state.is_choked() {
+                state.stall(now);
+            }
+            if let Some(look_at) = state.look_at {
+                self.wake_by(look_at);
+            }
         }
     }
 

@@ -11,6 +11,10 @@ use crate::sys::clock::Moment;
 pub(super) const AHEAD: Duration = Duration::from_micros(150);
 /// What handing over a call costs in any case, so that "takes no time" is never endless work.
 const HAND_OVER_NANOS: u64 = 1_000;
+/// A call that an idle worker has not started after this time is given to another one.
+pub(super) const STALL_CHECK: Duration = Duration::from_millis(100);
+/// A worker that runs nothing and still has not passed by that call after this time is replaced.
+pub(super) const STALL_LIMIT: Duration = Duration::from_secs(2);
 /// How many bytes of calls may wait in a worker: one default pipe.
 const AHEAD_BYTES: usize = 64 * 1024;
 
@@ -105,6 +109,8 @@ pub(super) struct Worker {
     pub(super) grace: Option<(Ticket, Moment)>,
     /// It has not started a call that it was sent, since then.
     pub(super) stalled: Option<Moment>,
+    /// Since when it is known to have finished its first call without having said so.
+    pub(super) silent: Option<Moment>,
     /// When it has to be looked at for a stall, or is out of time to leave.
     pub(super) look_at: Option<Moment>,
     /// How many responses it has given.
@@ -130,9 +136,15 @@ impl Worker {
             stopping: false,
             grace: None,
             stalled: None,
+            silent: None,
             look_at: None,
             done: 0,
         }
+    }
+
+    /// Whether it has been killed or is dead, so that nothing more is expected of it.
+    pub(super) fn is_dying(&self) -> bool {
+        matches!(self.phase, Phase::Killed | Phase::Gone { .. })
     }
 
     /// Whether its end is our doing.
@@ -152,6 +164,16 @@ impl Worker {
     /// Whether it has nothing to do and may be sent something.
     pub(super) fn is_idle(&self) -> bool {
         self.ahead.is_empty() && self.takes_calls()
+    }
+
+    /// Whether it has nothing to run, and no lane for a new call because it passes by none of those
+    /// that were taken back.
+    pub(super) fn is_choked(&self) -> bool {
+        self.phase == Phase::Ready
+            && self.ahead.is_empty()
+            && self.stalled.is_none()
+            && self.grace.is_none()
+            && self.lanes == u64::MAX
     }
 
     /// Whether a call may be sent to wait behind those it holds.
@@ -214,16 +236,25 @@ impl Worker {
         let sent = self.ahead.remove(position)?;
         self.expected -= cost(&sent);
         self.bytes -= sent.bytes;
-        if position == 0 {
+        if position == 0 && !self.ahead.is_empty() {
             self.new_head(now);
         }
         Some(sent)
     }
 
-    /// Another call is the first now.
+    /// Another call is the first now. Whether it has been started is looked at after a while: the
+    /// worker may have been stopped between the two.
     fn new_head(&mut self, now: Moment) {
         self.head_since = now;
+        self.look_at = Some(now + STALL_CHECK);
         self.relieved = false;
+        self.silent = None;
+    }
+
+    /// It does nothing though it could: it has a while to show that it lives.
+    pub(super) fn stall(&mut self, now: Moment) {
+        self.stalled = Some(now);
+        self.look_at = Some(now + STALL_LIMIT);
     }
 
     /// The worker has passed by a withdrawn call. False if there was no such call.
@@ -246,8 +277,11 @@ impl Worker {
         self.lanes &= !(1 << ticket.lane);
     }
 
-    /// The moment at which something about this worker has to be looked at.
+    /// The moment at which something about this worker has to be looked at; what dies is not.
     pub(super) fn wake_at(&self) -> Option<Moment> {
+        if self.is_dying() {
+            return None;
+        }
         let limits = self
             .ahead
             .iter()

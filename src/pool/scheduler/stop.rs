@@ -79,9 +79,7 @@ impl<T> Scheduler<T> {
         if won {
             state.withdraw(ticket, now);
             if recall == Recall::Stalled {
-                state.stalled = Some(now);
-                state.look_at = Some(now + super::upkeep::STALL_LIMIT);
-                self.wake_by(now + super::upkeep::STALL_LIMIT);
+                state.stall(now);
             }
             self.came_back(key, recall);
         } else if let Phase::Gone { deliberate } = phase {
@@ -161,6 +159,9 @@ impl<T> Scheduler<T> {
                 self.kill(worker);
             }
             self.resolve(key, outcome);
+        } else if stopped.is_some() {
+            // It was over, and its caller waits for a response that must come soon.
+            self.look_for_response(now, worker);
         }
         self.after_withdrawal(now, worker);
     }

@@ -4,18 +4,16 @@
 use std::time::Duration;
 
 use super::event::{Action, Outcome, Progress, Restart, StartFailure, Ticket, WorkerId};
-use super::place::{Phase, Recall, Worker};
+use super::place::{Phase, Recall, STALL_CHECK, STALL_LIMIT, Worker};
 use super::{End, Mode, Scheduler};
 use crate::supervisor::policy::Verdict;
 use crate::sys::clock::Moment;
 
-/// A call that an idle worker has not started after this time is given to another one.
-pub(super) const STALL_CHECK: Duration = Duration::from_millis(100);
-/// A worker that runs nothing and still has not passed by that call after this time is replaced.
-pub(super) const STALL_LIMIT: Duration = Duration::from_secs(2);
 /// Calls that wait this long behind another are given to whoever is free: they were sent ahead
 /// because all of them were expected to be short.
 const LATE: Duration = Duration::from_millis(2);
+/// A call that waits in a worker is not asked about more often than this, however short its limit.
+const LIMIT_CHECK: Duration = Duration::from_millis(1);
 /// How long a worker that has been told to leave may take.
 const LEAVE_LIMIT: Duration = Duration::from_millis(500);
 
@@ -178,7 +176,7 @@ impl<T> Scheduler<T> {
         let Some(state) = self.worker(worker) else {
             return;
         };
-        if matches!(state.phase, Phase::Killed | Phase::Gone { .. }) {
+        if state.is_dying() {
             return;
         }
         state.condemned = Some(why);
@@ -190,7 +188,7 @@ impl<T> Scheduler<T> {
         let Some(state) = self.worker(worker) else {
             return;
         };
-        if matches!(state.phase, Phase::Killed | Phase::Gone { .. }) {
+        if state.is_dying() {
             return;
         }
         state.phase = Phase::Killed;
@@ -295,6 +293,9 @@ impl<T> Scheduler<T> {
             return;
         };
         let id = worker.id;
+        if worker.is_dying() {
+            return;
+        }
         if worker.grace.is_some_and(|(_, until)| until <= now) {
             return self.kill(id);
         }
@@ -336,15 +337,12 @@ impl<T> Scheduler<T> {
         let Some(worker) = self.places[place].worker.as_mut() else {
             return;
         };
-        let id = worker.id;
-        let alive = matches!(worker.phase, Phase::Ready | Phase::Finishing);
-        let due = |at: &mut Moment| *at <= now || !alive;
-        let mut overdue = Vec::new();
+        let (id, mut overdue) = (worker.id, Vec::new());
         for sent in &mut worker.ahead {
-            if sent.check_at.take_if(due).is_some() && alive {
+            if sent.check_at.take_if(|at| *at <= now).is_some() {
                 self.actions.push_back(Action::Probe(id, sent.ticket));
             }
-            if sent.until.take_if(due).is_some() && alive {
+            if sent.until.take_if(|at| *at <= now).is_some() {
                 overdue.push(sent.ticket);
             }
         }
@@ -383,8 +381,9 @@ impl<T> Scheduler<T> {
             Progress::Waiting => {
                 if let Some(limit) = sent.timeout {
                     // It has not begun, so its time cannot be up before this.
-                    sent.check_at = Some(now + limit);
-                    self.wake_by(now + limit);
+                    let again = now + limit.max(LIMIT_CHECK);
+                    sent.check_at = Some(again);
+                    self.wake_by(again);
                 }
                 if !head {
                     return;
@@ -398,25 +397,26 @@ impl<T> Scheduler<T> {
                     self.wake_by(due);
                 }
             }
-            Progress::Over if head => self.look_for_response(now, worker, since),
-            Progress::Over => {
-                let again = now + STALL_CHECK;
-                sent.check_at = Some(again);
-                self.wake_by(again);
-            }
+            // What comes after a call that is over is looked at when that one is first.
+            Progress::Over => self.look_for_response(now, worker),
         }
     }
 
-    /// A call is over but its response does not come: a stopped worker. What it has finished is
-    /// found when it is dead.
-    fn look_for_response(&mut self, now: Moment, worker: WorkerId, since: Moment) {
-        if since + STALL_LIMIT <= now {
-            return self.condemn(worker, "the response to a finished call did not come");
-        }
+    /// A call is over: its response must come soon, or the worker is stopped. What it has finished
+    /// is found when it is dead.
+    pub(super) fn look_for_response(&mut self, now: Moment, worker: WorkerId) {
         let Some(state) = self.worker(worker) else {
             return;
         };
-        let again = (since + STALL_LIMIT).min(now + STALL_CHECK);
+        if !matches!(state.phase, Phase::Ready | Phase::Finishing) {
+            return;
+        }
+        // Not since it became the first: it may have run until a moment ago.
+        let limit = *state.silent.get_or_insert(now) + STALL_LIMIT;
+        if limit <= now {
+            return self.condemn(worker, "the response to a finished call did not come");
+        }
+        let again = limit.min(now + STALL_CHECK);
         state.look_at = Some(again);
         self.wake_by(again);
     }

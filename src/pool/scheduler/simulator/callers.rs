@@ -170,9 +170,8 @@ impl World<'_> {
     fn at_most(&self) -> Duration {
         let jobs = self.ledger.unanswered().map(|job| self.ledger.planned(job));
         let runs = jobs.map(|planned| {
-            planned
-                .length
-                .min(planned.spec.timeout.unwrap_or(Duration::from_secs(5)))
+            let limit = planned.spec.timeout.unwrap_or(Duration::from_secs(5));
+            planned.length.min(limit) + self.plan.rules.abort_grace + WAITING
         });
         runs.sum::<Duration>() + HEALING
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::rules::require;
-use super::world::{Machine, Office, World};
+use super::world::{Office, World};
 use crate::pool::scheduler::{Event, LANES, Progress, StartFailure, Ticket};
 use crate::sys::clock::Moment;
 
@@ -16,7 +16,7 @@ impl World<'_> {
         };
         match self.rng.below(4) {
             0 if self.plan.crashes => self.crash(),
-            1 if self.plan.stops => self.stop_one(),
+            1 if self.plan.stops => self.stop_somebody(),
             2 if self.plan.violations && self.rng.percent(30) => self.violate(),
             3 if self.plan.orphans && self.rng.percent(30) => self.orphan(),
             _ => {}
@@ -42,15 +42,9 @@ impl World<'_> {
         }
     }
 
-    fn stop_one(&mut self) {
-        let Some(index) = self.somebody(true) else {
-            return;
-        };
-        self.stop(index);
-        if self.rng.percent(60) {
-            let pause = self.rng.spread(10_000, 5_000_000_000);
-            self.machine
-                .enter(self.now + pause, Machine::Continue(index));
+    fn stop_somebody(&mut self) {
+        if let Some(index) = self.somebody(true) {
+            self.stop(index);
         }
     }
 

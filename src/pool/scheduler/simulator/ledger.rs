@@ -10,7 +10,8 @@ use crate::sys::clock::Moment;
 #[derive(Clone, Copy, Debug)]
 enum Answer {
     Response,
-    Outcome(#[expect(dead_code, reason = "it is shown where a rule is broken")] Outcome),
+    #[expect(dead_code, reason = "shown when a rule is broken")]
+    Outcome(Outcome),
 }
 
 /// One job.
@@ -32,6 +33,7 @@ struct Record {
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     records: Vec<Record>,
+    open: usize,
     pub(super) cancelled_pending: bool,
     pub(super) terminated: bool,
 }
@@ -49,6 +51,7 @@ impl Ledger {
             cancelled: false,
             aborted: false,
         });
+        self.open += 1;
         self.records.len() - 1
     }
 
@@ -59,6 +62,7 @@ impl Ledger {
     /// The job that was opened last was refused.
     pub(super) fn refused(&mut self) {
         self.records.pop();
+        self.open -= 1;
     }
 
     pub(super) fn planned(&self, job: usize) -> Planned {
@@ -67,6 +71,11 @@ impl Ledger {
 
     pub(super) fn len(&self) -> usize {
         self.records.len()
+    }
+
+    /// How many jobs are unanswered.
+    pub(super) fn open_count(&self) -> usize {
+        self.open
     }
 
     pub(super) fn unanswered(&self) -> impl Iterator<Item = usize> + '_ {
@@ -102,7 +111,12 @@ impl Ledger {
     /// The swap *waiting → taken back* was won.
     pub(super) fn came_back(&mut self, worker: WorkerId, ticket: Ticket) {
         let held = Some((worker, ticket));
-        if let Some(record) = self.records.iter_mut().find(|record| record.held == held) {
+        if let Some(record) = self
+            .records
+            .iter_mut()
+            .rev()
+            .find(|record| record.held == held)
+        {
             record.held = None;
         }
     }
@@ -211,6 +225,7 @@ impl Ledger {
             format!("{answer:?} {record:?}")
         });
         record.answer = Some(answer);
+        self.open -= 1;
     }
 
     /// A response arrived for a call that the core had no use for.

@@ -58,6 +58,7 @@ impl World<'_> {
     }
 
     fn ready(&mut self, index: usize) {
+        self.drain();
         let process = &mut self.processes[index];
         process.ready = true;
         if !process.killed {
@@ -68,6 +69,7 @@ impl World<'_> {
     }
 
     fn start_failed(&mut self, index: usize, failure: StartFailure) {
+        self.drain();
         let process = &mut self.processes[index];
         process.reaped = true;
         let id = process.id;
@@ -88,14 +90,17 @@ impl World<'_> {
     }
 
     fn step(&mut self, index: usize) {
-        let process = &mut self.processes[index];
+        let process = &self.processes[index];
         if process.stopped.is_some() || process.step.is_none_or(|at| at > self.now) {
             return;
         }
-        process.step = None;
         if !self.calm && self.rng.below(10_000) < self.plan.fragile {
             return self.die(index, false);
         }
+        if !self.calm && self.rng.below(10_000) < self.plan.frozen {
+            return self.stop(index);
+        }
+        self.processes[index].step = None;
         let process = &mut self.processes[index];
         let stepped = process.take_step(self.now, &mut self.rng);
         let id = process.id;
@@ -161,6 +166,11 @@ impl World<'_> {
         let id = process.id;
         self.trace
             .note(self.now, || format!("machine {id:?} is stopped"));
+        if self.rng.percent(60) {
+            let pause = self.rng.spread(10_000, 5_000_000_000);
+            self.machine
+                .enter(self.now + pause, Machine::Continue(index));
+        }
     }
 
     pub(super) fn go_on(&mut self, index: usize) {
@@ -168,6 +178,7 @@ impl World<'_> {
         if process.dead || process.stopped.take().is_none() {
             return;
         }
+        process.woken = Some(self.now);
         let (id, step) = (process.id, process.step);
         self.trace
             .note(self.now, || format!("machine {id:?} goes on"));
@@ -206,11 +217,11 @@ impl World<'_> {
         self.processes[index].flush();
         self.read(index);
         self.drain();
-        let was_open = self.ledger_is_open();
+        let ending = self.is_ending();
         let process = &mut self.processes[index];
         process.reaped = true;
         let (id, loss) = (process.id, process.is_loss());
-        let breaks = loss && self.starts.never && was_open;
+        let breaks = loss && self.starts.never && !ending;
         if breaks {
             self.starts.loss.get_or_insert(id);
         }
@@ -225,9 +236,9 @@ impl World<'_> {
         }
     }
 
-    /// Whether not everything is being ended already.
-    fn ledger_is_open(&self) -> bool {
-        !self.ledger.terminated && self.starts.loss.is_none()
+    /// Whether everything is being ended.
+    pub(super) fn is_ending(&self) -> bool {
+        self.ledger.terminated || self.starts.loss.is_some()
     }
 
     /// The parent reads what has arrived. Many responses may be handed in before what follows from

@@ -58,6 +58,8 @@ pub(super) struct Plan {
     pub(super) violations: bool,
     /// How often a step of a worker is its last, in ten thousand.
     pub(super) fragile: usize,
+    /// How often a worker is stopped at a step, in ten thousand.
+    pub(super) frozen: usize,
     pub(super) failing_starts: usize,
     pub(super) hanging_starts: usize,
     pub(super) refused_starts: usize,
@@ -97,6 +99,7 @@ impl Plan {
         let refused_starts = some(20, 60);
         let hopeless_starts = some(5, 5);
         let fragile = some(50, 200);
+        let frozen = some(40, 400);
         let [crashes, stops, orphans, violations] =
             [50, 50, 25, 25].map(|often| some(often, 1) > 0);
         Self {
@@ -116,6 +119,7 @@ impl Plan {
             orphans,
             violations,
             fragile,
+            frozen,
             failing_starts,
             hanging_starts,
             refused_starts,

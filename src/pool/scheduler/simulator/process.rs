@@ -62,6 +62,8 @@ pub(super) struct Process {
     /// The step that is due; others are out of date.
     pub(super) step: Option<Moment>,
     pub(super) stopped: Option<Moment>,
+    /// When it went on after it had been stopped.
+    pub(super) woken: Option<Moment>,
     pub(super) dead: bool,
     /// Its death was the core's kill and no accident.
     pub(super) killed_to_death: bool,
@@ -100,6 +102,7 @@ impl Process {
             pipe: VecDeque::new(),
             step: None,
             stopped: None,
+            woken: None,
             dead: false,
             killed_to_death: false,
             unsaid: None,

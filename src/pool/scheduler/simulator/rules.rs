@@ -18,6 +18,9 @@ pub(super) struct Broken {
     pub(super) detail: String,
 }
 
+/// What a worker that was stopped may need to be heard of again.
+const WAKING: Duration = Duration::from_millis(5);
+
 /// Checks a rule; `detail` tells what breaks it.
 pub(super) fn require(holds: bool, rule: &'static str, detail: impl FnOnce() -> String) {
     if !holds {
@@ -169,7 +172,8 @@ impl Process {
         );
     }
 
-    pub(super) fn check_kill(&mut self, now: Moment) {
+    /// It is killed; `ending` tells that everything is.
+    pub(super) fn check_kill(&mut self, now: Moment, ending: bool) {
         require(
             !self.killed && !self.reaped,
             "a worker is killed once",
@@ -177,6 +181,13 @@ impl Process {
         );
         self.killed = true;
         self.silent = self.unsaid.is_some_and(|since| since + SILENCE <= now);
+        let stuck = self.stopped.is_some() || self.woken.is_some_and(|at| at.until(now) < WAKING);
+        let reason = ending || self.retired || self.condemned || self.ended.is_some() || stuck;
+        require(
+            reason || !self.ready,
+            "nobody is killed for nothing",
+            || format!("{self:?}"),
+        );
     }
 
     pub(super) fn check_retire(&mut self) {
@@ -210,7 +221,7 @@ impl World<'_> {
     pub(super) fn check_core(&self) {
         let core = &self.core;
         require(
-            core.unfinished() == self.ledger.unanswered().count(),
+            core.unfinished() == self.ledger.open_count(),
             "no job is forgotten",
             || format!("{} in the core", core.unfinished()),
         );
@@ -230,12 +241,12 @@ impl World<'_> {
             "only what waits has a waiting limit",
             || format!("{until}"),
         );
-        let mut idle = core.idle.clone();
-        idle.sort_unstable();
-        idle.dedup();
-        require(idle.len() == core.idle.len(), "a worker rests once", || {
-            format!("{:?}", core.idle)
-        });
+        let rests = |place| core.idle.iter().filter(|idle| **idle == place).count();
+        require(
+            (0..core.places.len()).all(|place| rests(place) < 2),
+            "a worker rests once",
+            || format!("{:?}", core.idle),
+        );
         for worker in core.places.iter().filter_map(|place| place.worker.as_ref()) {
             let used = worker.recalled.len() + worker.ahead.len();
             require(used <= LANES, "no more calls than lanes", || {

@@ -1,0 +1,138 @@
+//! What the core wants done, done.
+
+use super::process::{Frame, Process};
+use super::rules::require;
+use super::world::{DYING, Machine, Office, World};
+use crate::pool::scheduler::{Action, Event, JobKey, Ticket, WorkerId};
+
+impl World<'_> {
+    /// Performs an action; a question is answered before the next action is taken.
+    pub(super) fn perform(&mut self, action: Action<usize>) {
+        match action {
+            Action::Start(worker) => self.start(worker),
+            Action::Assign(worker, ticket, key) => self.assign(worker, ticket, key),
+            Action::TakeBack(worker, ticket) => {
+                let won = self.asked(worker).page.take_back(ticket);
+                if won {
+                    self.ledger.came_back(worker, ticket);
+                }
+                self.answer(Event::TakenBack(worker, ticket, won));
+            }
+            Action::End(worker, ticket) => {
+                let process = self.asked(worker);
+                let won = process.page.end(ticket);
+                if won {
+                    process.check_alone();
+                    process.ended = Some(ticket);
+                }
+                self.answer(Event::Ended(worker, ticket, won));
+            }
+            Action::Probe(worker, ticket) => {
+                let progress = self.asked(worker).page.progress(ticket);
+                self.answer(Event::Probed(worker, ticket, progress));
+            }
+            Action::Retire(worker) => self.retire(worker),
+            Action::Kill(worker) => {
+                let index = self.index(worker);
+                let (now, ending) = (self.now, self.is_ending());
+                self.asked(worker).check_kill(now, ending);
+                let at = self.now + self.rng.spread(10_000, DYING);
+                self.machine.enter(at, Machine::Killed(index));
+            }
+            Action::Release(worker) => {
+                self.asked(worker).check_release();
+                let index = self.index(worker);
+                if self.rng.percent(20) {
+                    self.office.enter(
+                        self.now + self.rng.spread(1_000, DYING),
+                        Office::Echo(index),
+                    );
+                }
+            }
+            Action::Resolve(job, key, outcome) => {
+                self.ledger
+                    .resolved(job, key, outcome, &self.processes, &self.starts, self.now);
+            }
+            Action::Closed => {
+                require(!self.closed, "a pool is closed once", String::new);
+                self.closed = true;
+            }
+            Action::Finished => {
+                self.ledger.check_all_answered("at Finished");
+                require(self.closed, "only a closed pool finishes", String::new);
+                let left = self.processes.iter().find(|process| !process.released);
+                require(left.is_none(), "no worker outlives the pool", || {
+                    format!("{left:?}")
+                });
+                self.finished = true;
+            }
+        }
+    }
+
+    /// An answer is handed in before the next action is taken.
+    fn answer(&mut self, event: Event) {
+        self.trace.note(self.now, || format!("answer  {event:?}"));
+        self.core.handle(self.now, event);
+        self.longest_line = self.longest_line.max(self.core.waiting());
+    }
+
+    fn assign(&mut self, worker: WorkerId, ticket: Ticket, key: JobKey) {
+        let job = self.core.attachment(key).copied();
+        require(job.is_some(), "only an unfinished job is assigned", || {
+            format!("{key:?}")
+        });
+        let job = job.unwrap_or_default();
+        self.asked(worker).check_assign(ticket);
+        self.ledger.assigned(job, worker, ticket);
+        let planned = self.ledger.planned(job);
+        let frame = Frame {
+            ticket,
+            job,
+            length: planned.length,
+            large: planned.large,
+        };
+        let index = self.index(worker);
+        let process = &mut self.processes[index];
+        process.page.put(ticket);
+        process.inbox.push_back(frame);
+        self.wake(index);
+    }
+
+    fn retire(&mut self, worker: WorkerId) {
+        self.asked(worker).check_retire();
+        let index = self.index(worker);
+        self.wake(index);
+    }
+
+    /// Something was sent to a worker, which may sleep.
+    fn wake(&mut self, index: usize) {
+        if self.processes[index].sleeps() && !self.processes[index].dead {
+            let latency = self.rng.spread(500, 100_000);
+            self.step_after(index, latency);
+        }
+    }
+
+    pub(super) fn index(&self, worker: WorkerId) -> usize {
+        let index = (worker.number as usize).wrapping_sub(1);
+        let known = self
+            .processes
+            .get(index)
+            .is_some_and(|process| process.id == worker);
+        require(known, "actions name workers that exist", || {
+            format!("{worker:?}")
+        });
+        index
+    }
+
+    /// The process that an action is about.
+    fn asked(&mut self, worker: WorkerId) -> &mut Process {
+        let index = self.index(worker);
+        let process = &mut self.processes[index];
+        require(
+            !process.released,
+            "nothing is asked about a released worker",
+            || format!("{worker:?}"),
+        );
+        process
+    }
+}
