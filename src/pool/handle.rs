@@ -3,7 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
@@ -51,6 +51,8 @@ pub struct TaskHandle<R> {
     reply: Arc<Reply<R>>,
     /// The result, once it was looked at without being taken.
     looked_at: OnceLock<Result<R, TaskError>>,
+    /// Held while the result is moved there.
+    looking: Mutex<()>,
     /// The pool that has the call, and its name there; `None` if it was refused.
     job: Option<(Arc<Driver>, JobKey)>,
     abort_on_drop: bool,
@@ -61,6 +63,7 @@ impl<R: Send + 'static> TaskHandle<R> {
         Self {
             reply,
             looked_at: OnceLock::new(),
+            looking: Mutex::new(()),
             job,
             abort_on_drop: false,
         }
@@ -153,9 +156,9 @@ impl<R: Send + 'static> TaskHandle<R> {
 
     fn look(&self) -> Option<&Result<R, TaskError>> {
         if self.looked_at.get().is_none() {
+            // One thread at a time: who finds the result taken must find it here.
+            let _looking = self.looking.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(result) = self.reply.try_take() {
-                // Two threads that look at once both come here only if the result could be taken
-                // twice, and it cannot.
                 let _ = self.looked_at.set(result);
             }
         }

@@ -16,6 +16,7 @@ pub(crate) mod builder;
 mod driver;
 pub(crate) mod error;
 pub(crate) mod handle;
+mod job;
 pub(crate) mod reply;
 mod scheduler;
 pub(crate) mod shutdown;

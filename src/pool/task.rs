@@ -10,9 +10,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::{OwnedSemaphorePermit, TryAcquireError};
 
-use super::driver::{Driver, Job};
+use super::driver::Driver;
 use super::error::{ARGUMENT, Kind, TaskError, TrySubmitError};
 use super::handle::TaskHandle;
+use super::job::Job;
 use super::reply::{Answer, Raw, Reply};
 use crate::task::call::{Call, Parts};
 use crate::task::head::CallHead;

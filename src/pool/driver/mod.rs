@@ -1,0 +1,314 @@
+//! The pool's moving part: performs what the scheduler decides, and tells it what happened.
+//!
+//! All state is behind one lock, which is never held while user code runs, while bytes are written
+//! to a pipe, or across an await. Whoever brings an event (a submitting thread, a worker's serving
+//! task, the timer) performs the actions that follow from it, under that lock; what is left over
+//! (answers to give, pipes to flush) is done after it.
+//!
+//! ```text
+//!   submit ─┐                      ┌─▶ page: offer, take back, end
+//!   cancel ─┼─▶ Scheduler ─▶ perform ─▶ slot: push … flush
+//!   frames ─┤      ▲               ├─▶ keeper: start a worker
+//!   deaths ─┘      └── answers ────┘─▶ reply: resolve
+//! ```
+//!
+//! - [`state`]: what the lock protects, and what is done under it alone.
+//! - [`owner`]: what the workers' slots report. [`workers`]: starting, serving, killing them.
+//! - [`time`]: the timer, and the end of the pool's runtime.
+
+mod owner;
+mod state;
+mod time;
+mod workers;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::sync::{Notify, Semaphore, watch};
+
+use self::state::State;
+pub(super) use self::state::{id_of, look};
+use self::time::Anchor;
+use super::error::TaskError;
+use super::job::Job;
+use super::reply::{Answer, Raw};
+use super::scheduler::{Action, Event, JobKey, JobSpec, Progress, Refusal, Rules, Scheduler};
+use super::stats::Counts;
+use crate::process::{Keeper, Launcher, StartError};
+use crate::supervisor::slot::{Server, Slot};
+use crate::supervisor::start::Recipe;
+use crate::supervisor::{Owner, oom};
+use crate::sys::clock::Moment;
+
+/// What a pool is, once its options are settled.
+pub(crate) struct Plan {
+    pub(crate) rules: Rules,
+    pub(crate) recipe: Recipe,
+    pub(crate) max_pending: Option<usize>,
+    pub(crate) task_timeout: Option<Duration>,
+    pub(crate) home: Handle,
+}
+
+/// A pool at work. Lives until the last of its handles, tasks and workers is gone.
+pub(crate) struct Driver {
+    pub(crate) plan: Plan,
+    /// Room in the queue, where that is bounded.
+    pub(crate) room: Option<Arc<Semaphore>>,
+    /// The crate's thread, to run things on; a handle to it does not keep it.
+    keeper: Handle,
+    state: Mutex<State>,
+    /// Tells the timer that it has to wake up earlier.
+    timer: Notify,
+    /// Changes whenever a worker starts or fails to, and when the pool closes or is finished.
+    progress: watch::Sender<Lifetime>,
+    this: Weak<Driver>,
+}
+
+/// How far the pool is in its life, as those who wait for it see it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Lifetime {
+    pub(crate) closed: bool,
+    pub(crate) finished: bool,
+}
+
+/// What is left to be done when the lock is released.
+#[derive(Default)]
+pub(crate) struct Done {
+    /// Who is to be told what, with the number of the call.
+    replies: Vec<(u64, Arc<dyn Answer>, Raw)>,
+    flush: Vec<Arc<Slot>>,
+    flush_soon: Vec<Arc<Slot>>,
+    /// Dropped without the lock.
+    jobs: Vec<Job>,
+    rearm: bool,
+}
+
+impl Driver {
+    /// Puts a pool to work.
+    pub(crate) fn start(plan: Plan, launcher: Launcher, keeper: Arc<Keeper>) -> Arc<Self> {
+        let workers = plan.rules.workers;
+        let room = plan.max_pending.map(|max| {
+            Arc::new(Semaphore::new(
+                max.saturating_add(workers).min(Semaphore::MAX_PERMITS),
+            ))
+        });
+        let driver = Arc::new_cyclic(|this| Self {
+            room,
+            keeper: keeper.handle().clone(),
+            state: Mutex::new(State {
+                scheduler: Scheduler::new(plan.rules),
+                slots: vec![None; workers],
+                starts: vec![None; workers],
+                exits: vec![None; workers],
+                violations: vec![None; workers],
+                dismissed: vec![None; workers],
+                start_error: None,
+                breaking: None,
+                armed: Moment(u64::MAX),
+                helping: false,
+                oom_kills: oom::kills(),
+                counts: Counts::default(),
+                launcher: Some(Arc::new(launcher)),
+                _keeper: Some(keeper),
+            }),
+            timer: Notify::new(),
+            progress: watch::Sender::new(Lifetime::default()),
+            this: this.clone(),
+            plan,
+        });
+        driver.keeper.spawn(driver.clone().keep_time());
+        driver.plan.home.spawn(Anchor(driver.clone()).hold());
+        driver
+    }
+
+    /// Accepts a job, or says why not.
+    pub(crate) fn submit(&self, job: Job) -> Result<JobKey, TaskError> {
+        let spec = JobSpec {
+            kind: job.kind,
+            bytes: job.head.len() + job.argument.len(),
+            timeout: job.timeout,
+            queue_timeout: job.queue_timeout,
+        };
+        let now = Moment::now();
+        let mut state = self.lock();
+        match state.scheduler.submit(now, spec, job) {
+            Ok(key) => {
+                state.counts.submitted += 1;
+                self.perform(state, now);
+                Ok(key)
+            }
+            Err((refusal, job)) => {
+                let error = state.refused(refusal);
+                drop(state);
+                drop(job);
+                Err(error)
+            }
+        }
+    }
+
+    /// Cancels or aborts a job; tells whether that is now its outcome.
+    pub(crate) fn withdraw(&self, key: JobKey, event: Event) -> bool {
+        let now = Moment::now();
+        let mut state = self.lock();
+        if !state.scheduler.is_open(key) {
+            return false;
+        }
+        state.scheduler.handle(now, event);
+        let (open, done) =
+            self.perform_locked(&mut state, now, |state| state.scheduler.is_open(key));
+        drop(state);
+        self.deliver(done);
+        !open
+    }
+
+    /// Tells the scheduler of something that happened to the pool as a whole.
+    pub(crate) fn tell(&self, event: Event) {
+        let now = Moment::now();
+        let mut state = self.lock();
+        state.scheduler.handle(now, event);
+        self.perform(state, now);
+    }
+
+    /// The worker that has the job, and how far it has come there.
+    pub(crate) fn progress(&self, key: JobKey) -> Option<(u32, Progress)> {
+        let state = self.lock();
+        let (worker, ticket) = state.scheduler.holder(key)?;
+        let slot = state.slot(worker)?;
+        Some((slot.child.pid(), look(&slot.page, ticket)))
+    }
+
+    /// Why jobs are refused, if they are.
+    pub(crate) fn refusal(&self) -> Option<TaskError> {
+        let state = self.lock();
+        state
+            .scheduler
+            .refusal()
+            .map(|refusal| state.refused(refusal))
+    }
+
+    /// Watches the pool's life.
+    pub(crate) fn watch(&self) -> watch::Receiver<Lifetime> {
+        self.progress.subscribe()
+    }
+
+    /// Whether every worker is ready, or why that cannot be.
+    pub(crate) fn completeness(&self) -> Result<bool, StartError> {
+        let state = self.lock();
+        match state.scheduler.refusal() {
+            None => Ok(state.scheduler.is_complete()),
+            Some(Refusal::Closed) => Err(StartError::shutting_down()),
+            Some(Refusal::Broken(_)) => Err(state
+                .start_error
+                .clone()
+                .unwrap_or_else(StartError::shutting_down)),
+        }
+    }
+
+    /// The last reason for which a worker could not be started.
+    pub(crate) fn start_error(&self) -> Option<StartError> {
+        self.lock().start_error.clone()
+    }
+
+    /// Reads the state for a snapshot.
+    pub(crate) fn read<T>(
+        &self,
+        read: impl FnOnce(&Scheduler<Job>, &Counts, &[Option<Arc<Slot>>]) -> T,
+    ) -> T {
+        let state = self.lock();
+        read(&state.scheduler, &state.counts, &state.slots)
+    }
+
+    /// Somebody awaits something of this pool, here. On the pool's own runtime, or while that runs
+    /// by itself, all is well; else nobody may be driving it.
+    pub(crate) fn awaited_here(&self) {
+        let home = &self.plan.home;
+        if home.runtime_flavor() != RuntimeFlavor::CurrentThread {
+            return;
+        }
+        if !Handle::try_current().is_ok_and(|here| here.id() == home.id()) {
+            self.help();
+        }
+    }
+
+    /// Performs everything that is to be done, then does what is left without the lock.
+    fn perform(&self, mut state: MutexGuard<'_, State>, now: Moment) {
+        let ((), done) = self.perform_locked(&mut state, now, |_| ());
+        drop(state);
+        self.deliver(done);
+    }
+
+    fn perform_locked<T>(
+        &self,
+        state: &mut State,
+        now: Moment,
+        then: impl FnOnce(&State) -> T,
+    ) -> (T, Done) {
+        let mut done = Done::default();
+        while let Some(action) = state.scheduler.next_action() {
+            self.perform_one(state, now, action, &mut done);
+        }
+        if let Some(wake) = state.scheduler.wake_at().filter(|wake| *wake < state.armed) {
+            state.armed = wake;
+            done.rearm = true;
+        }
+        (then(state), done)
+    }
+
+    fn perform_one(&self, state: &mut State, now: Moment, action: Action<Job>, done: &mut Done) {
+        match action {
+            Action::Start(worker) => self.start_worker(state, worker),
+            Action::Assign(worker, ticket, key) => state.assign(worker, ticket, key, done),
+            Action::TakeBack(worker, ticket) => {
+                let won = state
+                    .slot(worker)
+                    .is_some_and(|slot| slot.page.take_back(ticket));
+                state
+                    .scheduler
+                    .handle(now, Event::TakenBack(worker, ticket, won));
+            }
+            Action::End(worker, ticket) => {
+                let won = state.slot(worker).is_some_and(|slot| slot.page.end(ticket));
+                state
+                    .scheduler
+                    .handle(now, Event::Ended(worker, ticket, won));
+            }
+            Action::Probe(worker, ticket) => {
+                let page = state.slot(worker).map(|slot| &slot.page);
+                let progress = page.map_or(Progress::Over, |page| look(page, ticket));
+                state
+                    .scheduler
+                    .handle(now, Event::Probed(worker, ticket, progress));
+            }
+            Action::Retire(worker) => {
+                state.dismissed[worker.place] = Some(worker.number);
+                if let Some(slot) = state.slot(worker) {
+                    slot.retire();
+                    self.serve(slot, Server::Keeper);
+                }
+            }
+            Action::Kill(worker) => self.kill(state, now, worker),
+            Action::Release(worker) => state.release(worker),
+            Action::Resolve(job, key, outcome) => {
+                let error = state.error_of(&job, outcome);
+                state.counts.failed(&error);
+                done.replies
+                    .push((key.number(), job.reply.clone(), Raw::Failed(error)));
+                done.jobs.push(job);
+            }
+            Action::Closed => {
+                if let Some(room) = &self.room {
+                    room.close();
+                }
+                self.progress.send_modify(|lifetime| lifetime.closed = true);
+            }
+            Action::Finished => self.finish(state),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // No user code runs under the lock; should the crate itself panic under it, answers are
+        // still given as far as they can.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

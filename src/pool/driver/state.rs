@@ -1,0 +1,226 @@
+//! What the pool's lock protects, and what is done under it alone.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::AbortHandle;
+
+use super::Done;
+use crate::pool::error::{Breakage, Kind, RESULT, TaskError, WorkerExit};
+use crate::pool::job::Job;
+use crate::pool::reply::Raw;
+use crate::pool::scheduler::{Event, JobKey, Outcome, Progress, Refusal, Scheduler, WorkerId};
+use crate::pool::stats::Counts;
+use crate::process::{Keeper, Launcher, StartError};
+use crate::supervisor::slot::Slot;
+use crate::sys::clock::Moment;
+use crate::wire::codec::Frame;
+use crate::wire::frame::{Header, Kind as FrameKind};
+use crate::wire::{Ticket, page};
+
+/// Everything that changes while a pool lives.
+pub(super) struct State {
+    pub(super) scheduler: Scheduler<Job>,
+    /// The ready workers, by place.
+    pub(super) slots: Vec<Option<Arc<Slot>>>,
+    /// The starts under way, by place.
+    pub(super) starts: Vec<Option<(u64, AbortHandle)>>,
+    /// How a worker that is being sorted out has ended, by place.
+    pub(super) exits: Vec<Option<WorkerExit>>,
+    /// Why a worker is being killed that broke the protocol, by place.
+    pub(super) violations: Vec<Option<String>>,
+    /// Workers that we have killed or told to leave, by place.
+    pub(super) dismissed: Vec<Option<u64>>,
+    /// Why the last start failed that did.
+    pub(super) start_error: Option<StartError>,
+    /// The worker whose loss broke the pool.
+    pub(super) breaking: Option<WorkerExit>,
+    /// When the timer is set to.
+    pub(super) armed: Moment,
+    /// The keeper serves all workers, too.
+    pub(super) helping: bool,
+    pub(super) oom_kills: u64,
+    pub(super) counts: Counts,
+    /// What keeps the crate's thread and starts processes; gone when the pool is finished.
+    pub(super) launcher: Option<Arc<Launcher>>,
+    pub(super) _keeper: Option<Arc<Keeper>>,
+}
+
+impl State {
+    pub(super) fn slot(&self, worker: WorkerId) -> Option<&Arc<Slot>> {
+        self.slots
+            .get(worker.place)?
+            .as_ref()
+            .filter(|slot| slot.number == worker.number)
+    }
+
+    /// Sends a call to its worker.
+    pub(super) fn assign(
+        &mut self,
+        worker: WorkerId,
+        ticket: Ticket,
+        key: JobKey,
+        done: &mut Done,
+    ) {
+        let Some(slot) = self.slot(worker).cloned() else {
+            return;
+        };
+        let Some(job) = self.scheduler.attachment(key) else {
+            return;
+        };
+        slot.page.offer(ticket);
+        let header = Header {
+            kind: FrameKind::Call,
+            ticket,
+            length: job.head.len() + job.argument.len(),
+            call: key.number(),
+            time: job.timeout.map_or(0, |limit| limit.as_nanos() as u64),
+            short: self.scheduler.is_short(key),
+        };
+        slot.push(&[&header.to_bytes(), &job.head], &job.argument);
+        // The only call of an idle worker is written at once. What is sent ahead waits for more
+        // of its kind.
+        let first = self
+            .scheduler
+            .running(worker)
+            .is_some_and(|(_, first)| first == ticket);
+        let list = if first {
+            &mut done.flush
+        } else {
+            &mut done.flush_soon
+        };
+        if list.last().is_none_or(|last| !Arc::ptr_eq(last, &slot)) {
+            list.push(slot);
+        }
+    }
+
+    /// Takes in one frame from a worker.
+    pub(super) fn take_in(
+        &mut self,
+        worker: WorkerId,
+        now: Moment,
+        frame: Frame,
+        max_frame: usize,
+        answered: &mut Vec<(u64, Job, Raw)>,
+    ) -> Result<(), String> {
+        let Frame { header, payload } = frame;
+        let raw = match header.kind {
+            FrameKind::Passed => {
+                self.scheduler
+                    .handle(now, Event::Acknowledged(worker, header.ticket));
+                return Ok(());
+            }
+            FrameKind::Returned => Raw::Returned(payload),
+            kind => Raw::Failed(failure(kind, &payload, max_frame)?),
+        };
+        let ticket = header.ticket;
+        let next = self.scheduler.running(worker);
+        if next.is_some_and(|(key, next)| next == ticket && key.number() != header.call) {
+            return Err(format!(
+                "an answer to call {} under another's ticket",
+                header.call
+            ));
+        }
+        let took = Duration::from_nanos(header.time);
+        let completed = self.scheduler.complete(now, worker, ticket, took);
+        let unknown = |_| format!("an answer to a call that it does not have: {ticket:?}");
+        if let Some((job, _)) = completed.map_err(unknown)? {
+            self.counts.answered(&raw, took);
+            answered.push((header.call, job, raw));
+        }
+        Ok(())
+    }
+
+    pub(super) fn release(&mut self, worker: WorkerId) {
+        let place = worker.place;
+        if self.slots[place]
+            .as_ref()
+            .is_some_and(|slot| slot.number == worker.number)
+        {
+            self.slots[place] = None;
+        }
+        self.exits[place] = None;
+        self.violations[place] = None;
+    }
+
+    pub(super) fn refused(&self, refusal: Refusal) -> TaskError {
+        TaskError::new(match refusal {
+            Refusal::Closed => Kind::ShutDown { started: false },
+            Refusal::Broken(worker) => Kind::Broken(self.breakage(worker)),
+        })
+    }
+
+    fn breakage(&self, worker: Option<WorkerId>) -> Breakage {
+        match worker.and(self.breaking.clone()) {
+            Some(exit) => Breakage::Loss(exit),
+            None => Breakage::Start(
+                self.start_error
+                    .clone()
+                    .unwrap_or_else(StartError::shutting_down),
+            ),
+        }
+    }
+
+    /// What a caller is told whose call got no response.
+    pub(super) fn error_of(&self, job: &Job, outcome: Outcome) -> TaskError {
+        TaskError::new(match outcome {
+            Outcome::Lost(worker) => match self.exits[worker.place].clone() {
+                Some(exit) => Kind::WorkerLost(exit),
+                None => Kind::ShutDown { started: true },
+            },
+            Outcome::Cancelled => Kind::Cancelled,
+            Outcome::Aborted(started) => Kind::Aborted { started },
+            Outcome::RanTooLong => Kind::RanTooLong(job.timeout.unwrap_or_default()),
+            Outcome::WaitedTooLong => Kind::WaitedTooLong(job.queue_timeout.unwrap_or_default()),
+            Outcome::ShutDown(started) => Kind::ShutDown { started },
+            Outcome::Broken(worker) => Kind::Broken(self.breakage(worker)),
+        })
+    }
+}
+
+/// What a response says that is no result.
+fn failure(kind: FrameKind, payload: &[u8], max_frame: usize) -> Result<TaskError, String> {
+    let nonsense = |_| format!("a response that says nothing: {kind:?}");
+    Ok(TaskError::new(match kind {
+        FrameKind::Panicked => Kind::Panicked(postcard::from_bytes(payload).map_err(nonsense)?),
+        FrameKind::Undecodable => {
+            Kind::DecodeArgument(postcard::from_bytes(payload).map_err(nonsense)?)
+        }
+        FrameKind::Unencodable => {
+            Kind::EncodeResult(postcard::from_bytes(payload).map_err(nonsense)?)
+        }
+        FrameKind::TooLarge => {
+            let size = payload.try_into().map(u64::from_le_bytes);
+            let size = size.map_err(|_| format!("a response that says nothing: {kind:?}"))?;
+            Kind::TooLarge {
+                what: RESULT,
+                size: size as usize,
+                limit: max_frame,
+            }
+        }
+        FrameKind::Unknown => return Err(String::from_utf8_lossy(payload).into_owned()),
+        FrameKind::Call
+        | FrameKind::Leave
+        | FrameKind::Hello
+        | FrameKind::Ready
+        | FrameKind::Returned
+        | FrameKind::Passed => return Err(format!("a frame out of turn: {kind:?}")),
+    }))
+}
+
+/// How far a call has come, as the page says.
+pub(in crate::pool) fn look(page: &page::ControlPage, ticket: Ticket) -> Progress {
+    match page.progress(ticket) {
+        page::Progress::Waiting => Progress::Waiting,
+        page::Progress::Running(since) => Progress::Running(since),
+        page::Progress::Over => Progress::Over,
+    }
+}
+
+/// What the scheduler calls the worker in a slot.
+pub(in crate::pool) fn id_of(slot: &Slot) -> WorkerId {
+    WorkerId {
+        place: slot.place,
+        number: slot.number,
+    }
+}

@@ -1,0 +1,85 @@
+//! The passing of time, and the end of the pool's runtime.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Driver;
+use crate::pool::scheduler::Event;
+use crate::sys::clock::Moment;
+
+impl Driver {
+    /// Ticks when the scheduler wants it. Runs on the crate's thread, so that limits are kept
+    /// however busy the pool's runtime is.
+    pub(super) async fn keep_time(self: Arc<Self>) {
+        loop {
+            let wake = {
+                let mut state = self.lock();
+                state.armed = state.scheduler.wake_at().unwrap_or(Moment(u64::MAX));
+                state.armed
+            };
+            if self.progress.borrow().finished {
+                return;
+            }
+            let now = Moment::now();
+            if wake > now {
+                let rearmed = std::pin::pin!(self.timer.notified());
+                if wake == Moment(u64::MAX) {
+                    rearmed.await;
+                } else {
+                    let due =
+                        std::pin::pin!(tokio::time::sleep_until(Instant::now() + now.until(wake)));
+                    futures::future::select(rearmed, due).await;
+                }
+                continue;
+            }
+            // What has come is taken in first: a response that is only waiting to be read must not
+            // look like a worker that is late.
+            let slots: Vec<_> = self.lock().slots.iter().flatten().cloned().collect();
+            for slot in &slots {
+                slot.pump(&*self);
+            }
+            self.tell(Event::Tick);
+        }
+    }
+
+    /// Ends everything after a time, unless it is over by then.
+    pub(crate) fn terminate_after(&self, limit: Duration) {
+        let Some(driver) = self.this.upgrade() else {
+            return;
+        };
+        self.keeper.spawn(async move {
+            let mut lifetime = driver.watch();
+            let over = lifetime.wait_for(|lifetime| lifetime.finished);
+            if tokio::time::timeout(limit, over).await.is_err() {
+                driver.tell(Event::Terminate);
+            }
+        });
+    }
+
+    /// The pool's runtime has ended: what is unresolved is resolved, and the workers end.
+    fn lost_home(&self) {
+        self.help();
+        self.tell(Event::Terminate);
+    }
+}
+
+/// A task on the pool's runtime that does nothing but notice the runtime's end.
+pub(super) struct Anchor(pub(super) Arc<Driver>);
+
+impl Anchor {
+    pub(super) async fn hold(self) {
+        let mut lifetime = self.0.watch();
+        // The sender lives in the driver, which this holds.
+        let _ = lifetime.wait_for(|lifetime| lifetime.finished).await;
+    }
+}
+
+impl Drop for Anchor {
+    fn drop(&mut self) {
+        if !self.0.progress.borrow().finished {
+            self.0.lost_home();
+        }
+    }
+}
