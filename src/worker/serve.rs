@@ -24,6 +24,10 @@ use crate::wire::{PROTOCOL, Ticket};
 /// The exit status of a worker that could not begin or go on, with a line on its stderr.
 const FAILED: i32 = 70;
 
+/// Memory for results is kept between calls up to this size: fresh pages cost more than copying,
+/// but a worker must not hold the memory of its largest result for good.
+const KEPT: usize = 16 * 1024 * 1024;
+
 /// Serves until the request pipe ends, then exits. `first` is what the pool said of this worker,
 /// `program` the pidfd of the program that it serves, `channel` its pipes and its page.
 pub(super) fn serve(first: &[u8], program: OwnedFd, channel: Vec<OwnedFd>) -> ! {
@@ -101,6 +105,9 @@ impl Station {
                     Kind::Call => {
                         self.desk
                             .answer(header, payload, &mut self.scratch, &self.watcher)?;
+                        if self.scratch.capacity() > KEPT {
+                            self.scratch = Vec::new();
+                        }
                     }
                     Kind::Leave => return self.desk.outbox.flush(),
                     _ => return Err(io::Error::other("a response where a request belongs")),
