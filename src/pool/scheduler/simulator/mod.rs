@@ -85,6 +85,7 @@ fn replay(seed: u64, lines: usize) {
         let mut trace = Trace::kept();
         let played = catch_unwind(AssertUnwindSafe(|| play(seed, ending, &mut trace)));
         if lines == usize::MAX || played.is_err() {
+            eprintln!("seed {seed}, {ending:?}:");
             trace.print(lines);
         }
         if let Err(payload) = played {

@@ -135,6 +135,9 @@ fn aborting_the_running_call_spares_those_behind_it() {
     desk.abort("a");
     assert_eq!(desk.outcome("a"), Some(Outcome::Aborted(true)));
     assert_eq!(desk.killed, [worker]);
+    for name in ["b", "c"] {
+        assert_eq!(desk.core.holder(desk.keys[name]), None, "{name} is out of its reach");
+    }
     desk.exit(worker);
     let next = *desk.started.last().expect("the worker is replaced");
     desk.tell(Event::Ready(next));

@@ -163,7 +163,10 @@ impl Desk {
     }
 
     fn drain(&mut self) {
+        let mut performed = 0;
         while let Some(action) = self.core.next_action() {
+            performed += 1;
+            assert!(performed < 10_000, "there is an end to what is to be done: {action:?}");
             self.perform(action);
         }
     }
