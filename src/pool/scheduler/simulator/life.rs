@@ -23,7 +23,7 @@ impl World<'_> {
         });
         self.processes.push(Process::new(worker));
         let plan = &self.plan;
-        let (birth, takes) = if self.calm {
+        let (birth, takes) = if self.calm || index < plan.sound_starts {
             (Birth::Ready, self.rng.spread(50_000, 5_000_000))
         } else if self.rng.percent(plan.hanging_starts) {
             (Birth::Fails, START_LIMIT)
