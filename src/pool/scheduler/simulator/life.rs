@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::process::{Message, Process};
+use super::process::{Hands, Message, Process};
 use super::rules::require;
 use super::world::{Birth, DYING, Machine, Office, World};
 use crate::pool::scheduler::{Event, StartFailure, WorkerId};
@@ -94,7 +94,10 @@ impl World<'_> {
         if !self.calm && self.rng.below(10_000) < self.plan.fragile {
             return self.die(index, false);
         }
-        if !self.calm && self.rng.below(10_000) < self.plan.frozen {
+        // Between two calls more often: there the parent has least to go by.
+        let between = matches!(process.hands, Hands::Empty) && !process.inbox.is_empty();
+        let frozen = self.plan.frozen * if between { 8 } else { 1 };
+        if !self.calm && self.rng.below(10_000) < frozen {
             return self.stop(index);
         }
         self.processes[index].step = None;
