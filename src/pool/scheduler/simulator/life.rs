@@ -208,8 +208,10 @@ impl World<'_> {
         if breaks {
             self.starts.loss.get_or_insert(id);
         }
+        // Killed for its silence, or because a grace was over at the same time: either will do.
+        let certain = !process.silent || process.ended.is_none();
         self.tell(Event::Exited(id));
-        if breaks {
+        if breaks && certain {
             require(self.closed, "a pool that may not restart refuses jobs", String::new);
             self.ledger.check_all_over(&self.processes);
         }
