@@ -150,10 +150,11 @@ impl<T> Scheduler<T> {
     /// it runs is lost when it is gone.
     pub(super) fn condemn(&mut self, worker: WorkerId) {
         let Some(state) = self.worker(worker) else { return };
+        // Even if it is dying already: what it has finished will not be believed either.
+        state.condemned = true;
         if state.is_dying() {
             return;
         }
-        state.condemned = true;
         self.take_back_all(worker, None, Recall::Move);
         self.kill(worker);
     }

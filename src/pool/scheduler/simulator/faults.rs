@@ -59,7 +59,6 @@ impl World<'_> {
             sequence: process.sequence + 1 + self.rng.below(3) as u64,
         };
         process.condemned = true;
-        process.guilty |= !process.killed;
         self.trace.note(self.now, || format!("event   {id:?} breaks the protocol"));
         if self.rng.percent(30) && self.processes[index].ready {
             return self.tell(Event::Acknowledged(id, unknown));

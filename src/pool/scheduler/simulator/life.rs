@@ -70,7 +70,7 @@ impl World<'_> {
         let process = &mut self.processes[index];
         process.reaped = true;
         let id = process.id;
-        if !process.killed || process.guilty {
+        if !process.killed || process.condemned {
             self.starts.failed(failure, self.now);
         }
         self.tell(Event::StartFailed(id, failure));
