@@ -206,6 +206,9 @@ impl<T> Scheduler<T> {
 
     /// No worker can be started: answers what waits for one. Living workers finish what they hold.
     pub(super) fn give_up(&mut self) {
+        if matches!(self.mode, Mode::Ending(_)) {
+            return;
+        }
         self.mode = Mode::Stranded;
         self.refuse(Refusal::Broken(None));
         self.empty_line(Outcome::Broken(None));

@@ -176,10 +176,11 @@ impl<T> Scheduler<T> {
         let Some(state) = self.worker(worker) else {
             return;
         };
+        // Even if it is dying already: what it has finished will not be believed either.
+        state.condemned.get_or_insert(why);
         if state.is_dying() {
             return;
         }
-        state.condemned = Some(why);
         self.take_back_all(worker, None, Recall::Move);
         self.kill(worker);
     }

@@ -30,12 +30,24 @@ impl World<'_> {
                 1 => self.cancel_pending(),
                 2 => self.terminate(),
                 3 | 4 => self.tell(Event::StartAll),
-                5..100 => self.submit(),
+                5 => (0..70).for_each(|_| self.change_their_mind()),
+                6..100 => self.submit(),
                 _ => (0..self.rng.below(12)).for_each(|_| self.submit()),
             }
         }
         let pause = self.rng.up_to(self.plan.pause);
-        self.office.enter(self.now + pause, Office::Act);
+        let wake = self.core.wake_at().filter(|_| self.rng.percent(10));
+        // Now and then just when the core has something to do as well.
+        self.office
+            .enter(wake.unwrap_or(self.now + pause), Office::Act);
+    }
+
+    /// A call is wanted and then not.
+    fn change_their_mind(&mut self) {
+        self.submit();
+        if let Some(job) = self.ledger.len().checked_sub(1) {
+            self.cancel(job);
+        }
     }
 
     fn submit(&mut self) {
@@ -68,10 +80,12 @@ impl World<'_> {
     /// A caller wants one of the latest calls back, or at an end.
     fn regret(&mut self) {
         let count = self.ledger.len();
-        if count == 0 {
-            return;
-        }
-        let job = count - 1 - self.rng.below(count.min(20));
+        let open: Vec<_> = self.ledger.unanswered().collect();
+        let job = match (count, &*open) {
+            (0, _) => return,
+            (_, []) => count - 1 - self.rng.below(count.min(20)),
+            (_, open) => self.rng.pick(open),
+        };
         match self.rng.percent(50) {
             true => self.cancel(job),
             false => self.abort(job),

@@ -10,10 +10,10 @@ use crate::sys::clock::Moment;
 impl World<'_> {
     /// One of this world's faults.
     pub(super) fn fault(&mut self) {
-        let over = self.calm || self.finished;
-        let Some(pause) = self.plan.fault_pause.filter(|_| !over) else {
+        if self.plan.faults == 0 || self.calm || self.finished {
             return;
-        };
+        }
+        self.plan.faults -= 1;
         match self.rng.below(4) {
             0 if self.plan.crashes => self.crash(),
             1 if self.plan.stops => self.stop_somebody(),
@@ -21,7 +21,9 @@ impl World<'_> {
             3 if self.plan.orphans && self.rng.percent(30) => self.orphan(),
             _ => {}
         }
-        let pause = self.rng.spread(pause / 20, pause);
+        let pause = self
+            .rng
+            .spread(self.plan.fault_pause / 20, self.plan.fault_pause);
         self.office.enter(self.now + pause, Office::Fault);
     }
 
@@ -61,7 +63,6 @@ impl World<'_> {
             sequence: process.sequence + 1 + self.rng.below(3) as u64,
         };
         process.condemned = true;
-        process.guilty |= !process.killed;
         self.trace
             .note(self.now, || format!("event   {id:?} breaks the protocol"));
         if self.rng.percent(30) && self.processes[index].ready {

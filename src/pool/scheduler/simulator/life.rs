@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::process::{Message, Process};
+use super::process::{Hands, Message, Process};
 use super::rules::require;
 use super::world::{Birth, DYING, Machine, Office, World};
 use crate::pool::scheduler::{Event, StartFailure, WorkerId};
@@ -25,7 +25,7 @@ impl World<'_> {
         );
         self.processes.push(Process::new(worker));
         let plan = &self.plan;
-        let (birth, takes) = if self.calm {
+        let (birth, takes) = if self.calm || index < plan.sound_starts {
             (Birth::Ready, self.rng.spread(50_000, 5_000_000))
         } else if self.rng.percent(plan.hanging_starts) {
             (Birth::Fails, START_LIMIT)
@@ -73,7 +73,7 @@ impl World<'_> {
         let process = &mut self.processes[index];
         process.reaped = true;
         let id = process.id;
-        if !process.killed || process.guilty {
+        if !process.killed || process.condemned {
             self.starts.failed(failure, self.now);
         }
         self.tell(Event::StartFailed(id, failure));
@@ -97,7 +97,10 @@ impl World<'_> {
         if !self.calm && self.rng.below(10_000) < self.plan.fragile {
             return self.die(index, false);
         }
-        if !self.calm && self.rng.below(10_000) < self.plan.frozen {
+        // Between two calls more often: there the parent has least to go by.
+        let between = matches!(process.hands, Hands::Empty) && !process.inbox.is_empty();
+        let frozen = self.plan.frozen * if between { 8 } else { 1 };
+        if !self.calm && self.rng.below(10_000) < frozen {
             return self.stop(index);
         }
         self.processes[index].step = None;
@@ -225,8 +228,10 @@ impl World<'_> {
         if breaks {
             self.starts.loss.get_or_insert(id);
         }
+        // Killed for its silence, or because a grace was over at the same time: either will do.
+        let certain = !process.silent || process.ended.is_none();
         self.tell(Event::Exited(id));
-        if breaks {
+        if breaks && certain {
             require(
                 self.closed,
                 "a pool that may not restart refuses jobs",

@@ -50,8 +50,10 @@ pub(super) struct Plan {
     large: usize,
     /// How often an act takes a call back or ends one, rather than submit.
     pub(super) regrets: usize,
-    /// The longest pause between two faults, in nanoseconds; no faults if `None`.
-    pub(super) fault_pause: Option<u64>,
+    /// How many faults there are, but for those in the workers' own steps.
+    pub(super) faults: usize,
+    /// The longest pause between two of them, in nanoseconds.
+    pub(super) fault_pause: u64,
     pub(super) crashes: bool,
     pub(super) stops: bool,
     pub(super) orphans: bool,
@@ -60,6 +62,8 @@ pub(super) struct Plan {
     pub(super) fragile: usize,
     /// How often a worker is stopped at a step, in ten thousand.
     pub(super) frozen: usize,
+    /// So many starts succeed before the first may fail.
+    pub(super) sound_starts: usize,
     pub(super) failing_starts: usize,
     pub(super) hanging_starts: usize,
     pub(super) refused_starts: usize,
@@ -70,7 +74,7 @@ impl Plan {
     pub(super) fn new(rng: &mut Rng, ending: Ending) -> Self {
         let graces = [0, 0, 1_000_000, 50_000_000, 2_000_000_000];
         let rules = Rules {
-            workers: 1 + rng.below(6),
+            workers: rng.pick(&[1, 1, 2, 2, 3, 4, 5, 6]),
             starts_at_once: 1 + rng.below(4),
             restart: if rng.percent(20) {
                 Restart::Never
@@ -113,13 +117,15 @@ impl Plan {
             queue_limits: rng.pick(&[0, 0, 10, 60]),
             large: rng.pick(&[0, 0, 5, 40]),
             regrets: rng.pick(&[0, 5, 20, 45]),
-            fault_pause: faults.then(|| (pause * rng.pick(&[1, 4, 16]) / 4).max(20_000)),
+            faults: if faults { rng.below(400) } else { 0 },
+            fault_pause: (pause * rng.pick(&[1, 4, 16]) / 4).max(20_000),
             crashes,
             stops,
             orphans,
             violations,
             fragile,
             frozen,
+            sound_starts: rng.pick(&[0, 0, 2, 8]),
             failing_starts,
             hanging_starts,
             refused_starts,

@@ -76,8 +76,6 @@ pub(super) struct Process {
     pub(super) reaped: bool,
     pub(super) orphaned: bool,
     pub(super) condemned: bool,
-    /// It was condemned before the core had decided to kill it.
-    pub(super) guilty: bool,
     /// The core has said so.
     pub(super) killed: bool,
     pub(super) retired: bool,
@@ -110,7 +108,6 @@ impl Process {
             reaped: false,
             orphaned: false,
             condemned: false,
-            guilty: false,
             killed: false,
             retired: false,
             released: false,

@@ -212,7 +212,7 @@ impl Process {
 
     /// Whether it was lost though nobody wanted that.
     pub(super) fn is_loss(&self) -> bool {
-        self.guilty || self.silent || !(self.killed || self.retired)
+        self.condemned || self.silent || !(self.killed || self.retired)
     }
 }
 

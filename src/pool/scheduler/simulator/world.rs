@@ -123,9 +123,7 @@ impl<'t> World<'t> {
     /// Plays the world to its end. Panics where a rule is broken.
     pub(super) fn run(mut self) {
         self.office.enter(self.now, Office::Act);
-        if self.plan.fault_pause.is_some() {
-            self.office.enter(self.now, Office::Fault);
-        }
+        self.office.enter(self.now, Office::Fault);
         while !self.over {
             self.count();
             self.happen();

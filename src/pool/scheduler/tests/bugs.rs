@@ -132,6 +132,32 @@ fn a_pool_that_may_not_restart_is_broken_by_a_violation() {
 }
 
 #[test]
+fn a_violation_in_a_dying_worker_costs_what_it_had_finished() {
+    let (restart, abort_grace) = (Restart::Never, Duration::ZERO);
+    let rules = Rules {
+        workers: 1,
+        starts_at_once: 1,
+        restart,
+        abort_grace,
+    };
+    let mut desk = Desk::with(rules).readied();
+    desk.teach(1, US);
+    desk.submit_all(1, &["a", "b"]);
+    let worker = desk.worker_of("a");
+    desk.start("a");
+    desk.end("a");
+    desk.start("b");
+    desk.abort("b");
+    desk.tell(Event::Condemned(worker));
+    desk.exit(worker);
+    assert_eq!(
+        desk.outcome("a"),
+        Some(Outcome::Broken(Some(worker))),
+        "and not lost without a break"
+    );
+}
+
+#[test]
 fn a_long_call_that_ends_at_its_limit_costs_no_worker() {
     let mut desk = Desk::ready(1);
     desk.submit(
@@ -155,11 +181,12 @@ fn a_stopped_worker_does_not_keep_a_finished_call_for_ever() {
         let mut desk = Desk::ready(1);
         desk.teach(1, US);
         desk.submit_all(1, &["a"]);
+        let timeout = (!aborted).then_some(30 * MS);
         desk.submit(
             "b",
             JobSpec {
                 kind: 1,
-                timeout: Some(30 * MS),
+                timeout,
                 ..JobSpec::default()
             },
         );
