@@ -93,6 +93,7 @@ mod worker;
 pub use pool::builder::ProcessPoolBuilder;
 pub use pool::error::{BuildError, NotClosed, TaskError, TrySubmitError, WorkerExit};
 pub use pool::handle::TaskHandle;
+pub use pool::map::{Map, MapIter};
 pub use pool::reply::CallbackId;
 pub use pool::shutdown::ShutdownOptions;
 pub use pool::stats::{Stats, WorkerStats};

@@ -126,7 +126,7 @@ impl<R: Send + 'static> Reply<R> {
             Phase::Raw(raw) => {
                 // The result's own code runs without the lock.
                 drop(state);
-                Ok(Some(self.decode(raw)))
+                Ok(Some(decode(self.decode, raw)))
             }
             unfinished => {
                 state.phase = unfinished;
@@ -160,21 +160,9 @@ impl<R: Send + 'static> Reply<R> {
         removed.is_some()
     }
 
-    fn decode(&self, raw: Raw) -> Result<R, TaskError> {
-        match raw {
-            Raw::Failed(error) => Err(error),
-            Raw::Returned(bytes) => {
-                let decoded = panic::catch(|| (self.decode)(&bytes));
-                let decoded =
-                    decoded.unwrap_or_else(|panic| Err(DecodeError::panicked::<R>(&panic)));
-                decoded.map_err(|error| TaskError::new(Kind::DecodeResult(error)))
-            }
-        }
-    }
-
     /// Shows the result to the callbacks, those that come meanwhile included, then to the waiter.
     fn call_back(&self, raw: Raw, mut callbacks: Vec<(CallbackId, Callback<R>)>) {
-        let result = self.decode(raw);
+        let result = decode(self.decode, raw);
         loop {
             for (_, callback) in callbacks {
                 run_callback(callback, &result);
@@ -237,6 +225,21 @@ impl<R: Send + 'static> Answer for Reply<R> {
         let callbacks = std::mem::take(&mut state.callbacks);
         drop(state);
         run_aside(move || self.call_back(raw, callbacks));
+    }
+}
+
+/// Decodes a result, in code of the user's that may panic.
+pub(crate) fn decode<R>(
+    decode: fn(&[u8]) -> Result<R, DecodeError>,
+    raw: Raw,
+) -> Result<R, TaskError> {
+    match raw {
+        Raw::Failed(error) => Err(error),
+        Raw::Returned(bytes) => {
+            let decoded = panic::catch(|| decode(&bytes));
+            let decoded = decoded.unwrap_or_else(|panic| Err(DecodeError::panicked::<R>(&panic)));
+            decoded.map_err(|error| TaskError::new(Kind::DecodeResult(error)))
+        }
     }
 }
 

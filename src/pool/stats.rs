@@ -33,17 +33,23 @@ impl Counts {
         }
     }
 
-    /// A call ended without an answer from its worker.
-    pub(crate) fn failed(&mut self, error: &TaskError) {
-        if error.is_cancelled() {
-            self.cancelled += 1;
+    /// So many calls ended without an answer from their worker.
+    pub(crate) fn failed(&mut self, error: &TaskError, calls: u64) {
+        let count = if error.is_cancelled() {
+            &mut self.cancelled
         } else if error.is_timeout() {
-            self.timed_out += 1;
+            &mut self.timed_out
         } else if error.is_worker_lost() || error.is_broken() {
-            self.lost += 1;
+            &mut self.lost
         } else {
-            self.failed += 1;
-        }
+            &mut self.failed
+        };
+        *count += calls;
+    }
+
+    /// So many calls are back where they were before they were submitted.
+    pub(crate) fn taken_back(&mut self, calls: u64) {
+        self.submitted -= calls;
     }
 }
 

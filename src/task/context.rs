@@ -20,6 +20,7 @@ thread_local! {
 pub struct TaskContext {
     page: Arc<ControlPage>,
     ticket: Ticket,
+    item: u32,
     id: u64,
     name: Option<Arc<str>>,
     attempt: u32,
@@ -80,7 +81,7 @@ impl TaskContext {
     /// away. Whether the worker is then killed at once or has time to come to the end of the task
     /// is the pool's [`abort_grace`](crate::ProcessPoolBuilder::abort_grace), by default none.
     pub fn is_cancelled(&self) -> bool {
-        self.page.is_ended(self.ticket)
+        self.page.is_ended(self.ticket, self.item)
     }
 }
 
@@ -101,6 +102,8 @@ pub(crate) struct Running<'a> {
     pub(crate) page: &'a Arc<ControlPage>,
     /// Which sending it is.
     pub(crate) ticket: Ticket,
+    /// Which item of a chunk; zero for a call that is none.
+    pub(crate) item: u32,
     /// The call's number.
     pub(crate) id: u64,
     /// The call's name.
@@ -122,6 +125,7 @@ pub(crate) fn enter(running: &Running<'_>) -> impl Drop + use<> {
     CURRENT.set(Some(TaskContext {
         page: running.page.clone(),
         ticket: running.ticket,
+        item: running.item,
         id: running.id,
         name: running.name.map(Arc::from),
         attempt: running.attempt,

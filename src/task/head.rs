@@ -14,6 +14,8 @@ pub(crate) struct CallHead<'a> {
     pub(crate) target: Target,
     /// How many times the call has been started, with this one.
     pub(crate) attempt: u32,
+    /// How many items the call carries; zero where it is no chunk.
+    pub(crate) items: u32,
     /// The call's name, where it was given one.
     pub(crate) name: Option<&'a str>,
 }

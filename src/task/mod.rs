@@ -19,6 +19,7 @@
 //! The result is handed over before it is dropped: what a `Drop` does then costs no result.
 //!
 //! - `call`: a function with its arguments; `notation`: the macro that makes one
+//! - `items`: many arguments in one request
 //! - `head`: what goes before the arguments; `context`: what a running task knows of itself
 //! - `identity`: a function's name among processes of one build
 //! - `entry`: from that name to the function and to its verdict
@@ -34,6 +35,7 @@ pub(crate) mod entry;
 mod error;
 pub(crate) mod head;
 pub(crate) mod identity;
+pub(crate) mod items;
 mod limits;
 mod notation;
 pub(crate) mod panic;

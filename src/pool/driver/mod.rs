@@ -13,9 +13,10 @@
 //! ```
 //!
 //! - [`state`]: what the lock protects, and what is done under it alone.
-//! - [`owner`]: what the workers' slots report. [`workers`]: starting, serving, killing them.
+//! - [`chunks`]: jobs of many items. [`owner`]: what the workers' slots report. [`workers`]: starting, serving, killing them.
 //! - [`time`]: the timer, and the end of the pool's runtime.
 
+mod chunks;
 mod owner;
 mod state;
 mod time;
@@ -31,7 +32,7 @@ use self::state::State;
 pub(super) use self::state::{id_of, look};
 use self::time::Anchor;
 use super::error::TaskError;
-use super::job::Job;
+use super::job::{ChunkOwner, Job, News};
 use super::reply::Raw;
 use super::scheduler::{Action, Event, JobKey, JobSpec, Progress, Refusal, Rules, Scheduler};
 use super::stats::Counts;
@@ -77,6 +78,8 @@ pub(crate) struct Lifetime {
 pub(crate) struct Done {
     /// Who is to be told what, with the number of the call.
     replies: Vec<(u64, Job, Raw)>,
+    /// What is to be told to whom of a chunk.
+    news: Vec<(Arc<dyn ChunkOwner>, Vec<News>)>,
     /// Whose queued calls are to be written now.
     flush: Vec<Arc<Slot>>,
     /// Whose serving task is to write them, and does not know it yet.
@@ -103,6 +106,7 @@ impl Driver {
                 starts: vec![None; workers],
                 exits: vec![None; workers],
                 violations: vec![None; workers],
+                trailing: Vec::new(),
                 dismissed: vec![None; workers],
                 start_error: None,
                 breaking: None,
@@ -130,12 +134,13 @@ impl Driver {
             bytes: job.head.len() + job.argument.len(),
             timeout: job.timeout,
             queue_timeout: job.queue_timeout,
+            items: job.client.items(),
         };
         let now = Moment::now();
         let mut state = self.lock();
         match state.scheduler.submit(now, spec, job) {
             Ok(key) => {
-                state.counts.submitted += 1;
+                state.counts.submitted += u64::from(spec.items.max(1));
                 self.perform(state, now);
                 Ok(key)
             }
@@ -199,7 +204,7 @@ impl Driver {
         let state = self.lock();
         match state.scheduler.refusal() {
             None => Ok(state.scheduler.is_complete()),
-            Some(Refusal::Closed) => Err(StartError::shutting_down()),
+            Some(Refusal::Closed | Refusal::Dropped) => Err(StartError::shutting_down()),
             Some(Refusal::Broken(_)) => Err(state
                 .start_error
                 .clone()
@@ -263,8 +268,9 @@ impl Driver {
                     .scheduler
                     .handle(now, Event::TakenBack(worker, ticket, won));
             }
-            Action::End(worker, ticket) => {
-                let won = state.slot(worker).is_some_and(|slot| slot.page.end(ticket));
+            Action::End(worker, ticket, begun_by) => {
+                let slot = state.slot(worker);
+                let won = slot.is_some_and(|slot| slot.page.end(ticket, begun_by));
                 state
                     .scheduler
                     .handle(now, Event::Ended(worker, ticket, won));
@@ -284,11 +290,10 @@ impl Driver {
                 }
             }
             Action::Kill(worker) => self.kill(state, now, worker),
-            Action::Release(worker) => state.release(worker),
-            Action::Resolve(job, key, outcome) => {
-                let error = state.error_of(&job, outcome);
-                state.counts.failed(&error);
-                done.replies.push((key.number(), job, Raw::Failed(error)));
+            Action::Release(worker) => state.release(worker, done),
+            Action::Cut(worker, ticket, key) => state.cut(worker, ticket, key, done),
+            Action::Resolve(job, key, outcome, sent) => {
+                state.resolve(job, key, outcome, sent, done)
             }
             Action::Closed => {
                 if let Some(room) = &self.room {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::{Done, Driver, id_of, look};
 use crate::pool::error::WorkerExit;
+use crate::pool::job::Client;
 use crate::pool::reply::Raw;
 use crate::pool::scheduler::{Event, Progress, Restart};
 use crate::process::Exit;
@@ -46,6 +47,7 @@ impl Owner for Driver {
     fn deliver(&self, done: Done) {
         let Done {
             mut replies,
+            news,
             flush,
             ring,
             rearm,
@@ -58,7 +60,12 @@ impl Owner for Driver {
             if let Raw::Failed(error) = &raw {
                 tracing::debug!(target: "procpool", call = number, %error, "a call has failed");
             }
-            job.reply.resolve(raw);
+            if let Client::Call(reply) = job.client {
+                reply.resolve(raw);
+            }
+        }
+        for (owner, news) in news {
+            owner.hear(news);
         }
         if rearm {
             self.timer.notify_one();

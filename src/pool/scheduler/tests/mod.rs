@@ -37,6 +37,7 @@ struct Desk {
     assigned: Vec<&'static str>,
     retired: Vec<WorkerId>,
     killed: Vec<WorkerId>,
+    cuts: Vec<(WorkerId, Ticket)>,
     finished: bool,
 }
 
@@ -62,6 +63,7 @@ impl Desk {
             assigned: Vec::new(),
             retired: Vec::new(),
             killed: Vec::new(),
+            cuts: Vec::new(),
             finished: false,
         }
     }
@@ -210,8 +212,9 @@ impl Desk {
                 let won = self.swap((worker, ticket), |page| page == Progress::Waiting);
                 self.core.handle(now, Event::TakenBack(worker, ticket, won));
             }
-            Action::End(worker, ticket) => {
-                let running = |page| matches!(page, Progress::Running(_));
+            Action::Cut(worker, ticket, _) => self.cuts.push((worker, ticket)),
+            Action::End(worker, ticket, begun_by) => {
+                let running = |page| matches!(page, Progress::Running(since) if since <= begun_by);
                 let won = self.swap((worker, ticket), running);
                 self.core.handle(now, Event::Ended(worker, ticket, won));
             }
@@ -223,7 +226,7 @@ impl Desk {
             Action::Retire(worker) => self.retired.push(worker),
             Action::Kill(worker) => self.killed.push(worker),
             Action::Release(_) | Action::Closed => {}
-            Action::Resolve(name, key, outcome) => {
+            Action::Resolve(name, key, outcome, _) => {
                 assert_eq!(self.keys[name], key);
                 let before = self.answers.insert(name, Answer::Told(outcome));
                 assert_eq!(before, None, "{name} is answered once");
