@@ -392,7 +392,7 @@ fn a_killed_worker_breaks_a_pool_that_must_not_restart() {
         for handle in handles {
             let error = handle.await.unwrap_err();
             assert!(error.is_broken() && !error.is_worker_lost(), "{error}");
-            assert!(error.to_string().contains("SIGTERM"), "{error}");
+            assert!(format!("{error:#}").contains("SIGTERM"), "{error:#}");
             let exit = error.worker_exit().unwrap();
             assert_eq!((exit.pid(), exit.exit().signal()), (victim, Some(15)));
         }
@@ -415,8 +415,8 @@ fn the_error_of_a_lost_worker_says_how_it_died() {
             let error = pool.submit(leave, code).await.unwrap_err();
             assert!(error.is_broken());
             assert!(
-                error.to_string().contains(&format!("exit code {code}")),
-                "{error}"
+                format!("{error:#}").contains(&format!("exit code {code}")),
+                "{error:#}"
             );
             assert_eq!(error.worker_exit().unwrap().exit().code(), Some(code));
             pool.shutdown().await;
@@ -435,7 +435,7 @@ fn the_error_of_a_lost_worker_says_how_it_died() {
             .await
             .unwrap_err();
         assert_eq!(error.worker_exit().unwrap().exit().signal(), Some(6));
-        assert!(error.to_string().contains("SIGABRT"), "{error}");
+        assert!(format!("{error:#}").contains("SIGABRT"), "{error:#}");
         pool.shutdown().await;
     });
 }

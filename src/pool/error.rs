@@ -13,6 +13,10 @@ use crate::task::{DecodeError, EncodeError, ForeignFunction, PanicInfo};
 /// Can be asked what happened; the answers do not overlap but where that is said. An `Err` that
 /// the task itself returned is no `TaskError`: it is the task's value.
 ///
+/// Shown as `{error}` it says its own part; what is behind it (the panic, the worker's exit, the
+/// value that cannot be encoded) is its [source](Error::source). Shown as `{error:#}` it says
+/// all of it in one line, made for logs.
+///
 /// ```
 /// use procpool::TaskError;
 ///
@@ -34,6 +38,8 @@ use crate::task::{DecodeError, EncodeError, ForeignFunction, PanicInfo};
 /// let error = pool.submit(|n: i32| 10 / n, 0).await.unwrap_err();
 /// assert!(error.is_panic());
 /// assert!(explain(&error).starts_with("a bug at "));
+/// assert_eq!(error.to_string(), "task panicked");
+/// assert!(format!("{error:#}").starts_with("task panicked: attempt to divide by zero (at "));
 /// # pool.shutdown().await;
 /// # Ok(()) }
 /// ```
@@ -83,6 +89,10 @@ impl TaskError {
     }
 
     /// Tells whether the task panicked.
+    ///
+    /// In a program built with `panic = "abort"` no panic can be caught: there it is a
+    /// [lost worker](Self::is_worker_lost), ended by SIGABRT, and the message is on its standard
+    /// error.
     pub fn is_panic(&self) -> bool {
         self.panic().is_some()
     }
@@ -209,9 +219,22 @@ pub(crate) const RESULT: &str = "result";
 
 impl fmt::Display for TaskError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &*self.0 {
-            Kind::Panicked(panic) => write!(f, "task panicked: {panic}"),
-            Kind::WorkerLost(exit) => write!(f, "worker died while it ran the task: {exit}"),
+        fmt::Display::fmt(&*self.0, f)?;
+        let mut behind = self.source().filter(|_| f.alternate());
+        while let Some(error) = behind {
+            write!(f, ": {error}")?;
+            behind = error.source();
+        }
+        Ok(())
+    }
+}
+
+/// What each kind has to say beside its source.
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Kind::Panicked(_) => f.write_str("task panicked"),
+            Kind::WorkerLost(_) => f.write_str("worker died while it ran the task"),
             Kind::Cancelled => f.write_str("task was cancelled before it was started"),
             Kind::Aborted { started: true } => f.write_str("task was aborted while it ran"),
             Kind::Aborted { started: false } => {
@@ -234,9 +257,7 @@ impl fmt::Display for TaskError {
                 f,
                 "{what} of {size} bytes is larger than a frame may be (max_frame is {limit} bytes)"
             ),
-            Kind::QueueFull(limit) => {
-                write!(f, "queue is full: {limit} tasks wait already (max_pending)")
-            }
+            Kind::QueueFull(limit) => write!(f, "queue is full (max_pending is {limit})"),
             Kind::ShutDown { started: true } => {
                 f.write_str("pool was shut down while the task ran")
             }
@@ -244,8 +265,8 @@ impl fmt::Display for TaskError {
             Kind::Broken(Breakage::Start(_)) => {
                 f.write_str("pool is broken: no worker can be started")
             }
-            Kind::Broken(Breakage::Loss(exit)) => {
-                write!(f, "pool is broken by the loss of a worker: {exit}")
+            Kind::Broken(Breakage::Loss(_)) => {
+                f.write_str("pool is broken by the loss of a worker")
             }
         }
     }
@@ -343,7 +364,7 @@ impl fmt::Display for WorkerExit {
             f.write_str(", probably because memory had run out")?;
         }
         if let Some(ran_for) = self.ran_for {
-            write!(f, ", {ran_for:?} after the call was started")?;
+            write!(f, ", {ran_for:.1?} after the call was started")?;
         }
         Ok(())
     }
@@ -455,7 +476,7 @@ pub(crate) enum BuildFault {
     RaisedPrivileges,
     #[error("pools are nested {0} deep already, which is as deep as they may be")]
     TooDeep(u8),
-    #[error("the system has no room for the pool's own thread: {0}")]
+    #[error("the system has no room for the pool's own thread")]
     System(#[source] io::Error),
 }
 
@@ -477,6 +498,12 @@ impl BuildError {
         matches!(self.0, BuildFault::NotInMainImage)
     }
 
+    /// Tells whether the program runs with more rights than its caller has (set-user-id, file
+    /// capabilities), so that it must not start workers.
+    pub fn is_raised_privileges(&self) -> bool {
+        matches!(self.0, BuildFault::RaisedPrivileges)
+    }
+
     /// Tells whether this process is inside of as many pools as may be nested.
     pub fn is_too_deep(&self) -> bool {
         matches!(self.0, BuildFault::TooDeep(_))
@@ -484,6 +511,20 @@ impl BuildError {
 }
 
 /// [`ProcessPool::join`](crate::ProcessPool::join) was called on a pool that still takes work.
+///
+/// ```
+/// use procpool::{NotClosed, ProcessPool};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let pool = ProcessPool::builder().workers(1).build()?;
+/// let refused: NotClosed = pool.join().await.unwrap_err();
+/// assert_eq!(refused.to_string(), "pool is still open: close it before joining it");
+///
+/// pool.close();
+/// pool.join().await?;
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("pool is still open: close it before joining it")]
 pub struct NotClosed(pub(crate) ());
