@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::{OwnedSemaphorePermit, TryAcquireError};
 
+use super::builder::bounded;
 use super::driver::Driver;
 use super::error::{ARGUMENT, Kind, TaskError, TrySubmitError};
 use super::handle::TaskHandle;
@@ -87,14 +88,14 @@ macro_rules! options {
         /// When the limit is zero.
         pub fn timeout(mut self, limit: Duration) -> Self {
             assert!(!limit.is_zero(), "a task timeout must be greater than 0");
-            self.options.timeout = Some(limit);
+            self.options.timeout = Some(bounded(limit));
             self
         }
 
         /// Gives up on the task when it has waited this long for its start. One that has been
         /// started is not touched.
         pub fn queue_timeout(mut self, limit: Duration) -> Self {
-            self.options.queue_timeout = Some(limit);
+            self.options.queue_timeout = Some(bounded(limit));
             self
         }
 
@@ -128,6 +129,8 @@ where
     options!();
 
     /// Queues one call and returns at once. See [`ProcessPool::submit`](crate::ProcessPool::submit).
+    ///
+    /// Dropping the handle detaches the task.
     pub fn submit(&self, argument: A) -> TaskHandle<R> {
         let call = Call::of1(self.function, &argument);
         // What is encoded is all that is kept of the argument.
@@ -137,14 +140,25 @@ where
 
     /// Queues one call, or hands the argument back. See
     /// [`ProcessPool::try_submit`](crate::ProcessPool::try_submit).
+    ///
+    /// # Errors
+    ///
+    /// When the queue is full, when the pool is shut down or broken, or when the argument cannot
+    /// be encoded or is too large.
     pub fn try_submit(&self, argument: A) -> Result<TaskHandle<R>, TrySubmitError<A>> {
         let call = Call::of1(self.function, &argument);
         try_submit(&self.driver, call, &self.options)
             .map_err(|error| TrySubmitError { error, argument })
     }
 
-    /// Waits for room, then for the result; dropped, it aborts. See
-    /// [`ProcessPool::run`](crate::ProcessPool::run).
+    /// Waits for room, then for the result. See [`ProcessPool::run`](crate::ProcessPool::run).
+    ///
+    /// The time spent waiting for room is not part of
+    /// [`queue_timeout`](Self::queue_timeout).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future aborts the task, as [`TaskHandle::abort`] does.
     pub fn run(
         &self,
         argument: A,
@@ -168,12 +182,20 @@ impl<R: Send + 'static> TaskCall<R> {
     options!();
 
     /// Queues the call and returns at once. See [`ProcessPool::submit`](crate::ProcessPool::submit).
+    ///
+    /// Dropping the handle detaches the task.
     pub fn submit(self) -> TaskHandle<R> {
         submit(&self.driver, self.call, &self.options)
     }
 
-    /// Waits for room, then for the result; dropped, it aborts. See
-    /// [`ProcessPool::run`](crate::ProcessPool::run).
+    /// Waits for room, then for the result. See [`ProcessPool::run`](crate::ProcessPool::run).
+    ///
+    /// The time spent waiting for room is not part of
+    /// [`queue_timeout`](Self::queue_timeout).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future aborts the task, as [`TaskHandle::abort`] does.
     pub async fn run(self) -> Result<R, TaskError> {
         run(self.driver, self.call, self.options).await
     }
