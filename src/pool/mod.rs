@@ -129,7 +129,8 @@ impl ProcessPool {
     /// [`submit_call`](Self::submit_call).
     ///
     /// Whatever stands against the call comes through the handle: an argument that cannot be
-    /// encoded, a queue that is full, a pool that is shut down or broken.
+    /// encoded, a queue that is full, a pool that is shut down or broken. Dropping the handle
+    /// detaches the task.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -148,7 +149,8 @@ impl ProcessPool {
         self.task(function).submit(argument)
     }
 
-    /// Queues a call that [`call!`](crate::call) has made, and returns at once.
+    /// Queues a call that [`call!`](crate::call) has made, and returns at once: a function with
+    /// several arguments, or with none.
     ///
     /// ```
     /// use procpool::call;
@@ -174,7 +176,7 @@ impl ProcessPool {
     /// # Errors
     ///
     /// When [`max_pending`](ProcessPoolBuilder::max_pending) tasks are waiting, when the pool is
-    /// shut down or broken, or when the argument cannot be encoded.
+    /// shut down or broken, or when the argument cannot be encoded or is too large.
     ///
     /// ```
     /// use std::time::Duration;
@@ -211,6 +213,7 @@ impl ProcessPool {
     /// future, before or while the task runs, ends the work.
     ///
     /// The argument is encoded when `run` is called; the call is queued when the future is polled.
+    /// Whoever waits for room is served in order, and fails if the pool is shut down meanwhile.
     ///
     /// # Cancel safety
     ///
@@ -289,7 +292,7 @@ impl ProcessPool {
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe; the workers are started all the same.
+    /// Cancel safe; once it was polled the workers are started all the same.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -321,7 +324,19 @@ impl ProcessPool {
 
     /// Takes no new work. What was accepted is finished; then the workers leave.
     ///
-    /// Idempotent, as everything here that ends a pool, and never blocks.
+    /// Idempotent, as everything here that ends a pool, and never blocks. A later call is refused
+    /// with an error that [says so](TaskError::is_shut_down).
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = procpool::ProcessPool::builder().workers(1).build()?;
+    /// let accepted = pool.submit(|n: u64| n + 1, 1);
+    /// pool.close();
+    /// assert!(pool.submit(|n: u64| n + 1, 2).await.unwrap_err().is_shut_down());
+    /// assert_eq!(accepted.await?, 2);
+    /// # Ok(()) }
+    /// ```
     pub fn close(&self) {
         self.driver().tell(Event::Close);
     }
@@ -330,11 +345,11 @@ impl ProcessPool {
     ///
     /// # Errors
     ///
-    /// At once, when the pool has not been closed.
+    /// At once, when the pool has not been closed: it would wait for ever.
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe.
+    /// Cancel safe: it only watches, and can be called again, by any number of tasks.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -359,11 +374,15 @@ impl ProcessPool {
         Ok(())
     }
 
-    /// Takes no new work, and waits until everything is finished and no process is left.
+    /// Takes no new work, and waits until everything is finished and no process is left:
+    /// [`close`](Self::close) and [`join`](Self::join).
+    ///
+    /// A task that never ends keeps it waiting; [`ShutdownOptions::timeout`] sets a limit.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future leaves the pool closed; it winds down by itself.
+    /// Dropping the future leaves the pool closed; it winds down by itself. A future that was never
+    /// polled has done nothing.
     pub async fn shutdown(&self) {
         self.shutdown_with(ShutdownOptions::new()).await;
     }
@@ -373,6 +392,23 @@ impl ProcessPool {
     /// # Cancel safety
     ///
     /// As [`shutdown`](Self::shutdown).
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = procpool::ProcessPool::builder().workers(1).build()?;
+    /// let nap = |millis| std::thread::sleep(Duration::from_millis(millis));
+    /// let (first, second) = (pool.submit(nap, 300), pool.submit(nap, 301));
+    /// while !first.is_running() {
+    ///     tokio::time::sleep(Duration::from_millis(1)).await;
+    /// }
+    /// pool.shutdown_now().await;
+    /// first.await?; // it ran, and was let finish
+    /// assert!(second.await.unwrap_err().is_cancelled());
+    /// # Ok(()) }
+    /// ```
     pub async fn shutdown_now(&self) {
         self.shutdown_with(ShutdownOptions::new().cancel_pending(true))
             .await;
@@ -383,6 +419,10 @@ impl ProcessPool {
     /// resolves no process is left. Results that were finished before that are still delivered.
     ///
     /// The ending does not wait for the future to be polled.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future only ends the waiting.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -406,7 +446,20 @@ impl ProcessPool {
     ///
     /// # Cancel safety
     ///
-    /// As [`shutdown`](Self::shutdown).
+    /// As [`shutdown`](Self::shutdown); a limit that was set holds on.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use procpool::ShutdownOptions;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = procpool::ProcessPool::builder().workers(1).build()?;
+    /// let endless = pool.submit(|_: ()| -> () { loop { std::thread::park() } }, ());
+    /// pool.shutdown_with(ShutdownOptions::new().timeout(Duration::from_millis(100))).await;
+    /// assert!(endless.await.unwrap_err().is_shut_down());
+    /// # Ok(()) }
+    /// ```
     pub async fn shutdown_with(&self, options: ShutdownOptions) {
         let ShutdownOptions {
             wait,
@@ -427,12 +480,13 @@ impl ProcessPool {
         }
     }
 
-    /// Tells whether the pool takes work.
+    /// Tells whether the pool takes no more work: it was closed or shut down, it broke, or its
+    /// runtime ended.
     pub fn is_closed(&self) -> bool {
         self.driver().watch().borrow().closed
     }
 
-    /// Returns how many workers there may be.
+    /// Returns how many workers there may be; [`stats`](Self::stats) tells how many there are.
     pub fn workers(&self) -> usize {
         self.driver().plan.rules.workers
     }
