@@ -419,6 +419,10 @@ fn the_error_of_a_lost_worker_says_how_it_died() {
                 "{error:#}"
             );
             assert_eq!(error.worker_exit().unwrap().exit().code(), Some(code));
+            let unready = pool.ready().await.unwrap_err();
+            assert!(!unready.is_shutting_down(), "{unready}");
+            assert_eq!(unready.exit().unwrap().code(), Some(code));
+            assert!(unready.to_string().contains(&format!("exit code {code}")));
             pool.shutdown().await;
         }
         let pool = pool(1, method);

@@ -128,6 +128,11 @@ impl ProcessPool {
     /// `argument`, which is encoded here, on this thread, and dropped. For several arguments see
     /// [`submit_call`](Self::submit_call).
     ///
+    /// Both travel, so that argument and result are owned types that serde knows: `String`, where a
+    /// thread would take `&str` (the compiler says "not general enough" then), and `Vec<T>` for
+    /// `&[T]`. [`call!`](crate::call) can lend the worker's own value to a function that takes a
+    /// reference.
+    ///
     /// Whatever stands against the call comes through the handle: an argument that cannot be
     /// encoded, a queue that is full, a pool that is shut down or broken. Dropping the handle
     /// detaches the task.
@@ -308,18 +313,31 @@ impl ProcessPool {
         let mut changes = driver.watch();
         driver.tell(Event::StartAll);
         driver.awaited_here();
+        let mut since = false;
         loop {
-            changes.mark_unchanged();
-            if driver.completeness()? {
-                return Ok(());
+            match driver.completeness() {
+                Ok(true) => return Ok(()),
+                Ok(false) => {}
+                Err(error) => return Err(self.breaking_loss().unwrap_or(error)),
             }
-            if let Some(error) = driver.start_error().filter(StartError::is_resource) {
+            // What failed before this was asked may long be over: only a start that has failed
+            // since then counts.
+            let failed = driver.start_error().filter(|_| since);
+            if let Some(error) = failed.filter(StartError::is_resource) {
                 return Err(error);
             }
             if changes.changed().await.is_err() {
                 return Err(StartError::shutting_down());
             }
+            since = true;
         }
+    }
+
+    /// The loss that has broken the pool, if one has, as the reason why no worker is started.
+    fn breaking_loss(&self) -> Option<StartError> {
+        let refusal = self.driver().refusal().filter(TaskError::is_broken)?;
+        let exit = refusal.worker_exit()?;
+        Some(StartError::after_loss(exit.exit(), exit.to_string()))
     }
 
     /// Takes no new work. What was accepted is finished; then the workers leave.
