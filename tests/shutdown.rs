@@ -396,8 +396,10 @@ fn a_killed_worker_breaks_a_pool_that_must_not_restart() {
             let exit = error.worker_exit().unwrap();
             assert_eq!((exit.pid(), exit.exit().signal()), (victim, Some(15)));
         }
-        assert!(pool.submit(pid, ()).await.unwrap_err().is_broken());
-        assert!(pool.try_submit(pid, ()).unwrap_err().is_broken());
+        let late = pool.submit(pid, ()).await.unwrap_err();
+        assert!(late.is_broken() && late.worker_exit().is_some() && !late.maybe_executed());
+        let refused = pool.try_submit(pid, ()).unwrap_err();
+        assert!(refused.is_broken() && !refused.error().maybe_executed());
         let next = builder(1, method).build().unwrap();
         assert_eq!(next.submit(|n: u32| n, 42).await.unwrap(), 42);
         next.shutdown().await;

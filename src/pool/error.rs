@@ -88,11 +88,23 @@ pub(crate) enum Breakage {
     Start(StartError),
     /// A worker was lost that must not be replaced.
     Loss(WorkerExit),
+    /// The same, before the call came: it was never accepted.
+    EarlierLoss(WorkerExit),
 }
 
 impl TaskError {
     pub(crate) fn new(kind: Kind) -> Self {
         Self(Box::new(kind))
+    }
+
+    /// The same error for a call that was never accepted, and so cannot have run.
+    pub(crate) fn of_refused(self) -> Self {
+        match *self.0 {
+            Kind::Broken(Breakage::Loss(exit)) => {
+                Self::new(Kind::Broken(Breakage::EarlierLoss(exit)))
+            }
+            _ => self,
+        }
     }
 
     /// Tells whether the task panicked.
@@ -124,7 +136,8 @@ impl TaskError {
     /// that ran the task, or of the one that broke the pool.
     pub fn worker_exit(&self) -> Option<&WorkerExit> {
         match &*self.0 {
-            Kind::WorkerLost(exit) | Kind::Broken(Breakage::Loss(exit)) => Some(exit),
+            Kind::WorkerLost(exit)
+            | Kind::Broken(Breakage::Loss(exit) | Breakage::EarlierLoss(exit)) => Some(exit),
             _ => None,
         }
     }
@@ -214,7 +227,7 @@ impl TaskError {
             | Kind::Foreign(_)
             | Kind::DecodeArgument(_)
             | Kind::QueueFull(_)
-            | Kind::Broken(Breakage::Start(_)) => false,
+            | Kind::Broken(Breakage::Start(_) | Breakage::EarlierLoss(_)) => false,
         }
     }
 }
@@ -272,7 +285,7 @@ impl fmt::Display for Kind {
             Kind::Broken(Breakage::Start(_)) => {
                 f.write_str("pool is broken: no worker can be started")
             }
-            Kind::Broken(Breakage::Loss(_)) => {
+            Kind::Broken(Breakage::Loss(_) | Breakage::EarlierLoss(_)) => {
                 f.write_str("pool is broken by the loss of a worker")
             }
         }
@@ -283,7 +296,8 @@ impl Error for TaskError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match &*self.0 {
             Kind::Panicked(panic) => Some(panic),
-            Kind::WorkerLost(exit) | Kind::Broken(Breakage::Loss(exit)) => Some(exit),
+            Kind::WorkerLost(exit)
+            | Kind::Broken(Breakage::Loss(exit) | Breakage::EarlierLoss(exit)) => Some(exit),
             Kind::Broken(Breakage::Start(error)) => Some(error),
             Kind::EncodeArgument(error) | Kind::EncodeResult(error) => Some(error),
             Kind::DecodeArgument(error) | Kind::DecodeResult(error) => Some(error),

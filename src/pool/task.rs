@@ -235,7 +235,7 @@ pub(super) fn try_submit<R: Send + 'static>(
         permit: admit(driver)?,
         ..job
     };
-    let key = driver.submit(job)?;
+    let key = driver.submit(job).map_err(TaskError::of_refused)?;
     Ok(TaskHandle::new(reply, Some((driver.clone(), key))))
 }
 
@@ -318,6 +318,7 @@ fn refused(driver: &Driver) -> TaskError {
     driver
         .refusal()
         .unwrap_or_else(|| TaskError::new(Kind::ShutDown { started: false }))
+        .of_refused()
 }
 
 /// Hands a job to the driver; a refusal comes through the handle.
@@ -326,7 +327,8 @@ fn accept<R: Send + 'static>(
     reply: Arc<Reply<R>>,
     job: Result<Job, TaskError>,
 ) -> TaskHandle<R> {
-    match job.and_then(|job| driver.submit(job)) {
+    let accepted = job.and_then(|job| driver.submit(job).map_err(TaskError::of_refused));
+    match accepted {
         Ok(key) => TaskHandle::new(reply, Some((driver.clone(), key))),
         Err(error) => {
             reply.clone().resolve(Raw::Failed(error));
