@@ -224,6 +224,9 @@ impl<R: Send + 'static> TaskHandle<R> {
     /// done, a callback runs at once, on this thread. A panic in one goes to the panic hook, is
     /// logged as a `tracing` event and hurts nobody. They run also if the handle is dropped.
     ///
+    /// Because one thread runs them all, a callback must not wait for a task that has callbacks
+    /// itself: those would have to run first, and wait for this one.
+    ///
     /// What is returned names the callback, to [take it back](Self::remove_done_callback).
     ///
     /// # Panics
@@ -244,6 +247,7 @@ impl<R: Send + 'static> TaskHandle<R> {
     /// # pool.shutdown().await;
     /// # Ok(()) }
     /// ```
+    #[track_caller]
     pub fn add_done_callback(
         &self,
         callback: impl FnOnce(&Result<R, TaskError>) + Send + 'static,
@@ -323,6 +327,7 @@ impl<R: Send + 'static> TaskHandle<R> {
     ///     Ok(())
     /// }
     /// ```
+    #[track_caller]
     pub fn blocking_wait(&mut self, limit: Option<Duration>) -> Result<R, TaskError> {
         let begun = Instant::now();
         let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
@@ -355,13 +360,16 @@ impl<R: Send + 'static> TaskHandle<R> {
         }
     }
 
+    #[track_caller]
     fn poll_result(&mut self, context: &mut Context<'_>) -> Poll<Result<R, TaskError>> {
         if let Some(result) = self.looked_at.take() {
             return Poll::Ready(result);
         }
-        self.reply
-            .poll_take(context)
-            .map(|result| result.expect("task handle polled after it had given its result"))
+        match self.reply.poll_take(context) {
+            Poll::Ready(Some(result)) => Poll::Ready(result),
+            Poll::Ready(None) => panic!("task handle polled after it had given its result"),
+            Poll::Pending => Poll::Pending,
+        }
     }
 
     /// Has the crate's own thread do the pool's work where its runtime is not driven by us.

@@ -86,6 +86,7 @@ macro_rules! options {
         /// # Panics
         ///
         /// When the limit is zero.
+        #[track_caller]
         pub fn timeout(mut self, limit: Duration) -> Self {
             assert!(!limit.is_zero(), "a task timeout must be greater than 0");
             self.options.timeout = Some(bounded(limit));
@@ -93,7 +94,8 @@ macro_rules! options {
         }
 
         /// Gives up on the task when it has waited this long for its start. One that has been
-        /// started is not touched.
+        /// started is not touched. A limit of next to nothing can pass even where a worker is
+        /// free: it is counted until the worker has begun.
         pub fn queue_timeout(mut self, limit: Duration) -> Self {
             self.options.queue_timeout = Some(bounded(limit));
             self
