@@ -137,6 +137,11 @@ impl ProcessPool {
     /// encoded, a queue that is full, a pool that is shut down or broken. Dropping the handle
     /// detaches the task.
     ///
+    /// # Panics
+    ///
+    /// When the argument's own `Serialize` or `Drop` panics. Where the function does, or its
+    /// result's `Serialize`, it is an error of the call.
+    ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
