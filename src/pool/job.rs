@@ -3,17 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::reply::Answer;
+use crate::wire::packed::Packed;
 
 /// What the scheduler carries along unread: what the worker gets, and who gets the answer.
 pub(crate) struct Job {
     /// The call's particulars, encoded.
-    pub(crate) head: Vec<u8>,
+    pub(crate) head: Packed,
     /// Its argument, encoded.
-    pub(crate) argument: Bytes,
+    pub(crate) argument: Packed,
     /// Which function it calls.
     pub(crate) kind: u64,
     /// How long it may run.
@@ -23,6 +23,5 @@ pub(crate) struct Job {
     /// Who is to be told.
     pub(crate) reply: Arc<dyn Answer>,
     /// Its part of the room in the queue, given back with it.
-    #[expect(dead_code, reason = "it is held for what its drop does")]
     pub(crate) permit: Option<OwnedSemaphorePermit>,
 }

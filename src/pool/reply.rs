@@ -4,17 +4,16 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use bytes::Bytes;
-
 use super::error::{Kind, TaskError};
 use crate::supervisor::callback::{report_panic, run_aside};
 use crate::task::{DecodeError, panic};
+use crate::wire::packed::Packed;
 
 /// How a call ended, its result still encoded.
 #[derive(Debug)]
 pub(crate) enum Raw {
     /// The function returned this.
-    Returned(Bytes),
+    Returned(Packed),
     /// There is no result.
     Failed(TaskError),
 }

@@ -5,7 +5,6 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::{OwnedSemaphorePermit, TryAcquireError};
@@ -18,6 +17,7 @@ use super::job::Job;
 use super::reply::{Answer, Raw, Reply};
 use crate::task::call::{Call, Parts};
 use crate::task::head::CallHead;
+use crate::wire::packed::Packed;
 
 /// A function with options for its calls. Got from [`ProcessPool::task`](crate::ProcessPool::task).
 ///
@@ -271,7 +271,7 @@ fn prepare<R: Send + 'static>(
     driver: &Driver,
     reply: &Arc<Reply<R>>,
     target: Result<crate::task::identity::Target, crate::task::ForeignFunction>,
-    argument: Result<Vec<u8>, crate::task::EncodeError>,
+    argument: Result<Packed, crate::task::EncodeError>,
     options: &Options,
 ) -> Result<Job, TaskError> {
     let target = target.map_err(|error| TaskError::new(Kind::Foreign(error)))?;
@@ -291,8 +291,8 @@ fn prepare<R: Send + 'static>(
             attempt: 1,
             name: options.name.as_deref(),
         }
-        .to_bytes(),
-        argument: Bytes::from(argument),
+        .pack(),
+        argument,
         kind: target.kind(),
         timeout: options.timeout.or(driver.plan.task_timeout),
         queue_timeout: options.queue_timeout,

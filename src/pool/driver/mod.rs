@@ -32,7 +32,7 @@ pub(super) use self::state::{id_of, look};
 use self::time::Anchor;
 use super::error::TaskError;
 use super::job::Job;
-use super::reply::{Answer, Raw};
+use super::reply::Raw;
 use super::scheduler::{Action, Event, JobKey, JobSpec, Progress, Refusal, Rules, Scheduler};
 use super::stats::Counts;
 use crate::process::{Keeper, Launcher, StartError};
@@ -76,11 +76,12 @@ pub(crate) struct Lifetime {
 #[derive(Default)]
 pub(crate) struct Done {
     /// Who is to be told what, with the number of the call.
-    replies: Vec<(u64, Arc<dyn Answer>, Raw)>,
+    replies: Vec<(u64, Job, Raw)>,
+    /// Whose queued calls are to be written now.
     flush: Vec<Arc<Slot>>,
-    flush_soon: Vec<Arc<Slot>>,
-    /// Dropped without the lock.
-    jobs: Vec<Job>,
+    /// Whose serving task is to write them, and does not know it yet.
+    ring: Vec<Arc<Slot>>,
+    /// The timer is set too late.
     rearm: bool,
 }
 
@@ -155,8 +156,9 @@ impl Driver {
             return false;
         }
         state.scheduler.handle(now, event);
-        let (open, done) =
-            self.perform_locked(&mut state, now, |state| state.scheduler.is_open(key));
+        let mut done = Done::default();
+        self.perform_all(&mut state, now, &mut done);
+        let open = state.scheduler.is_open(key);
         drop(state);
         self.deliver(done);
         !open
@@ -233,26 +235,20 @@ impl Driver {
 
     /// Performs everything that is to be done, then does what is left without the lock.
     fn perform(&self, mut state: MutexGuard<'_, State>, now: Moment) {
-        let ((), done) = self.perform_locked(&mut state, now, |_| ());
+        let mut done = Done::default();
+        self.perform_all(&mut state, now, &mut done);
         drop(state);
         self.deliver(done);
     }
 
-    fn perform_locked<T>(
-        &self,
-        state: &mut State,
-        now: Moment,
-        then: impl FnOnce(&State) -> T,
-    ) -> (T, Done) {
-        let mut done = Done::default();
+    fn perform_all(&self, state: &mut State, now: Moment, done: &mut Done) {
         while let Some(action) = state.scheduler.next_action() {
-            self.perform_one(state, now, action, &mut done);
+            self.perform_one(state, now, action, done);
         }
         if let Some(wake) = state.scheduler.wake_at().filter(|wake| *wake < state.armed) {
             state.armed = wake;
             done.rearm = true;
         }
-        (then(state), done)
     }
 
     fn perform_one(&self, state: &mut State, now: Moment, action: Action<Job>, done: &mut Done) {
@@ -292,9 +288,7 @@ impl Driver {
             Action::Resolve(job, key, outcome) => {
                 let error = state.error_of(&job, outcome);
                 state.counts.failed(&error);
-                done.replies
-                    .push((key.number(), job.reply.clone(), Raw::Failed(error)));
-                done.jobs.push(job);
+                done.replies.push((key.number(), job, Raw::Failed(error)));
             }
             Action::Closed => {
                 if let Some(room) = &self.room {

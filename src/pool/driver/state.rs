@@ -62,7 +62,7 @@ impl State {
         key: JobKey,
         done: &mut Done,
     ) {
-        let Some(slot) = self.slot(worker).cloned() else {
+        let Some(slot) = self.slot(worker) else {
             return;
         };
         let Some(job) = self.scheduler.attachment(key) else {
@@ -84,13 +84,10 @@ impl State {
             .scheduler
             .running(worker)
             .is_some_and(|(_, first)| first == ticket);
-        let list = if first {
-            &mut done.flush
-        } else {
-            &mut done.flush_soon
-        };
-        if list.last().is_none_or(|last| !Arc::ptr_eq(last, &slot)) {
-            list.push(slot);
+        if first {
+            done.flush.push(slot.clone());
+        } else if slot.claim_bell() {
+            done.ring.push(slot.clone());
         }
     }
 
@@ -101,7 +98,7 @@ impl State {
         now: Moment,
         frame: Frame,
         max_frame: usize,
-        answered: &mut Vec<(u64, Job, Raw)>,
+        done: &mut Done,
     ) -> Result<(), String> {
         let Frame { header, payload } = frame;
         let raw = match header.kind {
@@ -126,7 +123,7 @@ impl State {
         let unknown = |_| format!("an answer to a call that it does not have: {ticket:?}");
         if let Some((job, _)) = completed.map_err(unknown)? {
             self.counts.answered(&raw, took);
-            answered.push((header.call, job, raw));
+            done.replies.push((header.call, job, raw));
         }
         Ok(())
     }

@@ -206,6 +206,8 @@ impl<T> Scheduler<T> {
     /// A worker has answered the call it was to answer next: gives back what is attached to the
     /// job, to be answered with that response. `None` for a call that has been answered already
     /// (ended while its response was being written); an error if the worker has no such call.
+    ///
+    /// Responses come in batches: [`settle`](Self::settle) follows the last of them.
     pub(crate) fn complete(
         &mut self,
         now: Moment,
@@ -222,7 +224,7 @@ impl<T> Scheduler<T> {
             .is_none_or(|first| first.ticket != ticket)
         {
             return if state.acknowledge(ticket) {
-                self.freed(now, worker);
+                self.rest(now, worker);
                 Ok(None)
             } else {
                 Err(UnknownCall)
@@ -233,7 +235,7 @@ impl<T> Scheduler<T> {
         };
         self.costs.learn(sent.kind, took);
         let job = self.jobs.remove(sent.job.index);
-        self.freed(now, worker);
+        self.rest(now, worker);
         Ok(Some((job.attachment, sent.job)))
     }
 
@@ -348,7 +350,7 @@ impl<T> Scheduler<T> {
     }
 
     /// After every change: whatever can go on goes on.
-    fn settle(&mut self, now: Moment) {
+    pub(crate) fn settle(&mut self, now: Moment) {
         self.dispatch(now);
         self.relieve(now);
         self.start_workers(now);
@@ -430,22 +432,19 @@ impl<T> Scheduler<T> {
             recall: None,
             ending: None,
         };
+        let limits = sent.check_at.into_iter().chain(sent.until);
         let ticket = worker.send(sent, now);
-        let (id, wake) = (worker.id, worker.wake_at());
+        // What else the worker has to be looked at for has been seen to.
+        let head = worker.look_at.filter(|_| worker.ahead.len() == 1);
+        let id = worker.id;
         job.sent = Some((id, ticket));
         self.actions.push_back(Action::Assign(id, ticket, key));
-        if let Some(wake) = wake {
+        if let Some(wake) = limits.chain(head).min() {
             self.wake_by(wake);
         }
     }
 
-    /// A worker has less to do than before.
-    fn freed(&mut self, now: Moment, worker: WorkerId) {
-        self.rest(now, worker);
-        self.settle(now);
-    }
-
-    /// Puts a worker that has nothing to do where the next job will find it.
+    /// A worker has less to do than before. Puts one that has nothing to do where the next job will find it.
     fn rest(&mut self, now: Moment, worker: WorkerId) {
         let Some(state) = self.worker(worker) else {
             return;

@@ -155,6 +155,7 @@ impl Desk {
         let (answered, _) = answered.expect("the call is unanswered");
         assert_eq!(answered, name);
         self.answers.insert(name, Answer::Response);
+        self.core.settle(self.now);
         self.drain();
     }
 
