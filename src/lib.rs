@@ -86,6 +86,13 @@ mod process;
 mod supervisor;
 #[allow(unsafe_code)]
 mod sys;
+/// What a running task knows of itself, and the errors of what travels to it and back.
+///
+/// Inside of a task, [`current`](task::current) gives its [`TaskContext`](task::TaskContext): its
+/// number and name, its deadline, and whether anybody still waits for it. An
+/// [`EncodeError`](task::EncodeError), a [`DecodeError`](task::DecodeError) or a
+/// [`ForeignFunction`](task::ForeignFunction) is the [source](std::error::Error::source) of the
+/// [`TaskError`] of a call that could not be sent or answered for that reason.
 pub mod task;
 mod wire;
 mod worker;

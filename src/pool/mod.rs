@@ -132,8 +132,19 @@ impl ProcessPool {
     /// `argument`, which is encoded here, on this thread, and dropped. For several arguments see
     /// [`submit_call`](Self::submit_call).
     ///
+    /// Both travel, so that argument and result are owned types that serde knows: `String`, where a
+    /// thread would take `&str` (the compiler says "not general enough" then), and `Vec<T>` for
+    /// `&[T]`. [`call!`](crate::call) can lend the worker's own value to a function that takes a
+    /// reference.
+    ///
     /// Whatever stands against the call comes through the handle: an argument that cannot be
-    /// encoded, a queue that is full, a pool that is shut down or broken.
+    /// encoded, a queue that is full, a pool that is shut down or broken. Dropping the handle
+    /// detaches the task.
+    ///
+    /// # Panics
+    ///
+    /// When the argument's own `Serialize` or `Drop` panics. Where the function does, or its
+    /// result's `Serialize`, it is an error of the call.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -152,7 +163,8 @@ impl ProcessPool {
         self.task(function).submit(argument)
     }
 
-    /// Queues a call that [`call!`](crate::call) has made, and returns at once.
+    /// Queues a call that [`call!`](crate::call) has made, and returns at once: a function with
+    /// several arguments, or with none.
     ///
     /// ```
     /// use procpool::call;
@@ -178,7 +190,7 @@ impl ProcessPool {
     /// # Errors
     ///
     /// When [`max_pending`](ProcessPoolBuilder::max_pending) tasks are waiting, when the pool is
-    /// shut down or broken, or when the argument cannot be encoded.
+    /// shut down or broken, or when the argument cannot be encoded or is too large.
     ///
     /// ```
     /// use std::time::Duration;
@@ -215,6 +227,7 @@ impl ProcessPool {
     /// future, before or while the task runs, ends the work.
     ///
     /// The argument is encoded when `run` is called; the call is queued when the future is polled.
+    /// Whoever waits for room is served in order, and fails if the pool is shut down meanwhile.
     ///
     /// # Cancel safety
     ///
@@ -377,7 +390,7 @@ impl ProcessPool {
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe; the workers are started all the same.
+    /// Cancel safe; once it was polled the workers are started all the same.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -393,23 +406,48 @@ impl ProcessPool {
         let mut changes = driver.watch();
         driver.tell(Event::StartAll);
         driver.awaited_here();
+        let mut since = false;
         loop {
-            changes.mark_unchanged();
-            if driver.completeness()? {
-                return Ok(());
+            match driver.completeness() {
+                Ok(true) => return Ok(()),
+                Ok(false) => {}
+                Err(error) => return Err(self.breaking_loss().unwrap_or(error)),
             }
-            if let Some(error) = driver.start_error().filter(StartError::is_resource) {
+            // What failed before this was asked may long be over: only a start that has failed
+            // since then counts.
+            let failed = driver.start_error().filter(|_| since);
+            if let Some(error) = failed.filter(StartError::is_resource) {
                 return Err(error);
             }
             if changes.changed().await.is_err() {
                 return Err(StartError::shutting_down());
             }
+            since = true;
         }
+    }
+
+    /// The loss that has broken the pool, if one has, as the reason why no worker is started.
+    fn breaking_loss(&self) -> Option<StartError> {
+        let refusal = self.driver().refusal().filter(TaskError::is_broken)?;
+        let exit = refusal.worker_exit()?;
+        Some(StartError::after_loss(exit.exit(), exit.to_string()))
     }
 
     /// Takes no new work. What was accepted is finished; then the workers leave.
     ///
-    /// Idempotent, as everything here that ends a pool, and never blocks.
+    /// Idempotent, as everything here that ends a pool, and never blocks. A later call is refused
+    /// with an error that [says so](TaskError::is_shut_down).
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = procpool::ProcessPool::builder().workers(1).build()?;
+    /// let accepted = pool.submit(|n: u64| n + 1, 1);
+    /// pool.close();
+    /// assert!(pool.submit(|n: u64| n + 1, 2).await.unwrap_err().is_shut_down());
+    /// assert_eq!(accepted.await?, 2);
+    /// # Ok(()) }
+    /// ```
     pub fn close(&self) {
         self.driver().tell(Event::Close);
     }
@@ -418,11 +456,11 @@ impl ProcessPool {
     ///
     /// # Errors
     ///
-    /// At once, when the pool has not been closed.
+    /// At once, when the pool has not been closed: it would wait for ever.
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe.
+    /// Cancel safe: it only watches, and can be called again, by any number of tasks.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -447,11 +485,15 @@ impl ProcessPool {
         Ok(())
     }
 
-    /// Takes no new work, and waits until everything is finished and no process is left.
+    /// Takes no new work, and waits until everything is finished and no process is left:
+    /// [`close`](Self::close) and [`join`](Self::join).
+    ///
+    /// A task that never ends keeps it waiting; [`ShutdownOptions::timeout`] sets a limit.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future leaves the pool closed; it winds down by itself.
+    /// Dropping the future leaves the pool closed; it winds down by itself. A future that was never
+    /// polled has done nothing.
     pub async fn shutdown(&self) {
         self.shutdown_with(ShutdownOptions::new()).await;
     }
@@ -461,6 +503,23 @@ impl ProcessPool {
     /// # Cancel safety
     ///
     /// As [`shutdown`](Self::shutdown).
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = procpool::ProcessPool::builder().workers(1).build()?;
+    /// let nap = |millis| std::thread::sleep(Duration::from_millis(millis));
+    /// let (first, second) = (pool.submit(nap, 300), pool.submit(nap, 301));
+    /// while !first.is_running() {
+    ///     tokio::time::sleep(Duration::from_millis(1)).await;
+    /// }
+    /// pool.shutdown_now().await;
+    /// first.await?; // it ran, and was let finish
+    /// assert!(second.await.unwrap_err().is_cancelled());
+    /// # Ok(()) }
+    /// ```
     pub async fn shutdown_now(&self) {
         self.shutdown_with(ShutdownOptions::new().cancel_pending(true))
             .await;
@@ -471,6 +530,10 @@ impl ProcessPool {
     /// resolves no process is left. Results that were finished before that are still delivered.
     ///
     /// The ending does not wait for the future to be polled.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future only ends the waiting.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -494,7 +557,20 @@ impl ProcessPool {
     ///
     /// # Cancel safety
     ///
-    /// As [`shutdown`](Self::shutdown).
+    /// As [`shutdown`](Self::shutdown); a limit that was set holds on.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use procpool::ShutdownOptions;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = procpool::ProcessPool::builder().workers(1).build()?;
+    /// let endless = pool.submit(|_: ()| -> () { loop { std::thread::park() } }, ());
+    /// pool.shutdown_with(ShutdownOptions::new().timeout(Duration::from_millis(100))).await;
+    /// assert!(endless.await.unwrap_err().is_shut_down());
+    /// # Ok(()) }
+    /// ```
     pub async fn shutdown_with(&self, options: ShutdownOptions) {
         let ShutdownOptions {
             wait,
@@ -515,12 +591,13 @@ impl ProcessPool {
         }
     }
 
-    /// Tells whether the pool takes work.
+    /// Tells whether the pool takes no more work: it was closed or shut down, it broke, or its
+    /// runtime ended.
     pub fn is_closed(&self) -> bool {
         self.driver().watch().borrow().closed
     }
 
-    /// Returns how many workers there may be.
+    /// Returns how many workers there may be; [`stats`](Self::stats) tells how many there are.
     pub fn workers(&self) -> usize {
         self.driver().plan.rules.workers
     }

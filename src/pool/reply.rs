@@ -25,6 +25,22 @@ pub(crate) trait Answer: Send + Sync {
 }
 
 /// Names a registered callback, for [`remove_done_callback`](crate::TaskHandle::remove_done_callback).
+///
+/// A name holds for the handle that gave it and for no other.
+///
+/// ```
+/// use procpool::CallbackId;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let pool = procpool::ProcessPool::builder().workers(1).build()?;
+/// let endless = pool.submit(|_: ()| -> () { loop { std::thread::park() } }, ());
+/// let id: CallbackId = endless.add_done_callback(|_| println!("it has ended"));
+/// assert!(endless.remove_done_callback(id), "taken back");
+/// assert!(!endless.remove_done_callback(id), "there is nothing left to take back");
+/// # pool.terminate().await;
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct CallbackId(u64);
 

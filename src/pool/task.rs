@@ -12,6 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::{OwnedSemaphorePermit, TryAcquireError};
 
+use super::builder::bounded;
 use super::driver::Driver;
 use super::error::{ARGUMENT, Kind, TaskError, TrySubmitError};
 use super::handle::TaskHandle;
@@ -91,16 +92,18 @@ macro_rules! options {
         /// # Panics
         ///
         /// When the limit is zero.
+        #[track_caller]
         pub fn timeout(mut self, limit: Duration) -> Self {
             assert!(!limit.is_zero(), "a task timeout must be greater than 0");
-            self.options.timeout = Some(limit);
+            self.options.timeout = Some(bounded(limit));
             self
         }
 
         /// Gives up on the task when it has waited this long for its start. One that has been
-        /// started is not touched.
+        /// started is not touched. A limit of next to nothing can pass even where a worker is
+        /// free: it is counted until the worker has begun.
         pub fn queue_timeout(mut self, limit: Duration) -> Self {
-            self.options.queue_timeout = Some(limit);
+            self.options.queue_timeout = Some(bounded(limit));
             self
         }
 
@@ -135,6 +138,8 @@ where
     options!();
 
     /// Queues one call and returns at once. See [`ProcessPool::submit`](crate::ProcessPool::submit).
+    ///
+    /// Dropping the handle detaches the task.
     pub fn submit(&self, argument: A) -> TaskHandle<R> {
         let call = Call::of1(self.function, &argument);
         // What is encoded is all that is kept of the argument.
@@ -144,14 +149,25 @@ where
 
     /// Queues one call, or hands the argument back. See
     /// [`ProcessPool::try_submit`](crate::ProcessPool::try_submit).
+    ///
+    /// # Errors
+    ///
+    /// When the queue is full, when the pool is shut down or broken, or when the argument cannot
+    /// be encoded or is too large.
     pub fn try_submit(&self, argument: A) -> Result<TaskHandle<R>, TrySubmitError<A>> {
         let call = Call::of1(self.function, &argument);
         try_submit(&self.driver, call, &self.options)
             .map_err(|error| TrySubmitError { error, argument })
     }
 
-    /// Waits for room, then for the result; dropped, it aborts. See
-    /// [`ProcessPool::run`](crate::ProcessPool::run).
+    /// Waits for room, then for the result. See [`ProcessPool::run`](crate::ProcessPool::run).
+    ///
+    /// The time spent waiting for room is not part of
+    /// [`queue_timeout`](Self::queue_timeout).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future aborts the task, as [`TaskHandle::abort`] does.
     pub fn run(
         &self,
         argument: A,
@@ -256,12 +272,20 @@ impl<R: Send + 'static> TaskCall<R> {
     options!();
 
     /// Queues the call and returns at once. See [`ProcessPool::submit`](crate::ProcessPool::submit).
+    ///
+    /// Dropping the handle detaches the task.
     pub fn submit(self) -> TaskHandle<R> {
         submit(&self.driver, self.call, &self.options)
     }
 
-    /// Waits for room, then for the result; dropped, it aborts. See
-    /// [`ProcessPool::run`](crate::ProcessPool::run).
+    /// Waits for room, then for the result. See [`ProcessPool::run`](crate::ProcessPool::run).
+    ///
+    /// The time spent waiting for room is not part of
+    /// [`queue_timeout`](Self::queue_timeout).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future aborts the task, as [`TaskHandle::abort`] does.
     pub async fn run(self) -> Result<R, TaskError> {
         run(self.driver, self.call, self.options).await
     }
@@ -301,7 +325,7 @@ pub(super) fn try_submit<R: Send + 'static>(
         permit: admit(driver)?,
         ..job
     };
-    let key = driver.submit(job)?;
+    let key = driver.submit(job).map_err(TaskError::of_refused)?;
     Ok(TaskHandle::new(reply, Some((driver.clone(), key))))
 }
 
@@ -385,6 +409,7 @@ fn refused(driver: &Driver) -> TaskError {
     driver
         .refusal()
         .unwrap_or_else(|| TaskError::new(Kind::ShutDown { started: false }))
+        .of_refused()
 }
 
 /// Hands a job to the driver; a refusal comes through the handle.
@@ -393,7 +418,8 @@ fn accept<R: Send + 'static>(
     reply: Arc<Reply<R>>,
     job: Result<Job, TaskError>,
 ) -> TaskHandle<R> {
-    match job.and_then(|job| driver.submit(job)) {
+    let accepted = job.and_then(|job| driver.submit(job).map_err(TaskError::of_refused));
+    match accepted {
         Ok(key) => TaskHandle::new(reply, Some((driver.clone(), key))),
         Err(error) => {
             reply.clone().resolve(Raw::Failed(error));

@@ -16,6 +16,31 @@ thread_local! {
 /// A running task, as it sees itself in its worker. Got from [`current`].
 ///
 /// Cheap to clone, and it may be handed to other threads of the task.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// fn wait_to_be_stopped(_: ()) -> String {
+///     let task = procpool::task::current().expect("this runs in a worker");
+///     while !task.is_cancelled() {
+///         std::thread::sleep(Duration::from_millis(1));
+///     }
+///     eprintln!("{} stops by itself", task.name().unwrap_or("it")); // and its worker stays
+///     String::from("nobody sees this")
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let pool = procpool::ProcessPool::builder().workers(1);
+/// let pool = pool.abort_grace(Duration::from_secs(30)).build()?;
+/// let task = pool.task(wait_to_be_stopped).name("patience").timeout(Duration::from_millis(50));
+/// assert!(task.submit(()).await.unwrap_err().is_timeout());
+///
+/// assert_eq!(pool.submit(|n: u64| n + 1, 1).await?, 2);
+/// assert_eq!(pool.stats().workers_ended, 0, "no worker was killed");
+/// # pool.shutdown().await;
+/// # Ok(()) }
+/// ```
 #[derive(Clone)]
 pub struct TaskContext {
     page: Arc<ControlPage>,

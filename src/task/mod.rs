@@ -1,3 +1,5 @@
+//! # How it is made
+//!
 //! What both ends agree on: which function a call means, and how its arguments and its result
 //! look as bytes. It knows no processes and no pipes.
 //!
