@@ -1,6 +1,7 @@
 //! One function over many items, as a stream.
 
 #[path = "support/gate.rs"]
+#[allow(dead_code, reason = "permits are not needed here")]
 mod gate;
 mod support;
 
@@ -10,8 +11,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures::stream::{self, FusedStream, StreamExt, TryStreamExt};
-use procpool::{ProcessPool, StartMethod, TaskError};
 use gate::Gate;
+use procpool::{ProcessPool, StartMethod, TaskError};
 use support::{PROMPTLY, everywhere, soon};
 
 fn pool(workers: usize, method: StartMethod) -> ProcessPool {

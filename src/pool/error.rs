@@ -20,9 +20,9 @@ pub use self::refused::{BuildError, NotClosed, TrySubmitError};
 /// Can be asked what happened; the answers do not overlap but where that is said. An `Err` that
 /// the task itself returned is no `TaskError`: it is the task's value.
 ///
-/// Shown as `{error}` it says its own part; what is behind it (the panic, the worker's exit, the
-/// value that cannot be encoded) is its [source](Error::source). Shown as `{error:#}` it says
-/// all of it in one line, made for logs.
+/// Shown as `{error}` it says what happened in a few words; what is behind it (the panic and its
+/// place, the worker's exit, the value that cannot be encoded) is its [source](Error::source).
+/// Shown as `{error:#}` it says all of it in one line, made for logs.
 ///
 /// ```
 /// use procpool::TaskError;
@@ -240,12 +240,29 @@ pub(crate) const RESULT: &str = "result";
 impl fmt::Display for TaskError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&*self.0, f)?;
-        let mut behind = self.source().filter(|_| f.alternate());
+        if !f.alternate() {
+            return self.0.gist(f);
+        }
+        let mut behind = self.source();
         while let Some(error) = behind {
             write!(f, ": {error}")?;
             behind = error.source();
         }
         Ok(())
+    }
+}
+
+impl Kind {
+    /// The one fact of the source that nobody can do without who sees only the first line.
+    fn gist(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Kind::Panicked(panic) => write!(f, ": {}", panic.message()),
+            Kind::WorkerLost(exit)
+            | Kind::Broken(Breakage::Loss(exit) | Breakage::EarlierLoss(exit)) => {
+                write!(f, ": {}", exit.exit())
+            }
+            _ => Ok(()),
+        }
     }
 }
 

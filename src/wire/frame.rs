@@ -145,7 +145,7 @@ impl Header {
     /// The header's bytes.
     pub(crate) fn to_bytes(self) -> [u8; HEADER] {
         let mut bytes = [0; HEADER];
-        let flags = self.short as u8 * SHORT | self.part as u8 * PART;
+        let flags = (self.short as u8 * SHORT) | (self.part as u8 * PART);
         bytes[..4].copy_from_slice(&[MARK, self.kind as u8, self.ticket.lane, flags]);
         let length = u32::try_from(self.length).expect("frames are shorter than 4 GiB");
         bytes[4..8].copy_from_slice(&length.to_le_bytes());

@@ -58,7 +58,7 @@ impl Owner for Driver {
         replies.iter_mut().for_each(|(_, job, _)| job.permit = None);
         for (number, job, raw) in replies {
             if let Raw::Failed(error) = &raw {
-                tracing::debug!(target: "procpool", call = number, %error, "a call has failed");
+                tracing::debug!(target: "procpool", call = number, error = format_args!("{error:#}"), "a call has failed");
             }
             if let Client::Call(reply) = job.client {
                 reply.resolve(raw);

@@ -23,7 +23,7 @@
 //! The scheduler never guesses: it asks (`TakeBack`, `End`) and goes by the answer. That is why no
 //! order of result, cancel, limit, death and shutdown gives a call two outcomes or none.
 //!
-//! - [`event`]: the vocabulary. [`line`]: who waits. [`place`]: what each worker holds.
+//! - [`event`]: the vocabulary. [`mod@line`]: who waits. [`place`]: what each worker holds.
 //! - [`cost`]: how long calls take. [`stop`]: ending calls and the pool. [`upkeep`]: workers and time.
 
 mod cost;
