@@ -31,17 +31,14 @@ use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 
-use futures::stream::Stream;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use self::builder::ProcessPoolBuilder;
 use self::driver::Driver;
-use self::error::{BuildError, NotClosed, TaskError, TrySubmitError};
+use self::error::{BuildError, TaskError, TrySubmitError};
 use self::handle::TaskHandle;
-use self::map::{Map, MapIter};
 use self::scheduler::Event;
-use self::shutdown::ShutdownOptions;
 use self::stats::Stats;
 use self::task::{Options, Task, TaskCall};
 use crate::process::StartError;
@@ -258,90 +255,6 @@ impl ProcessPool {
         self.task(function).run(argument)
     }
 
-    /// Runs a function over many items; the results come as a stream, in the order of the items.
-    ///
-    /// Work starts at once. Up to 1,024 items ([adjustable](Task::look_ahead)) are taken here and
-    /// now, and more only as the stream is read, so the items may have no end. They are handed
-    /// to workers in chunks that take about half a millisecond
-    /// ([or of a given size](Task::chunk_size)). Still each item stands for itself: an error, a
-    /// panic, a time limit or the death of a worker fails the item that was running, and the rest
-    /// of its chunk is run elsewhere.
-    ///
-    /// What is taken counts as accepted: [`close`](Self::close) lets it finish. It takes no room
-    /// of [`max_pending`](ProcessPoolBuilder::max_pending).
-    ///
-    /// ```
-    /// use futures::TryStreamExt;
-    ///
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let pool = procpool::ProcessPool::builder().workers(1).build()?;
-    /// let squares: Vec<u64> = pool.map(|n: u64| n * n, 0..1_000).try_collect().await?;
-    /// assert_eq!(squares[999], 998_001);
-    /// # pool.shutdown().await;
-    /// # Ok(()) }
-    /// ```
-    #[doc(alias = "imap")]
-    #[doc(alias = "starmap")]
-    pub fn map<A, R, I>(&self, function: fn(A) -> R, items: I) -> MapIter<I::IntoIter, R>
-    where
-        A: Serialize + DeserializeOwned,
-        R: Serialize + DeserializeOwned + Send + 'static,
-        I: IntoIterator<Item = A>,
-    {
-        self.task(function).map(items)
-    }
-
-    /// Runs a function over many items; the results come in the order in which they are ready.
-    /// Otherwise as [`map`](Self::map).
-    ///
-    /// ```
-    /// use futures::TryStreamExt;
-    ///
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let pool = procpool::ProcessPool::builder().workers(1).build()?;
-    /// let lengths = pool.map_unordered(|word: String| word.len(), ["one".into(), "three".into()]);
-    /// let total = lengths.try_fold(0, async |sum, length| Ok(sum + length)).await?;
-    /// assert_eq!(total, 8);
-    /// # pool.shutdown().await;
-    /// # Ok(()) }
-    /// ```
-    #[doc(alias = "imap_unordered")]
-    #[doc(alias = "as_completed")]
-    pub fn map_unordered<A, R, I>(&self, function: fn(A) -> R, items: I) -> MapIter<I::IntoIter, R>
-    where
-        A: Serialize + DeserializeOwned,
-        R: Serialize + DeserializeOwned + Send + 'static,
-        I: IntoIterator<Item = A>,
-    {
-        self.task(function).map_unordered(items)
-    }
-
-    /// Runs a function over a stream of items; the results come in the order of the items. The
-    /// stream of items is polled only while the results are. Otherwise as [`map`](Self::map).
-    ///
-    /// ```
-    /// use futures::{StreamExt, TryStreamExt, stream};
-    ///
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let pool = procpool::ProcessPool::builder().workers(1).build()?;
-    /// let numbers = stream::iter(0..10).filter(|n| std::future::ready(n % 2 == 0));
-    /// let halves: Vec<i32> = pool.map_stream(|n| n / 2, numbers).try_collect().await?;
-    /// assert_eq!(halves, [0, 1, 2, 3, 4]);
-    /// # pool.shutdown().await;
-    /// # Ok(()) }
-    /// ```
-    pub fn map_stream<A, R, S>(&self, function: fn(A) -> R, items: S) -> Map<S, R>
-    where
-        A: Serialize + DeserializeOwned,
-        R: Serialize + DeserializeOwned + Send + 'static,
-        S: Stream<Item = A>,
-    {
-        self.task(function).map_stream(items)
-    }
-
     /// Returns a task: a function whose calls can be given options.
     ///
     /// ```
@@ -431,164 +344,6 @@ impl ProcessPool {
         let refusal = self.driver().refusal().filter(TaskError::is_broken)?;
         let exit = refusal.worker_exit()?;
         Some(StartError::after_loss(exit.exit(), exit.to_string()))
-    }
-
-    /// Takes no new work. What was accepted is finished; then the workers leave.
-    ///
-    /// Idempotent, as everything here that ends a pool, and never blocks. A later call is refused
-    /// with an error that [says so](TaskError::is_shut_down).
-    ///
-    /// ```
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let pool = procpool::ProcessPool::builder().workers(1).build()?;
-    /// let accepted = pool.submit(|n: u64| n + 1, 1);
-    /// pool.close();
-    /// assert!(pool.submit(|n: u64| n + 1, 2).await.unwrap_err().is_shut_down());
-    /// assert_eq!(accepted.await?, 2);
-    /// # Ok(()) }
-    /// ```
-    pub fn close(&self) {
-        self.driver().tell(Event::Close);
-    }
-
-    /// Waits until a closed pool has finished everything and no process of it is left.
-    ///
-    /// # Errors
-    ///
-    /// At once, when the pool has not been closed: it would wait for ever.
-    ///
-    /// # Cancel safety
-    ///
-    /// Cancel safe: it only watches, and can be called again, by any number of tasks.
-    ///
-    /// ```
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let pool = procpool::ProcessPool::builder().workers(1).build()?;
-    /// assert!(pool.join().await.is_err(), "it still takes work");
-    /// let last = pool.submit(|n: u64| n + 1, 1);
-    /// pool.close();
-    /// pool.join().await?;
-    /// assert_eq!(last.await?, 2);
-    /// # Ok(()) }
-    /// ```
-    pub async fn join(&self) -> Result<(), NotClosed> {
-        let driver = self.driver();
-        let mut lifetime = driver.watch();
-        if !lifetime.borrow().closed {
-            return Err(NotClosed(()));
-        }
-        driver.awaited_here();
-        // The sender lives in the driver, which lives as long as this borrow.
-        let _ = lifetime.wait_for(|lifetime| lifetime.finished).await;
-        Ok(())
-    }
-
-    /// Takes no new work, and waits until everything is finished and no process is left:
-    /// [`close`](Self::close) and [`join`](Self::join).
-    ///
-    /// A task that never ends keeps it waiting; [`ShutdownOptions::timeout`] sets a limit.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping the future leaves the pool closed; it winds down by itself. A future that was never
-    /// polled has done nothing.
-    pub async fn shutdown(&self) {
-        self.shutdown_with(ShutdownOptions::new()).await;
-    }
-
-    /// Takes no new work, cancels what has not been started, and waits for what runs.
-    ///
-    /// # Cancel safety
-    ///
-    /// As [`shutdown`](Self::shutdown).
-    ///
-    /// ```
-    /// use std::time::Duration;
-    ///
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let pool = procpool::ProcessPool::builder().workers(1).build()?;
-    /// let nap = |millis| std::thread::sleep(Duration::from_millis(millis));
-    /// let (first, second) = (pool.submit(nap, 300), pool.submit(nap, 301));
-    /// while !first.is_running() {
-    ///     tokio::time::sleep(Duration::from_millis(1)).await;
-    /// }
-    /// pool.shutdown_now().await;
-    /// first.await?; // it ran, and was let finish
-    /// assert!(second.await.unwrap_err().is_cancelled());
-    /// # Ok(()) }
-    /// ```
-    pub async fn shutdown_now(&self) {
-        self.shutdown_with(ShutdownOptions::new().cancel_pending(true))
-            .await;
-    }
-
-    /// Ends everything: what waits and what runs resolves as
-    /// [shut down](TaskError::is_shut_down) at once, the workers are killed, and when the future
-    /// resolves no process is left. Results that were finished before that are still delivered.
-    ///
-    /// The ending does not wait for the future to be polled.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping the future only ends the waiting.
-    ///
-    /// ```
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let pool = procpool::ProcessPool::builder().workers(1).build()?;
-    /// let endless = pool.submit(|_: ()| loop { std::thread::park() }, ());
-    /// pool.terminate().await;
-    /// let outcome: Result<(), _> = endless.await;
-    /// assert!(outcome.unwrap_err().is_shut_down());
-    /// # Ok(()) }
-    /// ```
-    pub fn terminate(&self) -> impl Future<Output = ()> + Send + use<> {
-        self.driver().tell(Event::Terminate);
-        let pool = self.clone();
-        async move {
-            let _ = pool.join().await;
-        }
-    }
-
-    /// Shuts the pool down in the way that the options say.
-    ///
-    /// # Cancel safety
-    ///
-    /// As [`shutdown`](Self::shutdown); a limit that was set holds on.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use procpool::ShutdownOptions;
-    ///
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let pool = procpool::ProcessPool::builder().workers(1).build()?;
-    /// let endless = pool.submit(|_: ()| -> () { loop { std::thread::park() } }, ());
-    /// pool.shutdown_with(ShutdownOptions::new().timeout(Duration::from_millis(100))).await;
-    /// assert!(endless.await.unwrap_err().is_shut_down());
-    /// # Ok(()) }
-    /// ```
-    pub async fn shutdown_with(&self, options: ShutdownOptions) {
-        let ShutdownOptions {
-            wait,
-            cancel_pending,
-            timeout,
-        } = options;
-        let driver = self.driver();
-        driver.tell(if cancel_pending {
-            Event::CancelPending
-        } else {
-            Event::Close
-        });
-        if let Some(limit) = timeout {
-            driver.terminate_after(limit);
-        }
-        if wait {
-            let _ = self.join().await;
-        }
     }
 
     /// Tells whether the pool takes no more work: it was closed or shut down, it broke, or its

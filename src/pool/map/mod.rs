@@ -17,6 +17,7 @@ use serde::de::DeserializeOwned;
 
 use self::book::Measure;
 use self::crew::{Crew, Ending};
+use super::ProcessPool;
 use super::driver::Driver;
 use super::error::{ARGUMENT, Kind, TaskError};
 use super::reply::decode;
@@ -236,5 +237,92 @@ impl<S, R> fmt::Debug for Map<S, R> {
         f.debug_struct("Map")
             .field("ended", &self.ended)
             .finish_non_exhaustive()
+    }
+}
+
+/// One function over many items.
+impl ProcessPool {
+    /// Runs a function over many items; the results come as a stream, in the order of the items.
+    ///
+    /// Work starts at once. Up to 1,024 items ([adjustable](Task::look_ahead)) are taken here and
+    /// now, and more only as the stream is read, so the items may have no end. They are handed
+    /// to workers in chunks that take about half a millisecond
+    /// ([or of a given size](Task::chunk_size)). Still each item stands for itself: an error, a
+    /// panic, a time limit or the death of a worker fails the item that was running, and the rest
+    /// of its chunk is run elsewhere.
+    ///
+    /// What is taken counts as accepted: [`close`](Self::close) lets it finish. It takes no room
+    /// of [`max_pending`](ProcessPoolBuilder::max_pending).
+    ///
+    /// ```
+    /// use futures::TryStreamExt;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = procpool::ProcessPool::builder().workers(1).build()?;
+    /// let squares: Vec<u64> = pool.map(|n: u64| n * n, 0..1_000).try_collect().await?;
+    /// assert_eq!(squares[999], 998_001);
+    /// # pool.shutdown().await;
+    /// # Ok(()) }
+    /// ```
+    #[doc(alias = "imap")]
+    #[doc(alias = "starmap")]
+    pub fn map<A, R, I>(&self, function: fn(A) -> R, items: I) -> MapIter<I::IntoIter, R>
+    where
+        A: Serialize + DeserializeOwned,
+        R: Serialize + DeserializeOwned + Send + 'static,
+        I: IntoIterator<Item = A>,
+    {
+        self.task(function).map(items)
+    }
+
+    /// Runs a function over many items; the results come in the order in which they are ready.
+    /// Otherwise as [`map`](Self::map).
+    ///
+    /// ```
+    /// use futures::TryStreamExt;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = procpool::ProcessPool::builder().workers(1).build()?;
+    /// let lengths = pool.map_unordered(|word: String| word.len(), ["one".into(), "three".into()]);
+    /// let total = lengths.try_fold(0, async |sum, length| Ok(sum + length)).await?;
+    /// assert_eq!(total, 8);
+    /// # pool.shutdown().await;
+    /// # Ok(()) }
+    /// ```
+    #[doc(alias = "imap_unordered")]
+    #[doc(alias = "as_completed")]
+    pub fn map_unordered<A, R, I>(&self, function: fn(A) -> R, items: I) -> MapIter<I::IntoIter, R>
+    where
+        A: Serialize + DeserializeOwned,
+        R: Serialize + DeserializeOwned + Send + 'static,
+        I: IntoIterator<Item = A>,
+    {
+        self.task(function).map_unordered(items)
+    }
+
+    /// Runs a function over a stream of items; the results come in the order of the items. The
+    /// stream of items is polled only while the results are. Otherwise as [`map`](Self::map).
+    ///
+    /// ```
+    /// use futures::{StreamExt, TryStreamExt, stream};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = procpool::ProcessPool::builder().workers(1).build()?;
+    /// let numbers = stream::iter(0..10).filter(|n| std::future::ready(n % 2 == 0));
+    /// let halves: Vec<i32> = pool.map_stream(|n| n / 2, numbers).try_collect().await?;
+    /// assert_eq!(halves, [0, 1, 2, 3, 4]);
+    /// # pool.shutdown().await;
+    /// # Ok(()) }
+    /// ```
+    pub fn map_stream<A, R, S>(&self, function: fn(A) -> R, items: S) -> Map<S, R>
+    where
+        A: Serialize + DeserializeOwned,
+        R: Serialize + DeserializeOwned + Send + 'static,
+        S: Stream<Item = A>,
+    {
+        self.task(function).map_stream(items)
     }
 }
