@@ -20,6 +20,10 @@ use crate::worker::boot::{self, Readiness};
 const MAX_DEPTH: u8 = 4;
 /// The longest frame that its header can announce, less room for the call's particulars.
 const LONGEST_FRAME: usize = u32::MAX as usize - 64 * 1024;
+/// More processes than any system lets one program have. Each place costs memory from the start.
+const MOST_WORKERS: usize = 1 << 16;
+/// As good as for ever, and short enough that clocks can add it to the present.
+const LONGEST_WAIT: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
 /// Builds a [`ProcessPool`]. Got from [`ProcessPool::builder`].
 ///
@@ -82,7 +86,8 @@ impl Default for ProcessPoolBuilder {
 
 impl ProcessPoolBuilder {
     /// Sets how many workers there may be; they are started as they are needed. Default: as many
-    /// as this process may use cores. Zero is an error of [`build`](Self::build).
+    /// as this process may use cores. Zero, and more than 65 536, are an error of
+    /// [`build`](Self::build).
     pub fn workers(mut self, workers: usize) -> Self {
         self.workers = Some(workers);
         self
@@ -208,6 +213,10 @@ impl ProcessPoolBuilder {
         let workers = workers.unwrap_or(cores);
         check(workers > 0, "the number of workers must be greater than 0")?;
         check(
+            workers <= MOST_WORKERS,
+            "the number of workers must be at most 65536",
+        )?;
+        check(
             task_timeout != Some(Duration::ZERO),
             "a task timeout must be greater than 0",
         )?;
@@ -236,6 +245,8 @@ impl ProcessPoolBuilder {
             .as_ref()
             .is_none_or(|name| !name.is_empty() && !name.contains('\0'));
         check(named, "a worker name must be a text without zero bytes")?;
+        let [start_timeout, handshake_timeout] =
+            [start_timeout, handshake_timeout].map(|limit| limit.min(LONGEST_WAIT));
         match boot::readiness() {
             Readiness::Ready => {}
             Readiness::NotInitialised => return Err(BuildFault::NotInitialised.into()),

@@ -18,6 +18,9 @@ use super::reply::{Answer, Raw, Reply};
 use crate::task::call::{Call, Parts};
 use crate::task::head::CallHead;
 
+/// The longest limit that a request can carry to its worker: more than five hundred years.
+const LONGEST_TIMEOUT: Duration = Duration::from_nanos(u64::MAX);
+
 /// A function with options for its calls. Got from [`ProcessPool::task`](crate::ProcessPool::task).
 ///
 /// ```
@@ -252,6 +255,7 @@ fn prepare<R: Send + 'static>(
 ) -> Result<Job, TaskError> {
     let target = target.map_err(|error| TaskError::new(Kind::Foreign(error)))?;
     let argument = argument.map_err(|error| TaskError::new(Kind::EncodeArgument(error)))?;
+    let timeout = options.timeout.or(driver.plan.task_timeout);
     let limit = driver.plan.recipe.max_frame;
     if argument.len() > limit {
         let size = argument.len();
@@ -270,7 +274,7 @@ fn prepare<R: Send + 'static>(
         .to_bytes(),
         argument: Bytes::from(argument),
         kind: target.kind(),
-        timeout: options.timeout.or(driver.plan.task_timeout),
+        timeout: timeout.map(|limit| limit.min(LONGEST_TIMEOUT)),
         queue_timeout: options.queue_timeout,
         reply: reply.clone(),
         permit: None,
