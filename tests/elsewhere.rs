@@ -19,7 +19,7 @@ use std::time::Duration;
 use gate::{Gate, pass};
 use procpool::{ProcessPool, StartMethod, Task, TaskError, TaskHandle};
 use support::{HANG, PROMPTLY, children, eventually, is_alive, runtime, scene, soon};
-use tokio::runtime::Runtime;
+use tokio::runtime::{Builder, Runtime};
 
 fn pool(workers: usize, method: StartMethod) -> ProcessPool {
     let builder = ProcessPool::builder().workers(workers);
@@ -227,6 +227,34 @@ fn a_pool_belongs_to_the_runtime_that_its_builder_was_given() {
         block_on(stillborn.shutdown());
         assert_eq!(stillborn.stats().workers_started, 0);
     });
+}
+
+/// Nothing would ever be heard of a worker there.
+#[test]
+fn a_runtime_without_input_and_output_is_refused_and_one_without_a_clock_is_not() {
+    for method in StartMethod::available() {
+        for mut bare in [Builder::new_current_thread(), Builder::new_multi_thread()] {
+            let _scene = scene();
+            let builder = || ProcessPool::builder().workers(1).start_method(*method);
+            let home = bare.worker_threads(1).build().unwrap();
+            let given = builder().runtime(home.handle().clone()).build();
+            let found = home.block_on(async { builder().build() });
+            for refused in [given, found] {
+                let error = refused.unwrap_err();
+                assert!(error.is_invalid_argument(), "{error}");
+                assert!(error.to_string().contains("enable_io"), "{error}");
+            }
+            let home = bare.enable_io().build().unwrap();
+            let pool = pool_of(&home, 1, *method);
+            home.block_on(async {
+                assert_eq!(pool.submit(same, 1).await.unwrap(), 1);
+                let limited = pool.task(pass).timeout(Duration::from_millis(20));
+                let limited = limited.submit(Gate::new().path());
+                assert!(limited.await.unwrap_err().is_timeout());
+                pool.shutdown().await;
+            });
+        }
+    }
 }
 
 /// CF-054: the other ways to end a runtime.

@@ -14,6 +14,7 @@ use super::scheduler::{Restart, Rules};
 use crate::process::{Keeper, Launcher, Program, StartMethod};
 use crate::supervisor::start::Recipe;
 use crate::supervisor::stdio::Stdio;
+use crate::sys::reactor;
 use crate::worker::boot::{self, Readiness};
 
 /// How many pools may be nested in each other's tasks.
@@ -176,8 +177,9 @@ impl ProcessPoolBuilder {
         self
     }
 
-    /// Sets the runtime that drives the pool; it must have I/O enabled. Default: the one in which
-    /// [`build`](Self::build) is called, else a thread of the crate's own.
+    /// Sets the runtime that drives the pool; without I/O it is an error of
+    /// [`build`](Self::build). Default: the one in which `build` is called, else a thread of the
+    /// crate's own.
     pub fn runtime(mut self, runtime: Handle) -> Self {
         self.runtime = Some(runtime);
         self
@@ -257,10 +259,13 @@ impl ProcessPoolBuilder {
         if depth >= MAX_DEPTH {
             return Err(BuildFault::TooDeep(depth).into());
         }
+        let home = runtime.or_else(|| Handle::try_current().ok());
+        check(
+            home.as_ref().is_none_or(reactor::has_io),
+            "the runtime must have I/O enabled (enable_io, or enable_all, of tokio's builder)",
+        )?;
         let keeper = Keeper::get().map_err(BuildFault::System)?;
-        let home = runtime
-            .or_else(|| Handle::try_current().ok())
-            .unwrap_or_else(|| keeper.handle().clone());
+        let home = home.unwrap_or_else(|| keeper.handle().clone());
         let program = Program {
             method: start_method,
             env,
