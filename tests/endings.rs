@@ -183,6 +183,29 @@ fn an_end_that_nobody_waits_for_comes_all_the_same() {
     });
 }
 
+#[expect(unsafe_code, reason = "libc alone has code that runs at the exit")]
+fn hang_at_exit(n: u32) -> u32 {
+    extern "C" fn hang() {
+        deeds::hang(());
+    }
+    // SAFETY: it hangs, and touches nothing.
+    assert_eq!(unsafe { libc::atexit(hang) }, 0);
+    n
+}
+
+/// CF-019, CF-106: a worker that has done everything and does not leave.
+#[test]
+fn a_worker_that_hangs_at_its_exit_does_not_hold_up_the_end() {
+    everywhere(|method| async move {
+        let pool = pool(1, method);
+        assert_eq!(pool.submit(hang_at_exit, 7).await.unwrap(), 7);
+        let (begun, worker) = (Instant::now(), pool.stats().workers[0].pid);
+        pool.shutdown().await;
+        assert!(begun.elapsed() < Duration::from_secs(5) && !is_alive(worker));
+        assert_eq!(pool.stats().lost, 0);
+    });
+}
+
 /// A future of an end is only the wait for it.
 #[test]
 fn an_end_that_is_given_up_half_way_goes_on() {

@@ -11,6 +11,7 @@ use std::ffi::OsString;
 use std::marker::PhantomData;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use gate::{Gate, pass};
@@ -419,7 +420,7 @@ fn the_environment_may_be_anything_that_an_environment_can_be() {
 /// CF-042: encoding that makes calls itself.
 #[test]
 fn encoding_an_argument_may_use_the_pool() {
-    static POOL: std::sync::Mutex<Option<ProcessPool>> = std::sync::Mutex::new(None);
+    static POOL: Mutex<Option<ProcessPool>> = Mutex::new(None);
     #[derive(Debug)]
     struct Asks(u32);
     fn ask(n: u32) -> Option<u32> {
@@ -492,5 +493,40 @@ fn a_panic_may_say_anything() {
         assert!(pool.submit(caught, ()).await.unwrap());
         assert_eq!(pool.submit(pid, ()).await.unwrap(), worker);
         pool.shutdown().await;
+    });
+}
+
+/// What is told of a worker's output may use the pool, be the last to have it, and panic.
+#[test]
+fn a_handler_of_lines_may_do_what_a_callback_may() {
+    everywhere(|method| async move {
+        let (give, given) = mpsc::channel::<ProcessPool>();
+        let (told, hears) = mpsc::channel();
+        let given = Mutex::new(given);
+        let handler = move |line: &procpool::WorkerLine<'_>| {
+            let pool = given.lock().unwrap().recv().unwrap();
+            let mut handle = pool.submit(|n: usize| n + 1, line.text.len());
+            told.send(handle.blocking_wait(Some(PROMPTLY)).unwrap())
+                .unwrap();
+            drop(pool);
+            std::panic::resume_unwind(Box::new("meant"));
+        };
+        let pool = builder(1, method).stdout(procpool::Stdio::lines(handler));
+        let pool = pool.build().unwrap();
+        let print: fn(String) = |text| println!("{text}");
+        for text in ["one", "three", "\u{1F980}"] {
+            give.send(pool.clone()).unwrap();
+            pool.submit(print, text.to_owned()).await.unwrap();
+            let mut length = None;
+            let heard = soon(PROMPTLY, || {
+                length = hears.try_recv().ok();
+                length.is_some()
+            });
+            assert!(heard.await);
+            assert_eq!(length, Some(text.len() + 1));
+        }
+        let last = pool.task(print);
+        give.send(pool).unwrap();
+        last.submit("last".to_owned()).await.unwrap();
     });
 }

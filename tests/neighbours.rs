@@ -22,7 +22,7 @@ use deeds::{Misdeed, commit, own_pid, send};
 use gate::{Gate, pass};
 use procpool::{ProcessPool, ProcessPoolBuilder, StartMethod, Stdio, TaskHandle, call};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use support::{PROMPTLY, children, everywhere, is_alive, runtime, scene, soon};
+use support::{PROMPTLY, children, descendants, everywhere, is_alive, runtime, scene, soon};
 
 fn builder(workers: usize, method: StartMethod) -> ProcessPoolBuilder {
     ProcessPool::builder().workers(workers).start_method(method)
@@ -350,10 +350,11 @@ mod native {
 /// CF-282, CF-283, CF-284: from other angles.
 #[test]
 fn whatever_a_call_does_to_its_process_it_has_an_end_and_the_next_one_runs() {
-    const STAY: [fn(u32) -> u32; 8] = [
-        native::closes_everything,
+    // Those that break what ties the worker to its program may cost the worker.
+    const BREAK: [fn(u32) -> u32; 2] =
+        [native::closes_everything, native::replaces_its_descriptors];
+    const STAY: [fn(u32) -> u32; 6] = [
         native::forks_and_both_return,
-        native::replaces_its_descriptors,
         native::leaves_its_session,
         native::blocks_all_signals,
         native::allows_itself_no_descriptor,
@@ -387,13 +388,22 @@ fn whatever_a_call_does_to_its_process_it_has_an_end_and_the_next_one_runs() {
                 .stderr(Stdio::null());
             pool.build().unwrap()
         };
-        for (n, task) in STAY.into_iter().enumerate() {
+        for task in BREAK {
             let pool = quiet();
-            // The result was there, whatever became of the worker after that.
-            assert_eq!(pool.submit(task, 7).await.unwrap(), 7, "{n}");
-            assert_eq!(pool.submit(|n: u32| n, 8).await.unwrap(), 8, "{n}");
+            match pool.submit(task, 7).await {
+                Ok(value) => assert_eq!(value, 7),
+                Err(error) => assert!(error.is_worker_lost(), "{error}"),
+            }
+            assert_eq!(pool.submit(|n: u32| n, 8).await.unwrap(), 8);
             pool.shutdown().await;
         }
+        let pool = quiet();
+        for (n, task) in STAY.into_iter().enumerate() {
+            assert_eq!(pool.submit(task, 7).await.unwrap(), 7, "{n}");
+            assert_eq!(pool.submit(|n: u32| n, 8).await.unwrap(), 8, "{n}");
+        }
+        assert_eq!(pool.stats().workers_ended, 0);
+        pool.shutdown().await;
         let pool = quiet();
         for (n, task) in LEAVE.into_iter().enumerate() {
             let worker = pool.submit(own_pid, ()).await.unwrap();
@@ -403,6 +413,35 @@ fn whatever_a_call_does_to_its_process_it_has_an_end_and_the_next_one_runs() {
             assert!(soon(PROMPTLY, || !is_alive(worker)).await, "{n}");
         }
         pool.shutdown().await;
+    });
+}
+
+/// As a task: asks a pool that its process keeps for that.
+fn ask_the_inner_pool(_: ()) -> (u32, u32) {
+    static INNER: OnceLock<ProcessPool> = OnceLock::new();
+    let inner = INNER.get_or_init(|| ProcessPool::builder().workers(1).build().unwrap());
+    let mut asked = inner.submit(own_pid, ());
+    (std::process::id(), asked.blocking_wait(None).unwrap())
+}
+
+/// CF-043, CF-044: a pool that tasks keep for those that come after them.
+#[test]
+fn a_pool_that_a_worker_keeps_goes_with_it() {
+    everywhere(|method| async move {
+        for terminated in [false, true] {
+            let pool = pool(1, method);
+            let pids = pool.submit(ask_the_inner_pool, ()).await.unwrap();
+            assert_eq!(pool.submit(ask_the_inner_pool, ()).await.unwrap(), pids);
+            let tree = descendants(std::process::id());
+            assert!(tree.contains(&pids.0) && tree.contains(&pids.1));
+            if terminated {
+                pool.terminate().await;
+            } else {
+                pool.shutdown().await;
+            }
+            let gone = soon(PROMPTLY, || !tree.iter().any(|pid| is_alive(*pid)));
+            assert!(gone.await, "{tree:?}");
+        }
     });
 }
 
