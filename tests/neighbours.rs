@@ -7,7 +7,6 @@ mod gate;
 mod support;
 
 #[path = "support/deeds.rs"]
-#[allow(dead_code, reason = "every test binary uses its own part of this")]
 mod deeds;
 
 use std::collections::BTreeSet;

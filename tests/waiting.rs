@@ -275,7 +275,7 @@ fn results_come_as_they_are_completed_until_time_is_up() {
             let gate = Gate::new();
             let mut held = pool.submit(pass_42, gate.path());
             let mut all = FuturesUnordered::new();
-            all.push(held.by_ref_boxed());
+            all.push((&mut held).boxed());
             for handle in done {
                 all.push(handle.boxed());
             }
@@ -298,17 +298,6 @@ fn results_come_as_they_are_completed_until_time_is_up() {
             pool.shutdown().await;
         }
     });
-}
-
-/// Lets a handle be waited for among others and kept.
-trait ByRef {
-    fn by_ref_boxed(&mut self) -> futures::future::BoxFuture<'_, Result<u32, TaskError>>;
-}
-
-impl ByRef for TaskHandle<u32> {
-    fn by_ref_boxed(&mut self) -> futures::future::BoxFuture<'_, Result<u32, TaskError>> {
-        async move { self.await }.boxed()
-    }
 }
 
 /// All results in the order of submission, whichever comes first.
