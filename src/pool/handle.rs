@@ -169,9 +169,10 @@ impl<R: Send + 'static> TaskHandle<R> {
     /// woken.
     ///
     /// Callbacks run in the order in which they were registered, on a thread of the crate's own;
-    /// they may block (other callbacks wait then) and may submit. Registered after the task is
-    /// done, a callback runs at once, on this thread. A panic in one is logged as a `tracing`
-    /// event and hurts nobody. They run also if the handle is dropped.
+    /// they may block (other callbacks wait then) and may submit. One that waits for a task which
+    /// has callbacks of its own needs a limit for that: such a task is not done before they have
+    /// run. Registered after the task is done, a callback runs at once, on this thread. A panic in
+    /// one is logged as a `tracing` event and hurts nobody. They run also if the handle is dropped.
     ///
     /// # Panics
     ///
