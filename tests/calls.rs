@@ -268,6 +268,66 @@ fn a_run_that_is_dropped_ends_its_work_or_gives_up_its_place() {
     });
 }
 
+/// Each call takes its part of the room, and gives it back however it ends.
+#[test]
+fn room_is_given_back_whatever_becomes_of_who_took_it() {
+    everywhere(|method| async move {
+        let pool = builder(2, method)
+            .max_pending(3)
+            .max_frame(1000)
+            .build()
+            .unwrap();
+        let ends = |(how, gate): (u32, String)| match how % 4 {
+            0 => panic!("meant"),
+            1 => std::process::exit(1),
+            2 => pass(gate),
+            _ => {}
+        };
+        for round in 0..24 {
+            let gate = Gate::new();
+            let mut runs = Vec::new();
+            // Some run, some wait in the line and some for room when they are dropped.
+            for n in 0..8 {
+                let mut run = Box::pin(pool.run(ends, (round + n, gate.path())));
+                if poll_once(&mut run).await.is_pending() {
+                    runs.push(run);
+                }
+            }
+            runs.truncate(3);
+            let large = pool.try_submit(|text: String| text.len(), "x".repeat(1_001));
+            assert!(large.unwrap_err().error().is_too_large());
+            if let Ok(handle) = pool.try_submit(ends, (round, gate.path())) {
+                handle.cancel();
+            }
+            let limit = Duration::from_millis(1);
+            drop(
+                pool.task(ends)
+                    .queue_timeout(limit)
+                    .submit((3, gate.path())),
+            );
+            gate.open();
+            for run in runs {
+                let _ = run.await;
+            }
+            assert!(soon(PROMPTLY, || pool.stats().unfinished == 0).await);
+        }
+        let gate = Gate::new();
+        let held: Vec<_> = (0..5)
+            .map(|_| pool.try_submit(pass, gate.path()).unwrap())
+            .collect();
+        assert!(
+            pool.try_submit(pass, gate.path())
+                .unwrap_err()
+                .is_queue_full()
+        );
+        gate.open();
+        for handle in held {
+            handle.await.unwrap();
+        }
+        pool.shutdown().await;
+    });
+}
+
 /// A value that can be made to fail on each of its ways.
 #[derive(Debug, PartialEq)]
 struct Fragile(Fault);

@@ -485,7 +485,7 @@ fn terminating_a_pool_ends_the_pools_within_its_tasks() {
 
 static COUNT: AtomicU64 = AtomicU64::new(0);
 
-/// CF-055, CF-016.
+/// CF-055.
 #[test]
 fn what_a_task_changes_in_its_process_stays_there() {
     everywhere(|method| async move {

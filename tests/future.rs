@@ -458,7 +458,7 @@ fn dropping_a_handle_detaches_unless_it_was_told_to_abort() {
     });
 }
 
-/// CF-070, CF-077, CF-078, CF-079, CF-080, CF-081, CF-082, CF-086.
+/// CF-086.
 #[test]
 fn handles_compose_with_what_futures_has_for_many() {
     everywhere(|method| async move {

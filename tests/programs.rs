@@ -8,10 +8,12 @@ mod deeds;
 #[path = "support/program.rs"]
 mod program;
 
+use std::ffi::CString;
+use std::sync::{LazyLock, OnceLock};
 use std::time::{Duration, Instant};
 
 use deeds::{Misdeed, Scratch, commit, own_pid, pid_in, send, state_of, to_pid, touch, wait_for};
-use procpool::{ProcessPool, ProcessPoolBuilder, StartMethod, Stdio};
+use procpool::{ProcessPool, ProcessPoolBuilder, ShutdownOptions, StartMethod, Stdio};
 use program::{Program, hear, role, say};
 use rustix::process::{Resource, Rlimit, WaitOptions, getrlimit, prlimit, setrlimit};
 use support::{PROMPTLY, children, descendants, eventually, is_alive, runtime, scene, soon};
@@ -137,6 +139,153 @@ fn what_was_accepted_is_done_before_shutdown_returns_and_the_program_ends() {
     let mut program = Program::start(NAME, &scratch.at(""));
     assert!(program.end().success());
     assert_eq!(scratch.count(), 8);
+}
+
+/// Runs this test binary again, to play a role in the test of that name; what it printed beside what
+/// the harness does, what it complained about, and whether it succeeded.
+fn printed(test: &str, role: &str) -> (String, String, bool) {
+    let output = std::process::Command::new(std::env::current_exe().unwrap())
+        .args([test, "--exact", "--nocapture", "--test-threads=1"])
+        .env("PROCPOOL_TEST_ROLE", role)
+        .stdin(std::process::Stdio::null())
+        .output()
+        .unwrap();
+    let [out, err] = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
+    // The harness prints something before the test and something after it.
+    let own = out.split_once(&format!("{test} ... "));
+    let own = own.and_then(|(_, own)| own.rsplit_once("ok\n\ntest result:"));
+    let own = own.map_or(&*out, |(own, _)| own.trim()).to_owned();
+    (own, err, output.status.success())
+}
+
+/// CF-022, CF-053: the ways out of a program whose task has not printed yet.
+#[test]
+fn what_a_task_prints_is_all_that_its_program_prints_however_that_ends() {
+    const NAME: &str = "what_a_task_prints_is_all_that_its_program_prints_however_that_ends";
+    static POOL: OnceLock<ProcessPool> = OnceLock::new();
+    if let Some(role) = role() {
+        let (method, end) = role.split_once(' ').unwrap();
+        let pool = pool(method.parse().unwrap(), 1);
+        let late: fn(u64) = |millis| {
+            std::thread::sleep(Duration::from_millis(millis));
+            println!("apple");
+        };
+        if end == "static" {
+            // Outside of any runtime, and never dropped.
+            let pool = POOL.get_or_init(|| pool.build().unwrap());
+            return pool.submit(late, 20).blocking_wait(None).unwrap();
+        }
+        return runtime(2).block_on(async {
+            let pool = pool.build().unwrap();
+            pool.ready().await.unwrap();
+            match end {
+                "shutdown" => {
+                    drop(pool.submit(late, 50));
+                    pool.shutdown().await;
+                }
+                "cancel" => {
+                    let (first, waiting) = (pool.submit(late, 50), pool.submit(late, 50));
+                    assert!(soon(PROMPTLY, || first.is_running()).await);
+                    let options = ShutdownOptions::new().cancel_pending(true).wait(false);
+                    pool.shutdown_with(options).await;
+                    assert!(waiting.await.unwrap_err().is_cancelled());
+                    first.await.unwrap();
+                }
+                // Lost with its worker.
+                _ => drop(pool.submit(late, 60_000)),
+            }
+        });
+    }
+    let _scene = scene();
+    for method in StartMethod::available() {
+        for end in ["shutdown", "cancel", "static", "return"] {
+            let (out, err, success) = printed(NAME, &format!("{method} {end}"));
+            let expected = if end == "return" { "" } else { "apple" };
+            assert_eq!(
+                (&*out, &*err, success),
+                (expected, "", true),
+                "{method} {end}"
+            );
+        }
+    }
+}
+
+/// A semaphore that other processes could find by its name.
+struct Semaphore(*mut libc::sem_t);
+
+#[expect(unsafe_code, reason = "libc alone has semaphores with names")]
+impl Semaphore {
+    fn new() -> Self {
+        let name = format!("/procpool-test-{}", std::process::id());
+        let name = CString::new(name).unwrap();
+        // SAFETY: the name is a text that ends with a zero.
+        let semaphore = unsafe { libc::sem_open(name.as_ptr(), libc::O_CREAT, 0o600, 1) };
+        assert_ne!(semaphore, libc::SEM_FAILED);
+        // Without its name it ends with its process.
+        // SAFETY: as above.
+        assert_eq!(unsafe { libc::sem_unlink(name.as_ptr()) }, 0);
+        Self(semaphore)
+    }
+
+    fn pass(&self) {
+        // SAFETY: it was opened above, and is open for as long as this lives.
+        unsafe {
+            assert_eq!(libc::sem_wait(self.0), 0);
+            assert_eq!(libc::sem_post(self.0), 0);
+        }
+    }
+}
+
+// SAFETY: a semaphore is made to be used by everybody at once.
+#[expect(unsafe_code, reason = "the pointer is to what is shared anyway")]
+unsafe impl Send for Semaphore {}
+// SAFETY: as above.
+#[expect(unsafe_code, reason = "the pointer is to what is shared anyway")]
+unsafe impl Sync for Semaphore {}
+
+/// As a task: uses this process's global semaphore; then, in a pool of its own, fails.
+fn pass_then_fail(level: u32) -> bool {
+    static GLOBAL: LazyLock<Semaphore> = LazyLock::new(Semaphore::new);
+    GLOBAL.pass();
+    if level == 0 {
+        panic!("the inmost fails");
+    }
+    let inner = ProcessPool::builder().workers(1).build().unwrap();
+    let mut failing = inner.submit(pass_then_fail, level - 1);
+    match failing.blocking_wait(None) {
+        Ok(failed) => failed,
+        Err(error) => error.is_panic(),
+    }
+}
+
+/// CF-297.
+#[test]
+fn global_named_resources_and_nested_failures_leave_no_trace_and_no_complaint() {
+    const NAME: &str = "global_named_resources_and_nested_failures_leave_no_trace_and_no_complaint";
+    if let Some(method) = role() {
+        assert!(pass_then_fail(1));
+        return runtime(2).block_on(async {
+            let pool = pool(method.parse().unwrap(), 2).build().unwrap();
+            assert!(pool.submit(pass_then_fail, 0).await.unwrap_err().is_panic());
+            assert!(pool.submit(pass_then_fail, 2).await.unwrap());
+            assert!(pool.submit(pass_then_fail, 1).await.unwrap());
+            pool.shutdown().await;
+        });
+    }
+    let _scene = scene();
+    let shared = || {
+        let entries = std::fs::read_dir("/dev/shm").unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name());
+        names
+            .filter(|name| name.to_string_lossy().contains("procpool"))
+            .count()
+    };
+    let before = shared();
+    for method in StartMethod::available() {
+        let (out, err, success) = printed(NAME, &method.to_string());
+        assert_eq!((&*out, &*err, success), ("", "", true), "{method}");
+        assert!(shared() <= before, "{method}");
+    }
 }
 
 /// Row 6: statuses are stolen, or thrown away by the kernel, and no death is missed.
@@ -431,13 +580,7 @@ fn what_the_program_has_printed_half_is_not_printed_by_its_workers() {
     }
     let _scene = scene();
     for method in StartMethod::available() {
-        let output = std::process::Command::new(std::env::current_exe().unwrap())
-            .args([NAME, "--exact", "--nocapture", "--test-threads=1"])
-            .env("PROCPOOL_TEST_ROLE", method.to_string())
-            .stdin(std::process::Stdio::null())
-            .output()
-            .unwrap();
-        let printed = String::from_utf8(output.stdout).unwrap();
+        let (printed, ..) = printed(NAME, &method.to_string());
         for word in ["begun-", "in-worker-", "ended"] {
             assert_eq!(printed.matches(word).count(), 1, "{method}: {printed}");
         }

@@ -292,3 +292,63 @@ fn ten_thousand_deaths_of_idle_workers_cost_no_call() {
     kill_the_idle(StartMethod::ForkServer, 8_000);
     kill_the_idle(StartMethod::Spawn, 2_000);
 }
+
+fn race_cancels(method: StartMethod, calls: u64) {
+    let _scene = scene();
+    let scratch = Scratch::new();
+    let path = scratch.at("traces");
+    std::fs::write(&path, []).unwrap();
+    runtime(2).block_on(async {
+        let pool = pool(method, 2);
+        pool.ready().await.unwrap();
+        let mut dice = Dice(11);
+        let (mut kept, mut cancelled) = (Vec::new(), Vec::new());
+        for batch in 0..calls.div_ceil(20) {
+            let handles: Vec<(u64, TaskHandle<u64>)> = (batch * 20..batch * 20 + 20)
+                .map(|number| {
+                    let argument = (path.clone(), number, dice.roll(30));
+                    (number, pool.submit(leave_a_trace, argument))
+                })
+                .collect();
+            work((0, dice.roll(300)));
+            if dice.roll(2) == 0 {
+                tokio::task::yield_now().await;
+            }
+            // In the line, sent ahead to a worker, running, or done.
+            for (number, handle) in handles {
+                if handle.cancel() {
+                    assert!(handle.await.unwrap_err().is_cancelled());
+                    cancelled.push(number);
+                } else {
+                    assert_eq!(handle.await.unwrap(), number);
+                    kept.push(number);
+                }
+            }
+        }
+        eprintln!("{method}: {} of {calls} were cancelled", cancelled.len());
+        let stats = pool.stats();
+        assert_eq!(
+            (stats.cancelled, stats.workers_ended),
+            (cancelled.len() as u64, 0)
+        );
+        pool.shutdown().await;
+        let counts = traces(&path, calls);
+        assert!(kept.iter().all(|number| counts[*number as usize] == 1));
+        assert!(cancelled.iter().all(|number| counts[*number as usize] == 0));
+    });
+}
+
+/// CF-066: after a yes the task has not run and never will, after a no it has one outcome.
+#[test]
+fn the_answer_to_a_cancel_is_exact_whenever_it_comes() {
+    race_cancels(StartMethod::ForkServer, 2_000);
+    race_cancels(StartMethod::Spawn, 600);
+}
+
+/// CF-066.
+#[test]
+#[ignore = "takes minutes"]
+fn the_answer_to_a_cancel_is_exact_a_hundred_thousand_times() {
+    race_cancels(StartMethod::ForkServer, 80_000);
+    race_cancels(StartMethod::Spawn, 20_000);
+}

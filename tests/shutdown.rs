@@ -75,13 +75,14 @@ fn shutdown_finishes_what_was_accepted() {
 #[test]
 fn shutdown_straight_after_a_burst_returns() {
     everywhere(|method| async move {
-        for _ in 0..10 {
+        for _ in 0..50 {
             let pool = pool(2, method);
             for n in 0..3 {
                 drop(pool.submit(pid, n));
             }
             pool.shutdown().await;
             assert_eq!(pool.stats().completed, 3);
+            assert!(children().is_empty(), "{:?}", children());
         }
     });
 }

@@ -75,6 +75,76 @@ fn the_same_calls_work_under_every_method() {
     });
 }
 
+/// As a task: a pool within, of the other kind.
+fn ask_within(method: String) -> u32 {
+    let pool = pool(method.parse().unwrap(), 1).build().unwrap();
+    let mut asked = pool.submit(own_pid, ());
+    asked.blocking_wait(None).unwrap()
+}
+
+/// CF-267, CF-268: beside each other, and within each other.
+#[test]
+fn pools_of_both_kinds_live_side_by_side_and_nested() {
+    everywhere(|method| async move {
+        let methods = StartMethod::available();
+        let other = *methods.iter().find(|other| **other != method).unwrap();
+        let pools = [method, other].map(|method| pool(method, 2).build().unwrap());
+        for pool in &pools {
+            pool.ready().await.unwrap();
+        }
+        let handles: Vec<_> = (0..40)
+            .map(|n: usize| pools[n % 2].submit(own_pid, ()))
+            .collect();
+        let workers = pools.each_ref().map(|pool| pool.stats().workers);
+        for (n, handle) in handles.into_iter().enumerate() {
+            let pid = handle.await.unwrap();
+            assert!(workers[n % 2].iter().any(|worker| worker.pid == pid));
+        }
+        let within = pools[0].submit(ask_within, other.to_string());
+        let within = within.await.unwrap();
+        assert!(within != std::process::id() && !children().contains(&within));
+        // The end of one is not the other's.
+        let [first, second] = pools;
+        first.terminate().await;
+        second.submit(own_pid, ()).await.unwrap();
+        second.shutdown().await;
+    });
+}
+
+/// CF-264: what is no name of a method.
+#[test]
+fn nothing_but_its_name_names_a_method() {
+    for text in [
+        "",
+        " ",
+        "Spawn",
+        "spawn ",
+        "fork",
+        "fork server",
+        "spawn\0",
+        "\u{1F980}",
+    ] {
+        let error = text.parse::<StartMethod>().unwrap_err();
+        assert!(!error.to_string().is_empty(), "{text:?}");
+    }
+}
+
+/// Row 31: many at a time.
+#[test]
+fn forty_workers_are_ready_together() {
+    for method in StartMethod::available() {
+        let _scene = scene();
+        runtime(2).block_on(async {
+            let pool = pool(*method, 40).build().unwrap();
+            let both = tokio::join!(pool.ready(), pool.ready());
+            assert!(both.0.is_ok() && both.1.is_ok());
+            let stats = pool.stats();
+            assert_eq!((stats.workers.len(), stats.workers_started), (40, 40));
+            pool.shutdown().await;
+        });
+    }
+}
+
 type Variables = Vec<(String, String)>;
 
 /// As a task: its process's arguments and environment.

@@ -14,14 +14,15 @@ use super::scheduler::{Restart, Rules};
 use crate::process::{Keeper, Launcher, Program, StartMethod};
 use crate::supervisor::start::Recipe;
 use crate::supervisor::stdio::Stdio;
+use crate::sys::reactor;
 use crate::worker::boot::{self, Readiness};
 
 /// How many pools may be nested in each other's tasks.
 const MAX_DEPTH: u8 = 4;
 /// The longest frame that its header can announce, less room for the call's particulars.
 const LONGEST_FRAME: usize = u32::MAX as usize - 64 * 1024;
-/// How many workers there may be: more processes than this no Linux has (`PID_MAX_LIMIT`).
-const MOST_WORKERS: usize = 1 << 22;
+/// How many workers there may be: more than any program needs, and each place costs memory.
+const MOST_WORKERS: usize = 1 << 16;
 /// The longest time that is told from no limit. Clocks overflow when a century or `Duration::MAX`
 /// is added to them; this, as long as tokio's longest sleep, is far from there.
 const FAR_FUTURE: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
@@ -95,7 +96,7 @@ impl Default for ProcessPoolBuilder {
 
 impl ProcessPoolBuilder {
     /// Sets how many workers there may be; they are started as they are needed. Default: as many
-    /// as this process may use cores. Zero, and more than a system can have (4,194,304), are
+    /// as this process may use cores. Zero, and more than 65,536, are
     /// errors of [`build`](Self::build).
     ///
     /// More workers than cores help where tasks wait (for a disk, a network, a device); where they
@@ -198,8 +199,9 @@ impl ProcessPoolBuilder {
         self
     }
 
-    /// Sets the runtime that drives the pool; it must have I/O enabled. Default: the one in which
-    /// [`build`](Self::build) is called, else a thread of the crate's own. When that runtime ends,
+    /// Sets the runtime that drives the pool; one without I/O is an error of
+    /// [`build`](Self::build). Default: the one in which `build` is called, else a thread of the
+    /// crate's own. When that runtime ends,
     /// so does the pool, as by [`terminate`](ProcessPool::terminate).
     pub fn runtime(mut self, runtime: Handle) -> Self {
         self.runtime = Some(runtime);
@@ -241,7 +243,7 @@ impl ProcessPoolBuilder {
         check(workers > 0, "the number of workers must be greater than 0")?;
         check(
             workers <= MOST_WORKERS,
-            "the number of workers must not be greater than 4194304",
+            "the number of workers must not be greater than 65536",
         )?;
         check(
             task_timeout != Some(Duration::ZERO),
@@ -282,10 +284,13 @@ impl ProcessPoolBuilder {
         if depth >= MAX_DEPTH {
             return Err(BuildFault::TooDeep(depth).into());
         }
+        let home = runtime.or_else(|| Handle::try_current().ok());
+        check(
+            home.as_ref().is_none_or(reactor::has_io),
+            "the runtime must have I/O enabled (enable_io, or enable_all, of tokio's builder)",
+        )?;
         let keeper = Keeper::get().map_err(BuildFault::System)?;
-        let home = runtime
-            .or_else(|| Handle::try_current().ok())
-            .unwrap_or_else(|| keeper.handle().clone());
+        let home = home.unwrap_or_else(|| keeper.handle().clone());
         let program = Program {
             method: start_method,
             env,

@@ -364,6 +364,7 @@ fn prepare<R: Send + 'static>(
 ) -> Result<Job, TaskError> {
     let target = target.map_err(|error| TaskError::new(Kind::Foreign(error)))?;
     let argument = argument.map_err(|error| TaskError::new(Kind::EncodeArgument(error)))?;
+    let timeout = options.timeout.or(driver.plan.task_timeout);
     let limit = driver.plan.recipe.max_frame;
     if argument.len() > limit {
         let size = argument.len();
@@ -383,7 +384,7 @@ fn prepare<R: Send + 'static>(
         .pack(),
         argument,
         kind: target.kind(),
-        timeout: options.timeout.or(driver.plan.task_timeout),
+        timeout,
         queue_timeout: options.queue_timeout,
         client: Client::Call(reply.clone()),
         permit: None,

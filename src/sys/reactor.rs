@@ -2,10 +2,13 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use rustix::event::{EventfdFlags, eventfd};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use tokio::runtime::Handle;
 
 /// Registers `descriptor` with the current runtime, which must have I/O.
 ///
@@ -21,4 +24,18 @@ pub(crate) fn register(
     interest: Interest,
 ) -> io::Result<AsyncFd<Arc<OwnedFd>>> {
     AsyncFd::with_interest(descriptor, interest)
+}
+
+/// Tells whether descriptors can be registered with a runtime. One that has ended says yes here, and
+/// refuses later.
+///
+/// Where it says no there is also tokio's own complaint on stderr: a panic is its only answer to
+/// this question.
+pub(crate) fn has_io(runtime: &Handle) -> bool {
+    let Ok(probe) = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK) else {
+        return true;
+    };
+    let _inside = runtime.enter();
+    let register = AssertUnwindSafe(|| drop(register(Arc::new(probe), Interest::READABLE)));
+    catch_unwind(register).is_ok()
 }
