@@ -56,12 +56,17 @@ impl Program {
 
     /// The same with a copy of this test binary.
     pub fn start_of(binary: &Path, test: &str, role: &str) -> Self {
-        let mut process = Command::new(binary)
+        Self::start_by(Command::new(binary).process_group(0), test, role)
+    }
+
+    /// The same with a command that is this test binary, or becomes it: what follows the command's
+    /// own arguments are the binary's.
+    pub fn start_by(command: &mut Command, test: &str, role: &str) -> Self {
+        let mut process = command
             .args([test, "--exact", "--nocapture", "--test-threads=1"])
             .env(ROLE, role)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .process_group(0)
             .spawn()
             .unwrap();
         let output = BufReader::new(process.stdout.take().unwrap());

@@ -1,0 +1,207 @@
+//! Programs in a process namespace of their own: the first process of a container, and one where
+//! the numbers of dead processes are used again at once.
+
+mod support;
+
+#[path = "support/deeds.rs"]
+mod deeds;
+#[path = "support/program.rs"]
+mod program;
+#[path = "support/surroundings.rs"]
+mod surroundings;
+
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use deeds::{Misdeed, Scratch, commit, hang, own_pid, pid_in, send, state_of, to_pid, touch};
+use procpool::{ProcessPool, StartMethod};
+use program::{Program, role};
+use rustix::process::{WaitOptions, waitpid};
+use support::{PROMPTLY, children, runtime, scene, soon};
+use surroundings::{cannot_run, in_namespaces};
+
+const PROCESSES: [&str; 2] = ["--pid", "--mount-proc"];
+
+fn pool(method: StartMethod, workers: usize) -> ProcessPool {
+    let pool = ProcessPool::builder().workers(workers);
+    pool.start_method(method).build().unwrap()
+}
+
+/// Plays each start method's role as the first process of a namespace.
+fn as_the_first_process(test: &str) {
+    let _scene = scene();
+    for method in StartMethod::available() {
+        let mut command = match in_namespaces(&PROCESSES) {
+            Ok(command) => command,
+            Err(why) => return cannot_run(test, why),
+        };
+        let mut program = Program::start_by(&mut command, test, &method.to_string());
+        assert!(program.end().success(), "{method}");
+    }
+}
+
+/// Row 8.
+#[test]
+fn the_first_process_keeps_the_zombies_of_strangers_and_none_of_the_pools() {
+    let Some(role) = role() else {
+        return as_the_first_process(
+            "the_first_process_keeps_the_zombies_of_strangers_and_none_of_the_pools",
+        );
+    };
+    assert_eq!(std::process::id(), 1);
+    let method: StartMethod = role.parse().unwrap();
+    runtime(2).block_on(async {
+        // Both have ended, and nobody has asked: a child, and an orphan that came to us.
+        let scratch = Scratch::new();
+        let mut child = shell("exit 7").spawn().unwrap();
+        let gate = scratch.at("gate");
+        let wait = format!("(until test -e {gate}; do sleep 0.01; done; exit 5) >/dev/null 2>&1");
+        let orphan = shell(&format!("{wait} & echo $!")).output().unwrap().stdout;
+        let orphan: u32 = String::from_utf8(orphan).unwrap().trim().parse().unwrap();
+        touch(gate);
+        let strangers = [child.id(), orphan];
+        let ended = || strangers.map(state_of) == [Some('Z'); 2];
+        assert!(soon(PROMPTLY, ended).await, "{:?}", strangers.map(state_of));
+
+        let pool = pool(method, 2);
+        let mut heirlooms = Vec::new();
+        for round in 0..20 {
+            let error = pool.submit(commit, Misdeed::Exit(round)).await.unwrap_err();
+            let exit = error.worker_exit().unwrap().exit();
+            assert_eq!(exit.code(), Some(round), "{error}");
+            let path = scratch.at(&round.to_string());
+            let running = pool.submit(deeds::start_a_sleeper_and_hang, path.clone());
+            assert!(soon(PROMPTLY, || pid_in(&path).is_some()).await);
+            assert!(running.abort());
+            assert!(running.await.unwrap_err().is_aborted());
+            let sleeper = pid_in(&path).unwrap();
+            let gone = || matches!(state_of(sleeper), None | Some('Z'));
+            assert!(soon(PROMPTLY, gone).await);
+            heirlooms.push(sleeper);
+        }
+        pool.shutdown().await;
+        // What tasks have started was killed. Executed workers leave it to the first process to ask
+        // how that ended, as every parent does; a fork server asks by itself.
+        if method == StartMethod::Spawn {
+            for sleeper in heirlooms {
+                let ended = waitpid(Some(to_pid(sleeper)), WaitOptions::empty());
+                assert!(ended.unwrap().is_some());
+            }
+        }
+        assert!(soon(PROMPTLY, || children().len() <= 2).await);
+        let mut left = children();
+        left.sort_unstable();
+        assert_eq!(left, strangers, "strangers and nobody else");
+
+        assert_eq!(child.wait().unwrap().code(), Some(7));
+        let status = waitpid(Some(to_pid(orphan)), WaitOptions::empty());
+        let (_, status) = status.unwrap().unwrap();
+        assert_eq!(status.exit_status(), Some(5));
+    });
+}
+
+fn shell(script: &str) -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", script]).stdin(Stdio::null());
+    command
+}
+
+/// Row 16.
+#[test]
+fn a_stranger_with_the_number_of_a_dead_worker_is_never_hit() {
+    let Some(role) = role() else {
+        return as_the_first_process("a_stranger_with_the_number_of_a_dead_worker_is_never_hit");
+    };
+    let method: StartMethod = role.parse().unwrap();
+    let mut strangers = Vec::new();
+    runtime(2).block_on(async {
+        let pool = pool(method, 2);
+        pool.ready().await.unwrap();
+        for round in 0..15 {
+            let running = pool.submit(hang, ());
+            assert!(soon(PROMPTLY, || running.is_running()).await);
+            let pid = running.worker_pid().unwrap();
+            // What is started in its place is to have other numbers.
+            number_on_from(1_000 * (round + 1));
+            match round % 3 {
+                // It dies by itself, and is aborted when its number is another's.
+                0 => assert!(send(pid, libc::SIGKILL)),
+                1 => assert!(running.abort()),
+                // Both at once, so that a kill of ours may be under way.
+                _ => {
+                    send(pid, libc::SIGKILL);
+                    running.abort();
+                }
+            }
+            // The one in its place has its own numbers before those of the dead are used again.
+            let whole = || {
+                pool.stats()
+                    .workers
+                    .iter()
+                    .filter(|one| one.pid != pid)
+                    .count()
+                    == 2
+            };
+            assert!(soon(PROMPTLY, whole).await);
+            strangers.push(stranger_with(pid).await);
+            running.abort();
+            assert!(running.await.is_err());
+            pool.submit(own_pid, ()).await.unwrap();
+        }
+        // The fork server's number is no better.
+        let servers = children().into_iter().filter(|pid| {
+            let name = std::fs::read_to_string(format!("/proc/{pid}/comm"));
+            name.is_ok_and(|name| name.starts_with("procpool-server"))
+        });
+        for server in servers.collect::<Vec<_>>() {
+            number_on_from(20_000);
+            assert!(send(server, libc::SIGKILL));
+            let orphans = pool.stats().workers;
+            let replaced = || {
+                let workers = pool.stats().workers;
+                workers.len() == 2
+                    && !workers
+                        .iter()
+                        .any(|one| orphans.iter().any(|old| old.pid == one.pid))
+            };
+            assert!(soon(PROMPTLY, replaced).await);
+            strangers.push(stranger_with(server).await);
+            for _ in 0..10 {
+                pool.submit(own_pid, ()).await.unwrap();
+            }
+        }
+        let running = pool.submit(hang, ());
+        assert!(soon(PROMPTLY, || running.is_running()).await);
+        pool.terminate().await;
+    });
+    for mut stranger in strangers {
+        assert_eq!(stranger.try_wait().unwrap(), None, "{}", stranger.id());
+        stranger.kill().unwrap();
+        stranger.wait().unwrap();
+    }
+}
+
+/// The next process or thread gets the number behind this, or the next free one.
+fn number_on_from(last: u32) {
+    std::fs::write("/proc/sys/kernel/ns_last_pid", last.to_string()).unwrap();
+}
+
+/// Waits until a process is gone, zombie and all, and starts another that gets its number, and
+/// leads a group of that number.
+async fn stranger_with(pid: u32) -> Child {
+    let entry = format!("/proc/{pid}");
+    let gone = soon(PROMPTLY, || !Path::new(&entry).exists()).await;
+    assert!(gone, "{pid} is not reaped");
+    for _ in 0..1_000 {
+        number_on_from(pid - 1);
+        let mut sleeper = Command::new("sleep");
+        let mut sleeper = sleeper.arg("600").process_group(0).spawn().unwrap();
+        if sleeper.id() == pid {
+            return sleeper;
+        }
+        sleeper.kill().unwrap();
+        sleeper.wait().unwrap();
+    }
+    panic!("nobody gets the number {pid}");
+}
