@@ -14,6 +14,7 @@ use super::scheduler::{Restart, Rules};
 use crate::process::{Keeper, Launcher, Program, StartMethod};
 use crate::supervisor::start::Recipe;
 use crate::supervisor::stdio::Stdio;
+use crate::sys::required;
 use crate::worker::boot::{self, Readiness};
 
 /// How many pools may be nested in each other's tasks.
@@ -185,7 +186,8 @@ impl ProcessPoolBuilder {
     ///
     /// When an option has an impossible value; when the crate's start-up code has not run in this
     /// process; when this copy of the crate is not part of the main program; when pools are nested
-    /// too deep; when the system has no room for a thread.
+    /// too deep; when the system refuses a call that no pool can do without, or has no room for a
+    /// thread.
     pub fn build(self) -> Result<ProcessPool, BuildError> {
         // Taken apart here, so that an option that is not used does not compile.
         let Self {
@@ -246,6 +248,7 @@ impl ProcessPoolBuilder {
         if depth >= MAX_DEPTH {
             return Err(BuildFault::TooDeep(depth).into());
         }
+        required::check().map_err(BuildFault::Unsupported)?;
         let keeper = Keeper::get().map_err(BuildFault::System)?;
         let home = runtime
             .or_else(|| Handle::try_current().ok())

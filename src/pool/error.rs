@@ -6,6 +6,7 @@ use std::io;
 use std::time::Duration;
 
 use crate::process::{Exit, StartError};
+use crate::sys::required::Refused;
 use crate::task::{DecodeError, EncodeError, ForeignFunction, PanicInfo};
 
 /// Why a task has no result.
@@ -455,7 +456,12 @@ pub(crate) enum BuildFault {
     RaisedPrivileges,
     #[error("pools are nested {0} deep already, which is as deep as they may be")]
     TooDeep(u8),
-    #[error("the system has no room for the pool's own thread: {0}")]
+    #[error(
+        "this system refuses what no pool can do without (Linux 5.4 has it, if no filter forbids \
+         it), {0}"
+    )]
+    Unsupported(#[from] Refused),
+    #[error("the pool's own thread could not be started: {0}")]
     System(#[source] io::Error),
 }
 
@@ -475,6 +481,12 @@ impl BuildError {
     /// library that it has loaded.
     pub fn is_not_in_main_image(&self) -> bool {
         matches!(self.0, BuildFault::NotInMainImage)
+    }
+
+    /// Tells whether the system refuses a call that no pool can do without: the kernel is too old,
+    /// or a filter (a container's seccomp profile) forbids it. The error's text names the call.
+    pub fn is_unsupported(&self) -> bool {
+        matches!(self.0, BuildFault::Unsupported(_))
     }
 
     /// Tells whether this process is inside of as many pools as may be nested.
