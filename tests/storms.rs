@@ -14,7 +14,7 @@ use std::sync::{Arc, Barrier, Mutex};
 use std::time::Duration;
 
 use deeds::{Scratch, hang, own_pid, to_pid, touch, wait_for};
-use procpool::{ProcessPool, StartMethod};
+use procpool::{ProcessPool, StartMethod, TaskHandle};
 use rustix::process::{PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use support::{HANG, PROMPTLY, runtime, scene, soon};
 use tokio::time::timeout;
@@ -97,58 +97,70 @@ fn of_ten_thousand_workers_none_inherits_a_lock_of_the_program() {
     fork_beneath_locks(StartMethod::ForkServer, 10_000);
 }
 
-/// One call is ended by four at the same moment: its limit, an abort, somebody outside who kills
-/// the worker as often as there is one, and in every other round the end of the pool.
+/// After this a call is ended by its limit, if nobody else has ended it.
+const LIMIT: Duration = Duration::from_millis(25);
+
+/// Ends a call by as many as want to at the same moment, about when its limit does: one who
+/// aborts it, one who kills its worker as often as there is one, and three who end the pool.
+async fn end_together(round: u32, pool: &ProcessPool, victim: &TaskHandle<()>) {
+    let [aborts, kills, terminates] = wishes(round);
+    // What is held here is the worker, if that still runs the call.
+    let pid = victim.worker_pid().map(to_pid);
+    let worker = pid.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
+    let worker = worker.filter(|_| kills && victim.is_running());
+    let runtime = tokio::runtime::Handle::current();
+    let wait = LIMIT * (round % 5) / 4;
+    let together = Barrier::new(6);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            together.wait();
+            for _ in 0..if aborts { 3 } else { 0 } {
+                victim.abort();
+            }
+        });
+        scope.spawn(|| {
+            together.wait();
+            let kill = || pidfd_send_signal(worker.as_ref()?, Signal::KILL).ok();
+            while kill().is_some() {}
+        });
+        for _ in 0..3 {
+            scope.spawn(|| {
+                together.wait();
+                if terminates {
+                    runtime.block_on(pool.terminate());
+                }
+            });
+        }
+        // Not for anything: the moment is what differs.
+        std::thread::sleep(wait);
+        together.wait();
+    });
+}
+
+/// Whether there is an abort, a kill from outside, and the end of the pool.
+fn wishes(round: u32) -> [bool; 3] {
+    [1, 2, 4].map(|wish| (round / 5) % 8 & wish != 0)
+}
+
 fn kill_together(method: StartMethod, rounds: u32) {
-    const LIMIT: Duration = Duration::from_millis(25);
     let _scene = scene();
     runtime(2).block_on(async {
         let mut fates: HashMap<&str, u32> = HashMap::new();
         for round in 0..rounds {
-            let terminates = round % 2 == 1;
             let scratch = Scratch::new();
             let pool = pool(method, 2);
             let neighbour = pool.submit(wait_for, scratch.at("gate"));
             assert!(soon(PROMPTLY, || neighbour.is_running()).await);
-            let victim = Arc::new(pool.task(hang).timeout(LIMIT).submit(()));
+            let victim = pool.task(hang).timeout(LIMIT).submit(());
             let outcomes = Arc::new(AtomicU32::new(0));
             let told = outcomes.clone();
             victim.add_done_callback(move |_| {
                 told.fetch_add(1, Ordering::Relaxed);
             });
             assert!(soon(PROMPTLY, || victim.is_running() || victim.is_done()).await);
-            // Already ended by its limit, if this took long.
-            let pid = victim.worker_pid();
-            let pidfd = pid.and_then(|pid| pidfd_open(to_pid(pid), PidfdFlags::empty()).ok());
-            let together = Barrier::new(3);
-            std::thread::scope(|scope| {
-                scope.spawn(|| {
-                    together.wait();
-                    for _ in 0..3 {
-                        victim.abort();
-                    }
-                });
-                scope.spawn(|| {
-                    together.wait();
-                    let kill = || {
-                        pidfd
-                            .as_ref()
-                            .map(|one| pidfd_send_signal(one, Signal::KILL))
-                    };
-                    while kill().is_some_and(|killed| killed.is_ok()) {}
-                });
-                std::thread::sleep(LIMIT * (round % 5) / 4);
-                together.wait();
-            });
-            if terminates {
-                let [first, second] = [pool.clone(), pool.clone()]
-                    .map(|pool| tokio::spawn(async move { pool.terminate().await }));
-                pool.terminate().await;
-                first.await.unwrap();
-                second.await.unwrap();
-            }
-            let victim = Arc::into_inner(victim).unwrap();
+            end_together(round, &pool, &victim).await;
             let error = timeout(HANG, victim).await.unwrap().unwrap_err();
+            assert!(error.maybe_executed(), "{error}");
             let fate = match () {
                 () if error.is_timeout() => "timed out",
                 () if error.is_aborted() => "aborted",
@@ -157,10 +169,9 @@ fn kill_together(method: StartMethod, rounds: u32) {
                 () => panic!("{error}"),
             };
             *fates.entry(fate).or_default() += 1;
-            assert!(error.maybe_executed(), "{error}");
             touch(scratch.at("gate"));
-            let neighbour = timeout(HANG, neighbour).await.unwrap();
-            match neighbour {
+            let [.., terminates] = wishes(round);
+            match timeout(HANG, neighbour).await.unwrap() {
                 Ok(_) => assert!(!terminates),
                 Err(error) => assert!(terminates && error.is_shut_down(), "{error}"),
             }
@@ -177,8 +188,8 @@ fn kill_together(method: StartMethod, rounds: u32) {
 /// Row 17.
 #[test]
 fn kills_upon_kills_of_one_worker_are_one_end_with_one_outcome() {
-    kill_together(StartMethod::ForkServer, 30);
-    kill_together(StartMethod::Spawn, 20);
+    kill_together(StartMethod::ForkServer, 40);
+    kill_together(StartMethod::Spawn, 40);
 }
 
 /// Row 17.
