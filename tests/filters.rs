@@ -5,15 +5,21 @@ mod support;
 
 #[path = "support/deeds.rs"]
 mod deeds;
+#[path = "support/filter.rs"]
+mod filter;
 #[path = "support/program.rs"]
 mod program;
 
 use std::time::Duration;
 
-use deeds::{Misdeed, commit, hang, own_pid};
+use deeds::{
+    Misdeed, Scratch, commit, hang, own_pid, pid_in, send, start_a_sleeper,
+    start_a_sleeper_and_hang,
+};
+use filter::{OLD_KERNEL, Refusal, is_old_kernel, refuse};
 use procpool::{ProcessPool, StartMethod, Stdio};
 use program::{Program, role, say};
-use support::{PROMPTLY, children, runtime, scene, soon};
+use support::{PROMPTLY, children, is_alive, runtime, scene, soon};
 
 /// What becomes of a pool.
 const WORKS: &str = "everything works";
@@ -45,7 +51,8 @@ fn a_program_that_may_not_make_a_system_call_has_a_pool_or_is_told_what_it_lacks
         "a_program_that_may_not_make_a_system_call_has_a_pool_or_is_told_what_it_lacks";
     if let Some(role) = role() {
         let parts: Vec<_> = role.split(' ').collect();
-        refuse(parts[1].parse().unwrap(), parts[2].parse().unwrap()).unwrap();
+        let (call, errno) = (parts[1].parse().unwrap(), parts[2].parse().unwrap());
+        refuse(&[Refusal::of(call, errno)]);
         return say(runtime(1).block_on(have_a_pool(parts[0].parse().unwrap())));
     }
     let _scene = scene();
@@ -94,7 +101,7 @@ async fn have_a_pool(method: StartMethod) -> String {
 fn a_fork_server_that_may_not_begin_breaks_the_pool_at_once() {
     const NAME: &str = "a_fork_server_that_may_not_begin_breaks_the_pool_at_once";
     if role().is_some() {
-        refuse(libc::SYS_signalfd4, libc::ENOSYS).unwrap();
+        refuse(&[Refusal::of(libc::SYS_signalfd4, libc::ENOSYS)]);
         return runtime(1).block_on(async {
             let pool = ProcessPool::builder().workers(2).stderr(Stdio::null());
             let pool = pool.build().unwrap();
@@ -110,47 +117,53 @@ fn a_fork_server_that_may_not_begin_breaks_the_pool_at_once() {
     assert!(Program::start(NAME, "without signalfd").end().success());
 }
 
-/// From now on the kernel answers a system call of this thread, and of what it starts, with an
-/// error number.
-#[expect(unsafe_code, reason = "filters are installed through libc")]
-fn refuse(call: libc::c_long, errno: i32) -> std::io::Result<()> {
-    let load = |offset: usize| libc::sock_filter {
-        code: (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16,
-        jt: 0,
-        jf: 0,
-        k: offset as u32,
-    };
-    let answer = |k: u32| libc::sock_filter {
-        code: (libc::BPF_RET | libc::BPF_K) as u16,
-        jt: 0,
-        jf: 0,
-        k,
-    };
-    let skip_unless = |number: libc::c_long| libc::sock_filter {
-        code: (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16,
-        jt: 0,
-        jf: 1,
-        k: number as u32,
-    };
-    let mut filter = [
-        load(std::mem::offset_of!(libc::seccomp_data, nr)),
-        skip_unless(call),
-        answer(libc::SECCOMP_RET_ERRNO | errno as u32),
-        answer(libc::SECCOMP_RET_ALLOW),
-    ];
-    let program = libc::sock_fprog {
-        len: filter.len() as u16,
-        filter: filter.as_mut_ptr(),
-    };
-    // SAFETY: the first call takes numbers alone; the second reads the program and its four
-    // instructions, which live until it has returned.
-    let done = unsafe {
-        libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
-            && libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &program) == 0
-    };
-    if done {
-        Ok(())
-    } else {
-        Err(std::io::Error::last_os_error())
+/// Rows 15 and 41: the oldest kernel that has what is needed cannot kill a group by its leader's
+/// descriptor, and does not keep the exits of processes that somebody else has reaped.
+#[test]
+fn on_an_old_kernel_everything_works_and_goes_with_its_worker() {
+    const NAME: &str = "on_an_old_kernel_everything_works_and_goes_with_its_worker";
+    if let Some(method) = role() {
+        refuse(&OLD_KERNEL);
+        assert!(is_old_kernel());
+        return runtime(2).block_on(async {
+            let method = method.parse().unwrap();
+            assert_eq!(have_a_pool(method).await, WORKS);
+            let scratch = Scratch::new();
+            let pool = ProcessPool::builder().workers(2).start_method(method);
+            let pool = pool.build().unwrap();
+            for how in ["exits", "timed out", "aborted", "killed", "terminated"] {
+                let path = scratch.at(how);
+                let exit: fn(String) = |path| {
+                    start_a_sleeper(path);
+                    std::process::exit(1);
+                };
+                let task = match how {
+                    "exits" => pool.task(exit),
+                    "timed out" => {
+                        let limit = Duration::from_millis(300);
+                        pool.task(start_a_sleeper_and_hang).timeout(limit)
+                    }
+                    _ => pool.task(start_a_sleeper_and_hang),
+                };
+                let handle = task.submit(path.clone());
+                assert!(soon(PROMPTLY, || pid_in(&path).is_some()).await, "{how}");
+                match how {
+                    "aborted" => assert!(handle.abort()),
+                    "killed" => assert!(send(handle.worker_pid().unwrap(), libc::SIGKILL)),
+                    "terminated" => pool.terminate().await,
+                    _ => {}
+                }
+                assert!(handle.await.is_err());
+                let sleeper = pid_in(&path).unwrap();
+                let gone = soon(Duration::from_secs(1), || !is_alive(sleeper)).await;
+                assert!(gone, "{how} leaves {sleeper}");
+            }
+            assert_eq!(children(), []);
+        });
+    }
+    let _scene = scene();
+    for method in StartMethod::available() {
+        let mut program = Program::start(NAME, &method.to_string());
+        assert!(program.end().success(), "{method}");
     }
 }

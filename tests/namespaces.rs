@@ -5,6 +5,8 @@ mod support;
 
 #[path = "support/deeds.rs"]
 mod deeds;
+#[path = "support/filter.rs"]
+mod filter;
 #[path = "support/program.rs"]
 mod program;
 #[path = "support/surroundings.rs"]
@@ -110,9 +112,30 @@ fn shell(script: &str) -> Command {
 /// Row 16.
 #[test]
 fn a_stranger_with_the_number_of_a_dead_worker_is_never_hit() {
-    let Some(role) = role() else {
-        return as_the_first_process("a_stranger_with_the_number_of_a_dead_worker_is_never_hit");
-    };
+    match role() {
+        Some(role) => use_numbers_again(&role),
+        None => {
+            as_the_first_process("a_stranger_with_the_number_of_a_dead_worker_is_never_hit");
+        }
+    }
+}
+
+/// Row 16: where a group can be killed by its number alone.
+#[test]
+fn a_stranger_with_the_number_of_a_dead_worker_is_not_hit_on_an_old_kernel_either() {
+    const NAME: &str =
+        "a_stranger_with_the_number_of_a_dead_worker_is_not_hit_on_an_old_kernel_either";
+    match role() {
+        Some(role) => {
+            filter::refuse(&filter::OLD_KERNEL);
+            assert!(filter::is_old_kernel());
+            use_numbers_again(&role);
+        }
+        None => as_the_first_process(NAME),
+    }
+}
+
+fn use_numbers_again(role: &str) {
     let method: StartMethod = role.parse().unwrap();
     let mut strangers = Vec::new();
     runtime(2).block_on(async {
