@@ -61,7 +61,7 @@ fn kill_at_moments(moments: u64) {
                 // No wait for anything: the moment is what differs.
                 std::thread::sleep(Duration::from_micros(moment * 1_300));
                 assert!(send(program.pid(), libc::SIGKILL));
-                program.end();
+                program.exit();
                 let took = time_to_vanish(&mark);
                 assert!(took < Duration::from_secs(1), "{mark}: {took:?}");
             }
@@ -162,7 +162,7 @@ fn of_a_program_and_its_fork_server_killed_together_nothing_is_left_within_a_sec
             for pid in both {
                 assert!(send(pid, libc::SIGKILL));
             }
-            program.end();
+            program.exit();
             let took = time_to_vanish(&mark);
             assert!(took < Duration::from_secs(1), "{mark}: {took:?}");
         }

@@ -150,7 +150,7 @@ fn of_a_program_that_an_interrupt_ends_nothing_is_left_within_a_second() {
             } else {
                 keys.write_all(typed.as_bytes()).unwrap();
             }
-            assert_eq!(program.end().signal(), Some(number));
+            assert_eq!(program.exit().signal(), Some(number));
             let gone = eventually(Duration::from_secs(1), || {
                 !seen.iter().any(|pid| is_alive(*pid))
             });

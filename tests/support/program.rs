@@ -118,14 +118,20 @@ impl Program {
         writeln!(self.input.as_mut().unwrap(), "{text}").unwrap();
     }
 
-    /// Waits for the end of the program and of all that it has printed.
-    pub fn end(&mut self) -> ExitStatus {
+    /// Waits for the end of the program itself.
+    pub fn exit(&mut self) -> ExitStatus {
         let mut status = None;
         eventually(HANG, || {
             status = self.process.try_wait().unwrap();
             status.is_some()
         });
-        let status = status.expect("the program does not end");
+        status.expect("the program does not end")
+    }
+
+    /// Waits for the end of the program and of all that may print in its name: what it has started
+    /// has its standard output, too.
+    pub fn end(&mut self) -> ExitStatus {
+        let status = self.exit();
         let has_run = self
             .reader
             .take()
