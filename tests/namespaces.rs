@@ -84,8 +84,11 @@ fn the_first_process_keeps_the_zombies_of_strangers_and_none_of_the_pools() {
             heirlooms.push(sleeper);
         }
         // The orphans of a fork server come to the first process, and are the pool's all the same.
-        let before = pool.stats().workers;
         if let Some(server) = fork_server() {
+            // Those of the tasks come, too, if it has not asked how they ended.
+            let asked = || heirlooms.iter().all(|one| state_of(*one).is_none());
+            assert!(soon(PROMPTLY, asked).await);
+            let before = pool.stats().workers;
             assert!(send(server, libc::SIGKILL));
             let gone = || before.iter().all(|one| state_of(one.pid).is_none());
             assert!(soon(PROMPTLY, gone).await);
