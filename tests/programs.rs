@@ -47,11 +47,11 @@ fn of_a_program_that_is_killed_nothing_is_left_within_a_second() {
             assert!(seen.len() >= 2, "{method} {state}: {seen:?}");
             if state == "returns" {
                 program.tell("return");
-                assert!(program.end().success());
+                assert!(program.exit().success());
             } else {
                 seen.extend(descendants(program.pid()));
                 assert!(send(program.pid(), libc::SIGKILL));
-                program.end();
+                program.exit();
             }
             let begun = Instant::now();
             let gone = eventually(PROMPTLY, || !seen.iter().any(|pid| is_alive(*pid)));

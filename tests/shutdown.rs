@@ -357,6 +357,72 @@ fn pool_runtime_and_handles_are_dropped_in_any_order() {
     }
 }
 
+/// Row 34: where a thread must not block, a pool that is busy is dropped as anywhere else.
+#[test]
+fn a_busy_pool_may_be_dropped_wherever_futures_are() {
+    const AT_ONCE: Duration = Duration::from_secs(1);
+    /// Drops it, and tells how long that took.
+    fn let_go(pool: ProcessPool) -> Duration {
+        let begun = Instant::now();
+        drop(pool);
+        begun.elapsed()
+    }
+    everywhere(|method| async move {
+        for place in [
+            "future",
+            "task",
+            "select",
+            "aborted",
+            "unwinding",
+            "blocking",
+        ] {
+            let gate = Gate::new();
+            let pool = pool(1, method);
+            let running = pool.submit(pass, gate.path());
+            assert!(soon(PROMPTLY, || running.is_running()).await);
+            let begun = Instant::now();
+            match place {
+                "task" => {
+                    let took = tokio::spawn(async move { let_go(pool) }).await;
+                    assert!(took.unwrap() < AT_ONCE);
+                }
+                // The branch that loses is dropped with the pool in it.
+                "select" => tokio::select! {
+                    biased;
+                    () = std::future::ready(()) => {}
+                    () = async { pool.clone().shutdown().await; drop(pool) } => {}
+                },
+                "aborted" => {
+                    let task = tokio::spawn(async move { pool.shutdown().await });
+                    tokio::task::yield_now().await;
+                    task.abort();
+                    // It may not have begun.
+                    let _ = task.await;
+                }
+                "unwinding" => {
+                    let unwound = tokio::spawn(async move {
+                        let _pool = pool;
+                        resume_unwind(Box::new("meant"))
+                    });
+                    let unwound: Result<(), _> = unwound.await;
+                    assert!(unwound.unwrap_err().is_panic());
+                }
+                "blocking" => {
+                    let took = tokio::task::spawn_blocking(move || let_go(pool)).await;
+                    assert!(took.unwrap() < AT_ONCE);
+                }
+                _ => assert!(let_go(pool) < AT_ONCE),
+            }
+            assert!(begun.elapsed() < PROMPTLY, "{place}");
+            assert!(!running.is_done(), "{place}");
+            // What was accepted is done all the same.
+            gate.open();
+            running.await.unwrap();
+            assert!(soon(PROMPTLY, || children().is_empty()).await, "{place}");
+        }
+    });
+}
+
 /// CF-115.
 #[test]
 fn only_as_many_tasks_run_as_there_are_workers() {

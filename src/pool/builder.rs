@@ -14,7 +14,7 @@ use super::scheduler::{Restart, Rules};
 use crate::process::{Keeper, Launcher, Program, StartMethod};
 use crate::supervisor::start::Recipe;
 use crate::supervisor::stdio::Stdio;
-use crate::sys::reactor;
+use crate::sys::{reactor, required};
 use crate::worker::boot::{self, Readiness};
 
 /// How many pools may be nested in each other's tasks.
@@ -216,7 +216,7 @@ impl ProcessPoolBuilder {
     /// When an option has an impossible value; when the crate's start-up code has not run in this
     /// process; when this copy of the crate is not part of the main program; when the program runs
     /// with raised privileges; when this is a task of a pool in a task of a pool, four deep; when
-    /// the system has no room for a thread. [`BuildError`] tells them apart.
+    /// the system refuses a call that no pool can do without, or has no room for a thread. [`BuildError`] tells them apart.
     ///
     /// That workers cannot be *started* is found out later: it is told by
     /// [`ready`](ProcessPool::ready), and by the tasks.
@@ -284,6 +284,7 @@ impl ProcessPoolBuilder {
         if depth >= MAX_DEPTH {
             return Err(BuildFault::TooDeep(depth).into());
         }
+        required::check().map_err(BuildFault::Unsupported)?;
         let home = runtime.or_else(|| Handle::try_current().ok());
         check(
             home.as_ref().is_none_or(reactor::has_io),

@@ -265,7 +265,12 @@ impl Process {
             // The server is lost, or hangs: nobody has killed the group.
             _ => {
                 let _ = pidfd::kill_group(self.pidfd.as_fd());
-                self.ask_the_kernel().await
+                match wait::reap(self.pidfd.as_fd()) {
+                    // The orphan had come to this process, which is the first one of a container
+                    // or adopts orphans, and nobody else would have reaped it.
+                    Ok(Some(status)) => Exit::from_waitid(&status),
+                    _ => self.ask_the_kernel().await,
+                }
             }
         };
         report.send_replace(Some(exit));

@@ -325,3 +325,71 @@ const WHO: &str = "the fork server";
 /// How long a server that was told to end may take; it gives itself a little
 /// less to see the last of its children.
 const END_LIMIT: Duration = Duration::from_secs(6);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::build_id::BuildId;
+
+    fn word(version: u32, build: BuildId) -> Vec<u8> {
+        protocol::encode(&Reply::Ready { version, build }).expect("a first word")
+    }
+
+    fn own_build() -> BuildId {
+        image::main_image().build_id().clone()
+    }
+
+    fn other_build() -> BuildId {
+        BuildId::hash([b"another".as_slice()].into_iter())
+    }
+
+    #[test]
+    fn a_server_of_this_build_is_welcome() {
+        check(&word(protocol::VERSION, own_build())).unwrap();
+    }
+
+    #[test]
+    fn a_server_of_another_build_is_refused_and_both_are_named() {
+        let error = check(&word(protocol::VERSION, other_build())).unwrap_err();
+        assert!(error.is_mismatch() && !error.is_resource());
+        let text = error.to_string();
+        let names_both =
+            text.contains(&own_build().to_string()) && text.contains(&other_build().to_string());
+        assert!(names_both && text.contains("fork server"), "{text}");
+    }
+
+    /// Of such a server nothing but the version can be understood, not even its build.
+    #[test]
+    fn a_server_of_another_protocol_is_refused_whatever_else_it_says() {
+        let theirs = protocol::VERSION + 1;
+        let mut word = word(theirs, own_build());
+        word.extend(b"and something new");
+        let error = check(&word).unwrap_err();
+        assert!(error.is_mismatch());
+        let text = error.to_string();
+        assert!(
+            text.contains(&format!("protocol {theirs} instead of")),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_first_word_that_is_none_is_a_broken_protocol_and_no_mismatch() {
+        let reply = Reply::Refused {
+            id: 1,
+            why: Refusal::Threads(2),
+        };
+        let mut torn = word(protocol::VERSION, own_build());
+        torn.pop();
+        for word in [
+            protocol::encode(&reply).unwrap(),
+            torn,
+            vec![0xff; 40],
+            vec![],
+        ] {
+            let error = check(&word).unwrap_err();
+            assert!(!error.is_mismatch(), "{error}");
+            assert!(error.to_string().contains("broke the protocol"), "{error}");
+        }
+    }
+}

@@ -14,6 +14,7 @@ pub(crate) mod pidfd;
 pub(crate) mod pipe;
 pub(crate) mod prctl;
 pub(crate) mod reactor;
+pub(crate) mod required;
 pub(crate) mod signal;
 pub(crate) mod socket;
 pub(crate) mod stack;

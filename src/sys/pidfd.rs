@@ -43,6 +43,11 @@ pub(crate) fn send(pidfd: BorrowedFd<'_>, signal: Signal) -> io::Result<()> {
     }
 }
 
+/// Makes the call that sends a signal, and sends none.
+pub(crate) fn try_to_signal(pidfd: BorrowedFd<'_>) -> io::Result<()> {
+    send_with(pidfd, 0, 0)
+}
+
 /// Sends SIGKILL to every member of the process group that the process leads
 /// or led, also after it has been reaped. An empty group is no error.
 ///
@@ -51,6 +56,13 @@ pub(crate) fn send(pidfd: BorrowedFd<'_>, signal: Signal) -> io::Result<()> {
 /// `EINVAL` where the kernel cannot do it (before 6.9).
 pub(crate) fn kill_group(pidfd: BorrowedFd<'_>) -> io::Result<()> {
     const PIDFD_SIGNAL_PROCESS_GROUP: libc::c_uint = 1 << 2;
+    match send_with(pidfd, libc::SIGKILL, PIDFD_SIGNAL_PROCESS_GROUP) {
+        Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(()),
+        done => done,
+    }
+}
+
+fn send_with(pidfd: BorrowedFd<'_>, signal: libc::c_int, flags: libc::c_uint) -> io::Result<()> {
     // SAFETY: `pidfd_send_signal(int, int, siginfo_t *, unsigned)` reads no
     // memory of ours where the siginfo is null, and the descriptor is open for
     // as long as it is borrowed.
@@ -58,17 +70,15 @@ pub(crate) fn kill_group(pidfd: BorrowedFd<'_>) -> io::Result<()> {
         libc::syscall(
             libc::SYS_pidfd_send_signal,
             pidfd.as_raw_fd(),
-            libc::SIGKILL,
+            signal,
             std::ptr::null::<libc::siginfo_t>(),
-            PIDFD_SIGNAL_PROCESS_GROUP,
+            flags,
         )
     };
     if done == 0 {
-        return Ok(());
-    }
-    match io::Error::last_os_error() {
-        error if error.raw_os_error() == Some(libc::ESRCH) => Ok(()),
-        error => Err(error),
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
     }
 }
 

@@ -56,12 +56,17 @@ impl Program {
 
     /// The same with a copy of this test binary.
     pub fn start_of(binary: &Path, test: &str, role: &str) -> Self {
-        let mut process = Command::new(binary)
+        Self::start_by(Command::new(binary).process_group(0), test, role)
+    }
+
+    /// The same with a command that is this test binary, or becomes it: what follows the command's
+    /// own arguments are the binary's.
+    pub fn start_by(command: &mut Command, test: &str, role: &str) -> Self {
+        let mut process = command
             .args([test, "--exact", "--nocapture", "--test-threads=1"])
             .env(ROLE, role)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .process_group(0)
             .spawn()
             .unwrap();
         let output = BufReader::new(process.stdout.take().unwrap());
@@ -113,14 +118,20 @@ impl Program {
         writeln!(self.input.as_mut().unwrap(), "{text}").unwrap();
     }
 
-    /// Waits for the end of the program and of all that it has printed.
-    pub fn end(&mut self) -> ExitStatus {
+    /// Waits for the end of the program itself.
+    pub fn exit(&mut self) -> ExitStatus {
         let mut status = None;
         eventually(HANG, || {
             status = self.process.try_wait().unwrap();
             status.is_some()
         });
-        let status = status.expect("the program does not end");
+        status.expect("the program does not end")
+    }
+
+    /// Waits for the end of the program and of all that may print in its name: what it has started
+    /// has its standard output, too.
+    pub fn end(&mut self) -> ExitStatus {
+        let status = self.exit();
         let has_run = self
             .reader
             .take()

@@ -5,6 +5,7 @@ use std::fmt;
 use std::io;
 
 use super::TaskError;
+use crate::sys::required::Refused;
 
 /// Why [`try_submit`](crate::ProcessPool::try_submit) did not take a task; has the argument back.
 ///
@@ -110,7 +111,12 @@ pub(crate) enum BuildFault {
     RaisedPrivileges,
     #[error("pools are nested {0} deep already, which is as deep as they may be")]
     TooDeep(u8),
-    #[error("the system has no room for the pool's own thread")]
+    #[error(
+        "this system refuses what no pool can do without (Linux 5.4 has it, if no filter forbids \
+         it), {0}"
+    )]
+    Unsupported(Refused),
+    #[error("the pool's own thread could not be started")]
     System(#[source] io::Error),
 }
 
@@ -136,6 +142,13 @@ impl BuildError {
     /// capabilities), so that it must not start workers.
     pub fn is_raised_privileges(&self) -> bool {
         matches!(self.0, BuildFault::RaisedPrivileges)
+    }
+
+    /// Tells whether the system refuses a call that no pool can do without: the kernel is too old,
+    /// or a filter (a container's seccomp profile) forbids it. The text names
+    /// the call.
+    pub fn is_unsupported(&self) -> bool {
+        matches!(self.0, BuildFault::Unsupported(_))
     }
 
     /// Tells whether this process is inside of as many pools as may be nested.

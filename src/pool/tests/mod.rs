@@ -5,6 +5,7 @@
 //! who has run the call.
 
 mod hostile;
+mod offsets;
 mod positions;
 
 use std::future::Future;

@@ -8,6 +8,14 @@ pub(crate) enum Script {
     Die(Position, Manner),
     /// Breaks the protocol.
     Lie(Lie),
+    /// Answers its call, and is killed when the pipe has so many bytes of the response: one more
+    /// with each worker.
+    Tear {
+        /// Whether the response lies in the page as well, as that of a real worker does.
+        shown: bool,
+        /// How many bytes; all of them, where the response has no more.
+        at: usize,
+    },
 }
 
 /// A point in a worker's life.
@@ -167,7 +175,15 @@ impl Script {
         if which != ALWAYS && (which, number) != (FIRST, "1") {
             return None;
         }
-        Self::all().find(|one| format!("{one:?}") == script)
+        let script = Self::all().find(|one| format!("{one:?}") == script)?;
+        Some(match script {
+            Self::Tear { shown, .. } => {
+                // The first has the number one.
+                let at = number.parse::<usize>().ok()?.checked_sub(1)?;
+                Self::Tear { shown, at }
+            }
+            other => other,
+        })
     }
 
     fn all() -> impl Iterator<Item = Self> {
@@ -175,6 +191,9 @@ impl Script {
             let manners = Manner::ALL.into_iter();
             manners.map(move |manner| Self::Die(position, manner))
         });
-        deaths.chain(Lie::ALL.into_iter().map(Self::Lie))
+        let tears = [true, false].map(|shown| Self::Tear { shown, at: 0 });
+        deaths
+            .chain(Lie::ALL.into_iter().map(Self::Lie))
+            .chain(tears)
     }
 }

@@ -118,6 +118,10 @@ impl Stub {
     /// Answers as a worker does: into the ring, *done*, visible, into the pipe.
     fn answer(&mut self, request: Header, result: &[u8]) {
         let response = frame(response_to(request, result), result);
+        if let Script::Tear { shown: false, at } = self.script {
+            self.write(&response[..at.min(response.len())]);
+            die(Manner::Kill);
+        }
         self.page.put(self.sent, &response);
         if !self.page.finish(request.ticket) {
             return self.say(Header {
@@ -129,6 +133,10 @@ impl Stub {
         self.at(Position::BeforeWrite);
         self.sent += response.len() as u64;
         self.page.show(self.sent);
+        if let Script::Tear { at, .. } = self.script {
+            self.write(&response[..at.min(response.len())]);
+            die(Manner::Kill);
+        }
         let (first, second) = response.split_at(response.len() / 2);
         self.write(first);
         self.at(Position::MidWrite);
