@@ -66,6 +66,7 @@
 //! | [`Task`], [`TaskCall`] | a call with a time limit, a limit on waiting, a name |
 //! | [`call!`], [`Call`] | a call with several arguments |
 //! | [`TaskError`], [`PanicInfo`], [`WorkerExit`], [`Exit`] | why there is no result |
+//! | [`RemoteError`] | an error that a task can return, made by `?` from any other |
 //! | [`BuildError`], [`StartError`], [`TrySubmitError`], [`NotClosed`] | how the pool's other operations fail |
 //! | [`ShutdownOptions`], [`Stats`] | the end of a pool, and a look at it before that |
 //! | [`task::current`] | what a running task knows of itself |
@@ -75,6 +76,7 @@
 //! | | |
 //! | --- | --- |
 //! | `auto-init` (default) | workers are recognised before `main`; without it, [`init`] has to be its first line |
+//! | `anyhow` | a [`RemoteError`] becomes an `anyhow::Error` by `?` |
 //!
 //! # Platform
 //!
@@ -101,7 +103,7 @@ pub use pool::{ProcessPool, Restart};
 pub use process::{Exit, StartError, StartMethod, UnknownStartMethod};
 pub use supervisor::stdio::{Stdio, WorkerLine};
 pub use task::Call;
-pub use task::PanicInfo;
+pub use task::{PanicInfo, RemoteError};
 pub use worker::boot::init;
 
 /// The README's examples are tested like those of this documentation.

@@ -24,7 +24,7 @@
 //! - `entry`: from that name to the function and to its verdict
 //! - `payload`: values and bytes, with `encoder`, `decoder` and their `limits`
 //! - `panic`: what is known of a panic, and how it is caught
-//! - `error`: how encoding and decoding fail
+//! - `error`: how encoding and decoding fail; `remote`: an error that a task can return
 
 pub(crate) mod call;
 pub(crate) mod context;
@@ -38,6 +38,7 @@ mod limits;
 mod notation;
 pub(crate) mod panic;
 pub(crate) mod payload;
+pub(crate) mod remote;
 
 pub use call::Call;
 pub use context::{TaskContext, current};
@@ -46,3 +47,4 @@ pub use identity::ForeignFunction;
 #[doc(hidden)]
 pub use notation::__pass;
 pub use panic::PanicInfo;
+pub use remote::RemoteError;
