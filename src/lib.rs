@@ -67,6 +67,7 @@
 //! | [`call!`], [`Call`] | a call with several arguments |
 //! | [`TaskError`], [`PanicInfo`], [`WorkerExit`], [`Exit`] | why there is no result |
 //! | [`RemoteError`] | an error that a task can return, made by `?` from any other |
+//! | `Json` (feature `json`) | an argument or result of a type that needs field names or type tags |
 //! | [`BuildError`], [`StartError`], [`TrySubmitError`], [`NotClosed`] | how the pool's other operations fail |
 //! | [`ShutdownOptions`], [`Stats`] | the end of a pool, and a look at it before that |
 //! | [`task::current`] | what a running task knows of itself |
@@ -76,6 +77,7 @@
 //! | | |
 //! | --- | --- |
 //! | `auto-init` (default) | workers are recognised before `main`; without it, [`init`] has to be its first line |
+//! | `json` | `Json`, which carries what the crate's encoding cannot: `serde_json::Value`, `flatten`, untagged enums |
 //! | `anyhow` | a [`RemoteError`] becomes an `anyhow::Error` by `?` |
 //!
 //! # Platform
@@ -103,6 +105,8 @@ pub use pool::{ProcessPool, Restart};
 pub use process::{Exit, StartError, StartMethod, UnknownStartMethod};
 pub use supervisor::stdio::{Stdio, WorkerLine};
 pub use task::Call;
+#[cfg(feature = "json")]
+pub use task::Json;
 pub use task::{PanicInfo, RemoteError};
 pub use worker::boot::init;
 

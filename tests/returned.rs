@@ -1,4 +1,5 @@
-//! What tasks can return that does not travel by itself: errors of any kind.
+//! What tasks can return that does not travel by itself: errors of any kind, and values whose types
+//! need a format that describes itself.
 
 mod support;
 
@@ -82,6 +83,35 @@ fn a_caller_with_anyhow_writes_two_question_marks() {
         assert_eq!(parsed(&pool, "17").await.unwrap(), 17);
         let error = parsed(&pool, "x").await.unwrap_err();
         assert_eq!(format!("{error:#}"), "invalid digit found in string");
+        pool.shutdown().await;
+    });
+}
+
+#[cfg(feature = "json")]
+#[test]
+fn a_json_value_travels_in_its_wrapper_and_an_error_without_it_says_so() {
+    use procpool::Json;
+    use serde_json::{Value, json};
+
+    fn wrapped(Json(mut value): Json<Value>) -> Json<Value> {
+        value["pid"] = json!(std::process::id());
+        Json(value)
+    }
+    fn bare(value: Value) -> usize {
+        value.to_string().len()
+    }
+    everywhere(|method| async move {
+        let pool = pool(method);
+        let value = json!({ "nested": [null, { "deep": 1.5 }] });
+        let answer = pool.submit(wrapped, Json(value.clone())).await.unwrap();
+        assert_eq!(answer["nested"], value["nested"]);
+        assert_ne!(answer["pid"], json!(std::process::id()));
+
+        let error = pool.submit(bare, value).await.unwrap_err();
+        assert!(error.is_decode(), "{error}");
+        let cause = error.source().unwrap().to_string();
+        assert!(cause.contains("serde_json::value::Value"), "{cause}");
+        assert!(cause.contains("procpool::Json"), "{cause}");
         pool.shutdown().await;
     });
 }

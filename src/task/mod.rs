@@ -23,6 +23,7 @@
 //! - `identity`: a function's name among processes of one build
 //! - `entry`: from that name to the function and to its verdict
 //! - `payload`: values and bytes, with `encoder`, `decoder` and their `limits`
+//! - `json`: for types that this format cannot carry
 //! - `panic`: what is known of a panic, and how it is caught
 //! - `error`: how encoding and decoding fail; `remote`: an error that a task can return
 
@@ -34,6 +35,8 @@ pub(crate) mod entry;
 mod error;
 pub(crate) mod head;
 pub(crate) mod identity;
+#[cfg(feature = "json")]
+mod json;
 mod limits;
 mod notation;
 pub(crate) mod panic;
@@ -44,6 +47,8 @@ pub use call::Call;
 pub use context::{TaskContext, current};
 pub use error::{DecodeError, EncodeError};
 pub use identity::ForeignFunction;
+#[cfg(feature = "json")]
+pub use json::Json;
 #[doc(hidden)]
 pub use notation::__pass;
 pub use panic::PanicInfo;
