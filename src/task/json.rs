@@ -4,7 +4,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 
-use serde::de::{DeserializeOwned, Error as _, Visitor};
+use serde::de::{DeserializeOwned, Visitor};
 use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn what_needs_a_format_that_describes_itself_comes_back_as_it_was() {
-        let value = Json(json!({ "list": [1, null, "two"], "inner": { "π": 3.14 } }));
+        let value = Json(json!({ "list": [1, null, "two"], "inner": { "π": 3.5 } }));
         assert_eq!(there_and_back(value.clone()), value);
         let rest = BTreeMap::from([("extra".to_owned(), json!(true))]);
         let beside = (7_u8, Json(Flat { id: 1, rest }), "after".to_owned());
