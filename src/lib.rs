@@ -61,7 +61,7 @@
 //!
 //! | | |
 //! | --- | --- |
-//! | [`ProcessPool`], [`ProcessPoolBuilder`] | the pool and its options: [`StartMethod`], [`Restart`], [`Stdio`] |
+//! | [`ProcessPool`], [`ProcessPoolBuilder`] | the pool and its options: [`StartMethod`], [`Restart`], [`Stdio`], [`Resource`] |
 //! | [`TaskHandle`] | a submitted call: its result, and the means to end it |
 //! | [`Task`], [`TaskCall`] | a call with a time limit, a limit on waiting, a name |
 //! | [`call!`], [`Call`] | a call with several arguments |
@@ -104,6 +104,7 @@ pub use pool::task::{Task, TaskCall};
 pub use pool::{ProcessPool, Restart};
 pub use process::{Exit, StartError, StartMethod, UnknownStartMethod};
 pub use supervisor::stdio::{Stdio, WorkerLine};
+pub use sys::attributes::Resource;
 pub use task::Call;
 #[cfg(feature = "json")]
 pub use task::Json;

@@ -1,12 +1,14 @@
-//! The options of a pool.
+//! The options of a pool. Those that say what the workers' processes are like are in [`worker`].
 
-use std::ffi::OsString;
+mod worker;
+
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
 
+use self::worker::{Checked, WorkerOptions};
 use super::ProcessPool;
 use super::driver::{Driver, Plan};
 use super::error::{BuildError, BuildFault};
@@ -53,7 +55,7 @@ pub struct ProcessPoolBuilder {
     abort_grace: Duration,
     restart: Restart,
     worker_name: Option<String>,
-    env: Vec<(OsString, OsString)>,
+    worker: WorkerOptions,
     stdout: Stdio,
     stderr: Stdio,
     runtime: Option<Handle>,
@@ -72,7 +74,7 @@ impl Default for ProcessPoolBuilder {
             abort_grace: Duration::ZERO,
             restart: Restart::default(),
             worker_name: None,
-            env: Vec::new(),
+            worker: WorkerOptions::default(),
             stdout: Stdio::inherit(),
             stderr: Stdio::inherit(),
             runtime: None,
@@ -152,13 +154,6 @@ impl ProcessPoolBuilder {
         self
     }
 
-    /// Sets an environment variable for the workers, beside those of the program, which they
-    /// inherit as they are when the workers' first process is started. May be called repeatedly.
-    pub fn env(mut self, key: impl Into<OsString>, value: impl Into<OsString>) -> Self {
-        self.env.push((key.into(), value.into()));
-        self
-    }
-
     /// Sets what becomes of the workers' standard output. Default: [`Stdio::inherit`].
     pub fn stdout(mut self, stdio: Stdio) -> Self {
         self.stdout = stdio;
@@ -199,7 +194,7 @@ impl ProcessPoolBuilder {
             abort_grace,
             restart,
             worker_name,
-            env,
+            worker,
             stdout,
             stderr,
             runtime,
@@ -224,18 +219,15 @@ impl ProcessPoolBuilder {
             max_frame <= LONGEST_FRAME,
             "the largest frame must be less than 4 GiB",
         )?;
-        let nul = |text: &OsString| text.as_encoded_bytes().contains(&0);
-        let variable = |(key, value): &(OsString, OsString)| {
-            !key.is_empty() && !nul(key) && !key.as_encoded_bytes().contains(&b'=') && !nul(value)
-        };
-        check(
-            env.iter().all(variable),
-            "an environment variable has an impossible name or value",
-        )?;
         let named = worker_name
             .as_ref()
             .is_none_or(|name| !name.is_empty() && !name.contains('\0'));
         check(named, "a worker name must be a text without zero bytes")?;
+        let Checked {
+            environment,
+            attributes,
+            cores: worker_cores,
+        } = worker.check()?;
         match boot::readiness() {
             Readiness::Ready => {}
             Readiness::NotInitialised => return Err(BuildFault::NotInitialised.into()),
@@ -252,7 +244,7 @@ impl ProcessPoolBuilder {
             .unwrap_or_else(|| keeper.handle().clone());
         let program = Program {
             method: start_method,
-            env,
+            environment,
             boot: boot::boot_variable(),
             handshake_timeout,
         };
@@ -269,6 +261,8 @@ impl ProcessPoolBuilder {
                 max_frame,
                 handshake_timeout,
                 start_timeout,
+                attributes,
+                cores: worker_cores,
                 stdout,
                 stderr,
             },

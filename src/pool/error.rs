@@ -455,6 +455,8 @@ pub(crate) enum BuildFault {
     RaisedPrivileges,
     #[error("pools are nested {0} deep already, which is as deep as they may be")]
     TooDeep(u8),
+    #[error("the workers' directory is relative to one that is not there any more: {0}")]
+    Directory(#[source] io::Error),
     #[error("the system has no room for the pool's own thread: {0}")]
     System(#[source] io::Error),
 }

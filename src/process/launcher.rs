@@ -1,6 +1,5 @@
 //! Starts one pool's workers, by the method it was told, and ends with them.
 
-use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::pin::pin;
 use std::sync::Arc;
@@ -14,15 +13,15 @@ use super::child::{Child, Unclaimed};
 use super::errand::{self, Errand, Posting};
 use super::executed::execute;
 use super::link::{Link, NoWorker};
-use super::{Keeper, StartError, StartMethod};
+use super::{Environment, Keeper, StartError, StartMethod};
 
 /// What is executed, and how.
 #[derive(Debug)]
 pub(crate) struct Program {
     /// How workers are started.
     pub(crate) method: StartMethod,
-    /// What the children's environment has beside the program's own.
-    pub(crate) env: Vec<(OsString, OsString)>,
+    /// How the children's environment differs from the program's.
+    pub(crate) environment: Environment,
     /// The variable, and its value, by which a child knows what it is.
     pub(crate) boot: (&'static str, String),
     /// How long a fork server may take to be ready, and to answer.

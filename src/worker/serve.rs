@@ -9,7 +9,8 @@ use std::time::Duration;
 use super::DEPTH;
 use super::intake::Intake;
 use super::outbox::Outbox;
-use super::watch::{Watcher, watch};
+use super::prepare::prepare;
+use super::watch::Watcher;
 use crate::sys::clock::Moment;
 use crate::sys::{image, title};
 use crate::task::context::{self, Running};
@@ -17,7 +18,7 @@ use crate::task::entry::{self, Sink, Verdict};
 use crate::task::head::CallHead;
 use crate::task::panic;
 use crate::wire::frame::{Header, Kind};
-use crate::wire::message::{Hello, WorkerStart};
+use crate::wire::message::{Hello, Readiness, WorkerStart};
 use crate::wire::page::ControlPage;
 use crate::wire::{PROTOCOL, Ticket};
 
@@ -68,7 +69,9 @@ impl Station {
             .map_err(|_| io::Error::other("a worker's channel has three ends"))?;
         title::set_title(&start.name, &format!("procpool: worker {}", start.name));
         DEPTH.store(start.depth, Ordering::Relaxed);
-        prefer_for_oom_kill();
+        if start.attributes.oom_score_adj.is_none() {
+            prefer_for_oom_kill();
+        }
         panic::install_hook();
         let page = Arc::new(ControlPage::new(page)?);
         page.keep_from_forks()?;
@@ -87,8 +90,14 @@ impl Station {
             Kind::Hello,
             &postcard::to_stdvec(&hello).map_err(io::Error::other)?,
         )?;
-        let watcher = watch(program, outbox)?;
-        desk.say(Kind::Ready, &[])?;
+        let watcher = match prepare(&start, program, outbox) {
+            Ok(watcher) => watcher,
+            Err(unfit) => {
+                desk.say(Kind::Ready, &encoded(&Readiness::Err(unfit)))?;
+                std::process::exit(FAILED);
+            }
+        };
+        desk.say(Kind::Ready, &encoded(&Readiness::Ok(())))?;
         let intake = Intake::new(requests, max_frame);
         Ok(Self {
             intake,
@@ -232,7 +241,7 @@ impl Answer<'_> {
     }
 }
 
-/// The text-carrying errors, cut down to what a control frame may hold.
+/// Numbers and texts, the texts cut down to what a control frame may hold.
 fn encoded(error: &impl serde::Serialize) -> Vec<u8> {
     postcard::to_stdvec(error).expect("texts always encode")
 }
