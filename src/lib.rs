@@ -70,6 +70,7 @@
 //! | `Json` (feature `json`) | an argument or result of a type that needs field names or type tags |
 //! | [`BuildError`], [`StartError`], [`TrySubmitError`], [`NotClosed`] | how the pool's other operations fail |
 //! | [`ShutdownOptions`], [`Stats`] | the end of a pool, and a look at it before that |
+//! | [`HookOutcome`] | what a worker's initializer and finalizer may return |
 //! | [`task::current`] | what a running task knows of itself |
 //!
 //! # Features
@@ -108,7 +109,7 @@ pub use sys::attributes::Resource;
 pub use task::Call;
 #[cfg(feature = "json")]
 pub use task::Json;
-pub use task::{PanicInfo, RemoteError};
+pub use task::{HookOutcome, PanicInfo, RemoteError};
 pub use worker::boot::init;
 
 /// The README's examples are tested like those of this documentation.

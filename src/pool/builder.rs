@@ -1,5 +1,7 @@
-//! The options of a pool. Those that say what the workers' processes are like are in [`worker`].
+//! The options of a pool. Those that say what the workers' processes are like are in [`worker`],
+//! and what those run around their calls in [`hooks`].
 
+mod hooks;
 mod worker;
 
 use std::num::NonZeroUsize;
@@ -8,6 +10,7 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 
+use self::hooks::{HookOptions, Hooks};
 use self::worker::{Checked, WorkerOptions};
 use super::ProcessPool;
 use super::driver::{Driver, Plan};
@@ -56,6 +59,7 @@ pub struct ProcessPoolBuilder {
     restart: Restart,
     worker_name: Option<String>,
     worker: WorkerOptions,
+    hooks: HookOptions,
     stdout: Stdio,
     stderr: Stdio,
     runtime: Option<Handle>,
@@ -75,6 +79,7 @@ impl Default for ProcessPoolBuilder {
             restart: Restart::default(),
             worker_name: None,
             worker: WorkerOptions::default(),
+            hooks: HookOptions::default(),
             stdout: Stdio::inherit(),
             stderr: Stdio::inherit(),
             runtime: None,
@@ -104,8 +109,9 @@ impl ProcessPoolBuilder {
         self
     }
 
-    /// Sets how long a worker may take to become ready. Default: 60 s. A worker that is late is
-    /// killed; five failed starts in a row break the pool.
+    /// Sets how long a worker may take to become ready, its [initializer](Self::initializer)
+    /// included. Default: 60 s. A worker that is late is killed; five failed starts in a row break
+    /// the pool.
     pub fn start_timeout(mut self, limit: Duration) -> Self {
         self.start_timeout = limit;
         self
@@ -178,7 +184,8 @@ impl ProcessPoolBuilder {
     ///
     /// # Errors
     ///
-    /// When an option has an impossible value; when the crate's start-up code has not run in this
+    /// When an option has an impossible value; when the argument of an initializer cannot be encoded;
+    /// when the crate's start-up code has not run in this
     /// process; when this copy of the crate is not part of the main program; when pools are nested
     /// too deep; when the system has no room for a thread.
     pub fn build(self) -> Result<ProcessPool, BuildError> {
@@ -195,6 +202,7 @@ impl ProcessPoolBuilder {
             restart,
             worker_name,
             worker,
+            hooks,
             stdout,
             stderr,
             runtime,
@@ -228,6 +236,11 @@ impl ProcessPoolBuilder {
             attributes,
             cores: worker_cores,
         } = worker.check()?;
+        let Hooks {
+            initializer,
+            finalizer,
+            leave_limit,
+        } = hooks.settle()?;
         match boot::readiness() {
             Readiness::Ready => {}
             Readiness::NotInitialised => return Err(BuildFault::NotInitialised.into()),
@@ -242,18 +255,13 @@ impl ProcessPoolBuilder {
         let home = runtime
             .or_else(|| Handle::try_current().ok())
             .unwrap_or_else(|| keeper.handle().clone());
-        let program = Program {
-            method: start_method,
-            environment,
-            boot: boot::boot_variable(),
-            handshake_timeout,
-        };
         let plan = Plan {
             rules: Rules {
                 workers,
                 starts_at_once: 2 * cores,
                 restart,
                 abort_grace,
+                leave_limit,
             },
             recipe: Recipe {
                 name: worker_name.unwrap_or_else(default_name),
@@ -263,12 +271,21 @@ impl ProcessPoolBuilder {
                 start_timeout,
                 attributes,
                 cores: worker_cores,
+                initializer: initializer.is_some(),
+                finalizer,
                 stdout,
                 stderr,
             },
             max_pending,
             task_timeout,
             home,
+        };
+        let program = Program {
+            method: start_method,
+            environment,
+            boot: boot::boot_variable(),
+            shared: initializer,
+            handshake_timeout,
         };
         let launcher = Launcher::new(keeper.clone(), program);
         Ok(ProcessPool::new_with(Driver::start(plan, launcher, keeper)))

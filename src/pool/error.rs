@@ -6,6 +6,7 @@ use std::io;
 use std::time::Duration;
 
 use crate::process::{Exit, StartError};
+use crate::task::hook::NoHook;
 use crate::task::{DecodeError, EncodeError, ForeignFunction, PanicInfo};
 
 /// Why a task has no result.
@@ -457,6 +458,10 @@ pub(crate) enum BuildFault {
     TooDeep(u8),
     #[error("the workers' directory is relative to one that is not there any more: {0}")]
     Directory(#[source] io::Error),
+    #[error(transparent)]
+    Hook(NoHook),
+    #[error("the system has no room for the initializer's argument: {0}")]
+    Initializer(#[source] io::Error),
     #[error("the system has no room for the pool's own thread: {0}")]
     System(#[source] io::Error),
 }
@@ -477,6 +482,12 @@ impl BuildError {
     /// library that it has loaded.
     pub fn is_not_in_main_image(&self) -> bool {
         matches!(self.0, BuildFault::NotInMainImage)
+    }
+
+    /// Tells whether the argument of an initializer could not be encoded, or the function is none
+    /// that a worker could find.
+    pub fn is_encode(&self) -> bool {
+        matches!(self.0, BuildFault::Hook(_))
     }
 
     /// Tells whether this process is inside of as many pools as may be nested.

@@ -155,7 +155,6 @@ impl StartError {
     }
 
     /// The worker's initializer failed.
-    #[allow(dead_code, reason = "for the pool, which runs initializers")]
     pub(crate) fn initializer(text: String) -> Self {
         Self(Kind::Initializer { text })
     }

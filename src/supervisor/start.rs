@@ -42,6 +42,10 @@ pub(crate) struct Recipe {
     pub(crate) attributes: Attributes,
     /// The cores of each worker, by its place and round again; empty for no change.
     pub(crate) cores: Vec<Vec<usize>>,
+    /// Whether what the launcher gives to each is an initializer.
+    pub(crate) initializer: bool,
+    /// What each runs before it leaves, encoded; empty for nothing.
+    pub(crate) finalizer: Vec<u8>,
     /// What becomes of what it prints.
     pub(crate) stdout: Stdio,
     /// What becomes of what it complains about.
@@ -98,6 +102,8 @@ async fn start_in_time(
         depth: recipe.depth,
         max_frame: recipe.max_frame as u64,
         attributes: recipe.attributes_at(place),
+        initializer: recipe.initializer,
+        finalizer: recipe.finalizer.clone(),
     };
     let first = postcard::to_stdvec(&first).expect("numbers and texts always encode");
     let channel = vec![requests.read, responses.write, page_file];
@@ -226,6 +232,7 @@ fn check_readiness(frame: &Frame) -> Result<(), StartError> {
         .map_err(|_| StartError::protocol("worker", "a frame that does not say if it is ready"))?;
     readiness.map_err(|unfit| match unfit {
         Unfit::System { doing, errno, text } => StartError::refused_there(doing, errno, text),
+        Unfit::Initializer(text) => StartError::initializer(text),
     })
 }
 

@@ -20,6 +20,7 @@
 //!
 //! - `call`: a function with its arguments; `notation`: the macro that makes one
 //! - `head`: what goes before the arguments; `context`: what a running task knows of itself
+//! - `hook`: what is run around the calls
 //! - `identity`: a function's name among processes of one build
 //! - `entry`: from that name to the function and to its verdict
 //! - `payload`: values and bytes, with `encoder`, `decoder` and their `limits`
@@ -34,6 +35,7 @@ mod encoder;
 pub(crate) mod entry;
 mod error;
 pub(crate) mod head;
+pub(crate) mod hook;
 pub(crate) mod identity;
 #[cfg(feature = "json")]
 mod json;
@@ -46,6 +48,7 @@ pub(crate) mod remote;
 pub use call::Call;
 pub use context::{TaskContext, current};
 pub use error::{DecodeError, EncodeError};
+pub use hook::HookOutcome;
 pub use identity::ForeignFunction;
 #[cfg(feature = "json")]
 pub use json::Json;

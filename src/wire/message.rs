@@ -25,6 +25,10 @@ pub(crate) struct WorkerStart {
     pub(crate) max_frame: u64,
     /// What its process is to be like.
     pub(crate) attributes: Attributes,
+    /// Whether an initializer, a hook as `task` encodes it, is in a file beside this.
+    pub(crate) initializer: bool,
+    /// What it runs before it leaves, a hook as well; empty for nothing.
+    pub(crate) finalizer: Vec<u8>,
 }
 
 /// The payload of [`Kind::Ready`](super::frame::Kind::Ready): whether it is. Nothing follows it if
@@ -43,4 +47,6 @@ pub(crate) enum Unfit {
         /// The reason.
         text: String,
     },
+    /// Its initializer failed, and says this.
+    Initializer(String),
 }

@@ -16,7 +16,7 @@ use crate::sys::{image, title};
 use crate::task::context::{self, Running};
 use crate::task::entry::{self, Sink, Verdict};
 use crate::task::head::CallHead;
-use crate::task::panic;
+use crate::task::{hook, panic};
 use crate::wire::frame::{Header, Kind};
 use crate::wire::message::{Hello, Readiness, WorkerStart};
 use crate::wire::page::ControlPage;
@@ -32,7 +32,11 @@ const KEPT: usize = 16 * 1024 * 1024;
 /// Serves until the request pipe ends, then exits. `first` is what the pool said of this worker,
 /// `program` the pidfd of the program that it serves, `channel` its pipes and its page.
 pub(super) fn serve(first: &[u8], program: OwnedFd, channel: Vec<OwnedFd>) -> ! {
-    let served = Station::take(first, program, channel).and_then(|mut station| station.serve());
+    let served = Station::take(first, program, channel).and_then(|mut station| {
+        station.serve()?;
+        station.finish();
+        Ok(())
+    });
     match served {
         Ok(()) => std::process::exit(0),
         // Nobody listens: the pool has given up this worker, and there is nobody to complain to.
@@ -49,6 +53,8 @@ struct Station {
     intake: Intake,
     desk: Desk,
     watcher: Watcher,
+    /// What is run before it leaves; empty for nothing.
+    finalizer: Vec<u8>,
     /// Where results are encoded; kept, because fresh memory costs more than copying.
     scratch: Vec<u8>,
 }
@@ -62,8 +68,9 @@ struct Desk {
 
 impl Station {
     /// Sets the process up as a worker and says so to its parent.
-    fn take(first: &[u8], program: OwnedFd, channel: Vec<OwnedFd>) -> io::Result<Self> {
+    fn take(first: &[u8], program: OwnedFd, mut channel: Vec<OwnedFd>) -> io::Result<Self> {
         let start: WorkerStart = postcard::from_bytes(first).map_err(io::Error::other)?;
+        let initializer = start.initializer.then(|| channel.pop()).flatten();
         let [requests, responses, page]: [OwnedFd; 3] = channel
             .try_into()
             .map_err(|_| io::Error::other("a worker's channel has three ends"))?;
@@ -90,7 +97,7 @@ impl Station {
             Kind::Hello,
             &postcard::to_stdvec(&hello).map_err(io::Error::other)?,
         )?;
-        let watcher = match prepare(&start, program, outbox) {
+        let watcher = match prepare(&start, program, outbox, initializer) {
             Ok(watcher) => watcher,
             Err(unfit) => {
                 desk.say(Kind::Ready, &encoded(&Readiness::Err(unfit)))?;
@@ -103,6 +110,7 @@ impl Station {
             intake,
             desk,
             watcher,
+            finalizer: start.finalizer,
             scratch: Vec::new(),
         })
     }
@@ -127,6 +135,24 @@ impl Station {
             if !self.intake.fill()? {
                 return Ok(());
             }
+        }
+    }
+}
+
+impl Station {
+    /// Does what is to be done before the worker leaves in order. The pool waits for its end, for
+    /// as long as it may take, and then kills the process.
+    fn finish(&self) {
+        if self.finalizer.is_empty() {
+            return;
+        }
+        if let Err(text) = hook::run(&self.finalizer) {
+            // Not `eprintln!`, which panics where nobody can be told.
+            let pid = std::process::id();
+            let _ = writeln!(
+                io::stderr(),
+                "procpool: worker {pid}: finalizer failed: {text}"
+            );
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::process::Environment;
 use crate::sys::attributes::{Attributes, MOST_CORES, Resource};
 
 /// What all workers of a pool are given by the system, and what each.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub(super) struct WorkerOptions {
     environment: Environment,
     attributes: Attributes,

@@ -40,6 +40,7 @@ pub(super) fn program(method: StartMethod) -> Program {
         method,
         environment,
         boot: boot_variable(),
+        shared: None,
         handshake_timeout: Duration::from_secs(10),
     }
 }
