@@ -2,6 +2,8 @@
 
 #[path = "support/deeds.rs"]
 mod deeds;
+#[path = "support/program.rs"]
+mod program;
 mod support;
 
 use std::cell::Cell;
@@ -10,12 +12,15 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use deeds::Scratch;
+use deeds::{Scratch, pid_in};
 use procpool::{
     BuildError, HookOutcome, ProcessPool, ProcessPoolBuilder, RemoteError, StartMethod, Stdio,
     TaskError,
 };
-use support::{HANG, PROMPTLY, everywhere, runtime, scene, soon};
+use program::{Program, hear, role};
+use support::{
+    HANG, PROMPTLY, descendants, eventually, everywhere, is_alive, runtime, scene, soon,
+};
 
 static WORD: OnceLock<String> = OnceLock::new();
 
@@ -207,6 +212,36 @@ fn an_initializer_that_hangs_is_cut_off() {
         assert_eq!(pool.submit(|n: u8| n, 1).await.unwrap(), 1);
         pool.shutdown().await;
     });
+}
+
+#[test]
+fn a_worker_that_hangs_in_its_initializer_ends_with_the_program() {
+    if let Some(method) = role() {
+        let hang = deeds::start_a_sleeper_and_hang;
+        let pool = builder(method.parse().unwrap()).initializer(hang, hear());
+        let pool = pool.build().unwrap();
+        let _waiting = pool.submit(|n: u8| n, 1);
+        return deeds::hang(());
+    }
+    let _scene = scene();
+    for method in StartMethod::available() {
+        let name = "a_worker_that_hangs_in_its_initializer_ends_with_the_program";
+        let mut program = Program::start(name, &method.to_string());
+        let scratch = Scratch::new();
+        let file = scratch.at("sleeper");
+        program.tell(&file);
+        assert!(eventually(PROMPTLY, || pid_in(&file).is_some()));
+        let seen = descendants(program.pid());
+        assert!(
+            seen.contains(&pid_in(&file).unwrap()) && seen.len() >= 2,
+            "{seen:?}"
+        );
+        assert!(deeds::send(program.pid(), libc::SIGKILL));
+        program.end();
+        assert!(eventually(PROMPTLY, || !seen
+            .iter()
+            .any(|pid| is_alive(*pid))));
+    }
 }
 
 #[test]

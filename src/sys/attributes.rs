@@ -44,7 +44,8 @@ pub enum Resource {
     /// not bind a privileged one.
     #[doc(alias = "RLIMIT_NPROC")]
     Processes,
-    /// The stack on which tasks run, in bytes: it may grow to the soft limit.
+    /// The stack on which tasks run, in bytes: it may grow to the soft limit, as far as there was
+    /// room for it when the program was executed, which is 128 MiB at least.
     #[doc(alias = "RLIMIT_STACK")]
     Stack,
 }

@@ -26,6 +26,10 @@ impl ProcessPoolBuilder {
     }
 
     /// Keeps an environment variable from the workers.
+    ///
+    /// ```
+    /// let builder = procpool::ProcessPool::builder().env_remove("DATABASE_PASSWORD");
+    /// ```
     pub fn env_remove(mut self, key: impl Into<OsString>) -> Self {
         self.worker.environment.remove(key.into());
         self
