@@ -47,7 +47,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let neighbour = pool.submit(|(a, b)| add(a, b), (20, 22));
     if let Err(error) = crashing.await {
         assert!(error.is_worker_lost());
-        println!("the crash: {error}");
+        println!("the crash: {error:#}"); // `#`: with what is behind it
     }
     println!("its neighbour: {}", neighbour.await?);
 

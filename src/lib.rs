@@ -91,6 +91,13 @@ mod process;
 mod supervisor;
 #[allow(unsafe_code)]
 mod sys;
+/// What a running task knows of itself, and the errors of what travels to it and back.
+///
+/// Inside of a task, [`current`](task::current) gives its [`TaskContext`](task::TaskContext): its
+/// number and name, its deadline, and whether anybody still waits for it. An
+/// [`EncodeError`](task::EncodeError), a [`DecodeError`](task::DecodeError) or a
+/// [`ForeignFunction`](task::ForeignFunction) is the [source](std::error::Error::source) of the
+/// [`TaskError`] of a call that could not be sent or answered for that reason.
 pub mod task;
 mod wire;
 mod worker;
@@ -98,6 +105,7 @@ mod worker;
 pub use pool::builder::ProcessPoolBuilder;
 pub use pool::error::{BuildError, NotClosed, TaskError, TrySubmitError, WorkerExit};
 pub use pool::handle::TaskHandle;
+pub use pool::map::{Map, MapIter};
 pub use pool::reply::CallbackId;
 pub use pool::shutdown::ShutdownOptions;
 pub use pool::stats::{Stats, WorkerStats};

@@ -71,7 +71,7 @@ fn a_task_that_ends_its_process_fails_with_the_exact_exit_and_the_pool_goes_on()
                 Ok(code) => format!("exit code {code}"),
                 Err(signal) => format!("signal {signal}"),
             };
-            assert!(error.to_string().contains(&said), "{error}");
+            assert!(format!("{error:#}").contains(&said), "{error:#}");
             assert_ne!(pool.submit(own_pid, ()).await.unwrap(), pid);
         }
         let stats = pool.stats();
@@ -138,10 +138,10 @@ fn where_nothing_is_restarted_a_killed_worker_breaks_the_pool() {
         for handle in handles {
             let error = handle.await.unwrap_err();
             assert!(error.is_broken(), "{error}");
-            assert!(error.to_string().contains("SIGTERM"), "{error}");
+            assert!(format!("{error:#}").contains("SIGTERM"), "{error:#}");
         }
         let late = pool.submit(own_pid, ()).await.unwrap_err();
-        assert!(late.is_broken() && late.to_string().contains("SIGTERM"));
+        assert!(late.is_broken() && format!("{late:#}").contains("SIGTERM"));
         pool.shutdown().await;
     });
 }

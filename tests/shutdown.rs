@@ -392,12 +392,14 @@ fn a_killed_worker_breaks_a_pool_that_must_not_restart() {
         for handle in handles {
             let error = handle.await.unwrap_err();
             assert!(error.is_broken() && !error.is_worker_lost(), "{error}");
-            assert!(error.to_string().contains("SIGTERM"), "{error}");
+            assert!(format!("{error:#}").contains("SIGTERM"), "{error:#}");
             let exit = error.worker_exit().unwrap();
             assert_eq!((exit.pid(), exit.exit().signal()), (victim, Some(15)));
         }
-        assert!(pool.submit(pid, ()).await.unwrap_err().is_broken());
-        assert!(pool.try_submit(pid, ()).unwrap_err().is_broken());
+        let late = pool.submit(pid, ()).await.unwrap_err();
+        assert!(late.is_broken() && late.worker_exit().is_some() && !late.maybe_executed());
+        let refused = pool.try_submit(pid, ()).unwrap_err();
+        assert!(refused.is_broken() && !refused.error().maybe_executed());
         let next = builder(1, method).build().unwrap();
         assert_eq!(next.submit(|n: u32| n, 42).await.unwrap(), 42);
         next.shutdown().await;
@@ -415,10 +417,14 @@ fn the_error_of_a_lost_worker_says_how_it_died() {
             let error = pool.submit(leave, code).await.unwrap_err();
             assert!(error.is_broken());
             assert!(
-                error.to_string().contains(&format!("exit code {code}")),
-                "{error}"
+                format!("{error:#}").contains(&format!("exit code {code}")),
+                "{error:#}"
             );
             assert_eq!(error.worker_exit().unwrap().exit().code(), Some(code));
+            let unready = pool.ready().await.unwrap_err();
+            assert!(!unready.is_shutting_down(), "{unready}");
+            assert_eq!(unready.exit().unwrap().code(), Some(code));
+            assert!(unready.to_string().contains(&format!("exit code {code}")));
             pool.shutdown().await;
         }
         let pool = pool(1, method);
@@ -435,7 +441,7 @@ fn the_error_of_a_lost_worker_says_how_it_died() {
             .await
             .unwrap_err();
         assert_eq!(error.worker_exit().unwrap().exit().signal(), Some(6));
-        assert!(error.to_string().contains("SIGABRT"), "{error}");
+        assert!(format!("{error:#}").contains("SIGABRT"), "{error:#}");
         pool.shutdown().await;
     });
 }

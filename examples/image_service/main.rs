@@ -214,7 +214,7 @@ impl IntoResponse for Refusal {
             return (StatusCode::SERVICE_UNAVAILABLE, advice, "too busy\n").into_response();
         }
         // The particulars, process ids among them, are for the log and not for strangers.
-        eprintln!("{error}");
+        eprintln!("{error:#}");
         let (status, text) = if error.is_timeout() {
             (StatusCode::GATEWAY_TIMEOUT, "this picture takes too long\n")
         } else if error.is_worker_lost() {

@@ -25,6 +25,16 @@ use crate::worker::boot::{self, Readiness};
 const MAX_DEPTH: u8 = 4;
 /// The longest frame that its header can announce, less room for the call's particulars.
 const LONGEST_FRAME: usize = u32::MAX as usize - 64 * 1024;
+/// How many workers there may be: more processes than this no Linux has (`PID_MAX_LIMIT`).
+const MOST_WORKERS: usize = 1 << 22;
+/// The longest time that is told from no limit. Clocks overflow when a century or `Duration::MAX`
+/// is added to them; this, as long as tokio's longest sleep, is far from there.
+const FAR_FUTURE: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
+
+/// A limit that can be added to any moment.
+pub(super) fn bounded(limit: Duration) -> Duration {
+    limit.min(FAR_FUTURE)
+}
 
 /// Builds a [`ProcessPool`]. Got from [`ProcessPool::builder`].
 ///
@@ -45,7 +55,10 @@ const LONGEST_FRAME: usize = u32::MAX as usize - 64 * 1024;
 /// pool.shutdown().await;
 /// # Ok(()) }
 /// ```
-#[derive(Debug)]
+///
+/// Options are checked by [`build`](Self::build), all of them, whatever order they were given in.
+/// Times may be as long as one likes: from thirty years on they are thirty years.
+#[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct ProcessPoolBuilder {
     workers: Option<usize>,
@@ -89,7 +102,11 @@ impl Default for ProcessPoolBuilder {
 
 impl ProcessPoolBuilder {
     /// Sets how many workers there may be; they are started as they are needed. Default: as many
-    /// as this process may use cores. Zero is an error of [`build`](Self::build).
+    /// as this process may use cores. Zero, and more than a system can have (4,194,304), are
+    /// errors of [`build`](Self::build).
+    ///
+    /// More workers than cores help where tasks wait (for a disk, a network, a device); where they
+    /// compute, they only cost memory.
     pub fn workers(mut self, workers: usize) -> Self {
         self.workers = Some(workers);
         self
@@ -102,8 +119,9 @@ impl ProcessPoolBuilder {
     }
 
     /// Ends every task that runs longer than this, counted from its true start, and replaces its
-    /// worker. Default: no limit. [`Task::timeout`](crate::Task::timeout) goes before it. Zero is
-    /// an error of [`build`](Self::build).
+    /// worker. Default: no limit, because only the tasks' author knows one.
+    /// [`Task::timeout`](crate::Task::timeout) goes before it. Zero is an error of
+    /// [`build`](Self::build).
     pub fn task_timeout(mut self, limit: Duration) -> Self {
         self.task_timeout = Some(limit);
         self
@@ -111,28 +129,32 @@ impl ProcessPoolBuilder {
 
     /// Sets how long a worker may take to become ready, its [initializer](Self::initializer)
     /// included. Default: 60 s. A worker that is late is killed; five failed starts in a row break
-    /// the pool.
+    /// the pool. Zero is an error of [`build`](Self::build).
     pub fn start_timeout(mut self, limit: Duration) -> Self {
         self.start_timeout = limit;
         self
     }
 
-    /// Sets how long a new process may be silent before its first word. Default: 10 s.
+    /// Sets how long a new process may be silent before its first word; the program's own
+    /// constructors run in that time. Default: 10 s. Zero is an error of [`build`](Self::build).
     pub fn handshake_timeout(mut self, limit: Duration) -> Self {
         self.handshake_timeout = limit;
         self
     }
 
     /// Sets how many bytes an encoded argument or result may have. Default: 1 GiB, and at most a
-    /// little under 4 GiB. What is larger fails its own task, see
-    /// [`TaskError::is_too_large`](crate::TaskError::is_too_large).
+    /// little under 4 GiB; zero and more than that are errors of [`build`](Self::build). What is
+    /// larger fails its own task, see [`TaskError::is_too_large`](crate::TaskError::is_too_large).
+    /// Nothing is set aside for it: memory is used as bytes arrive.
     pub fn max_frame(mut self, bytes: usize) -> Self {
         self.max_frame = bytes;
         self
     }
 
-    /// Bounds how many tasks may wait, beyond the one that each worker can run. Default: no bound.
-    /// See [`ProcessPool::try_submit`] and [`ProcessPool::run`].
+    /// Bounds how many tasks may wait, beyond the one that each worker can run. Default: no bound,
+    /// so that [`submit`](ProcessPool::submit) fails for no reason of load; a service wants one,
+    /// with [`try_submit`](ProcessPool::try_submit) or [`run`](ProcessPool::run). Zero is a bound
+    /// like any other: a task is accepted if a worker can run it now.
     pub fn max_pending(mut self, tasks: usize) -> Self {
         self.max_pending = Some(tasks);
         self
@@ -141,7 +163,8 @@ impl ProcessPoolBuilder {
     /// Gives a task that was aborted, or whose time is up, this long to come to its end by itself
     /// ([`TaskContext::is_cancelled`](crate::task::TaskContext::is_cancelled)) before its worker
     /// is killed. Default: none. The caller is answered at once in any case; a task that ends
-    /// within the grace keeps its worker alive.
+    /// within the grace keeps its worker alive. The longer it is, the longer a task that does not
+    /// ask keeps its worker from the next.
     pub fn abort_grace(mut self, grace: Duration) -> Self {
         self.abort_grace = grace;
         self
@@ -154,7 +177,8 @@ impl ProcessPoolBuilder {
     }
 
     /// Names the workers, for `ps` and in errors: the name, a hyphen and a number. Default:
-    /// `procpool` and a number that tells the program's pools apart.
+    /// `procpool` and a number that tells the program's pools apart. An empty name, and one with a
+    /// zero byte, are errors of [`build`](Self::build).
     pub fn worker_name(mut self, name: impl Into<String>) -> Self {
         self.worker_name = Some(name.into());
         self
@@ -173,7 +197,8 @@ impl ProcessPoolBuilder {
     }
 
     /// Sets the runtime that drives the pool; it must have I/O enabled. Default: the one in which
-    /// [`build`](Self::build) is called, else a thread of the crate's own.
+    /// [`build`](Self::build) is called, else a thread of the crate's own. When that runtime ends,
+    /// so does the pool, as by [`terminate`](ProcessPool::terminate).
     pub fn runtime(mut self, runtime: Handle) -> Self {
         self.runtime = Some(runtime);
         self
@@ -184,10 +209,14 @@ impl ProcessPoolBuilder {
     ///
     /// # Errors
     ///
-    /// When an option has an impossible value; when the argument of an initializer cannot be encoded;
-    /// when the crate's start-up code has not run in this
-    /// process; when this copy of the crate is not part of the main program; when pools are nested
-    /// too deep; when the system has no room for a thread.
+    /// When an option has an impossible value; when the argument of an initializer cannot be
+    /// encoded; when the crate's start-up code has not run in this process; when this copy of the
+    /// crate is not part of the main program; when the program runs with raised privileges; when
+    /// this is a task of a pool in a task of a pool, four deep; when the system has no room for a
+    /// thread. [`BuildError`] tells them apart.
+    ///
+    /// That workers cannot be *started* is found out later: it is told by
+    /// [`ready`](ProcessPool::ready), and by the tasks.
     pub fn build(self) -> Result<ProcessPool, BuildError> {
         // Taken apart here, so that an option that is not used does not compile.
         let Self {
@@ -210,6 +239,10 @@ impl ProcessPoolBuilder {
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let workers = workers.unwrap_or(cores);
         check(workers > 0, "the number of workers must be greater than 0")?;
+        check(
+            workers <= MOST_WORKERS,
+            "the number of workers must not be greater than 4194304",
+        )?;
         check(
             task_timeout != Some(Duration::ZERO),
             "a task timeout must be greater than 0",
@@ -260,15 +293,15 @@ impl ProcessPoolBuilder {
                 workers,
                 starts_at_once: 2 * cores,
                 restart,
-                abort_grace,
-                leave_limit,
+                abort_grace: bounded(abort_grace),
+                leave_limit: bounded(leave_limit),
             },
             recipe: Recipe {
                 name: worker_name.unwrap_or_else(default_name),
                 depth: depth + 1,
                 max_frame,
-                handshake_timeout,
-                start_timeout,
+                handshake_timeout: bounded(handshake_timeout),
+                start_timeout: bounded(start_timeout),
                 attributes,
                 cores: worker_cores,
                 initializer: initializer.is_some(),
@@ -277,7 +310,7 @@ impl ProcessPoolBuilder {
                 stderr,
             },
             max_pending,
-            task_timeout,
+            task_timeout: task_timeout.map(bounded),
             home,
         };
         let program = Program {
@@ -285,7 +318,7 @@ impl ProcessPoolBuilder {
             environment,
             boot: boot::boot_variable(),
             shared: initializer,
-            handshake_timeout,
+            handshake_timeout: bounded(handshake_timeout),
         };
         let launcher = Launcher::new(keeper.clone(), program);
         Ok(ProcessPool::new_with(Driver::start(plan, launcher, keeper)))

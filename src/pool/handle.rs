@@ -107,6 +107,24 @@ impl<R: Send + 'static> TaskHandle<R> {
     /// pool's [`abort_grace`](crate::ProcessPoolBuilder::abort_grace), in which the task can come
     /// to its end by itself). If the task was over before that, its result stands, nobody is
     /// killed, and the answer is `false`.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = procpool::ProcessPool::builder().workers(1).build()?;
+    /// let endless = pool.submit(|_: ()| -> () { loop { std::thread::park() } }, ());
+    /// assert!(endless.abort());
+    /// assert!(endless.await.unwrap_err().is_aborted());
+    ///
+    /// let finished = pool.submit(|n: u64| n + 1, 1);
+    /// while !finished.is_done() {
+    ///     tokio::task::yield_now().await;
+    /// }
+    /// assert!(!finished.abort(), "it was too late");
+    /// assert_eq!(finished.await?, 2);
+    /// # pool.shutdown().await;
+    /// # Ok(()) }
+    /// ```
     pub fn abort(&self) -> bool {
         if let Some((driver, key)) = &self.job {
             if driver.withdraw(*key, Event::Abort(*key)) {
@@ -117,12 +135,29 @@ impl<R: Send + 'static> TaskHandle<R> {
     }
 
     /// Makes dropping this handle [abort](Self::abort) the task.
+    ///
+    /// Dropping it still never blocks: the worker is killed, and seen off elsewhere. A handle that
+    /// has given its result has nothing left to abort.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = procpool::ProcessPool::builder().workers(1).build()?;
+    /// let endless = pool.submit(|_: ()| -> () { loop { std::thread::park() } }, ()).abort_on_drop();
+    /// // The handle moves into `timeout` and is dropped there when time is up.
+    /// assert!(tokio::time::timeout(Duration::from_millis(50), endless).await.is_err());
+    /// assert_eq!(pool.submit(|n: u64| n + 1, 1).await?, 2); // in a fresh worker
+    /// # pool.shutdown().await;
+    /// # Ok(()) }
+    /// ```
     pub fn abort_on_drop(mut self) -> Self {
         self.abort_on_drop = true;
         self
     }
 
-    /// Tells whether the task's outcome is decided.
+    /// Tells whether the task's outcome is decided: it returned, failed or was cancelled.
     pub fn is_done(&self) -> bool {
         self.reply.stage() != Stage::Pending
     }
@@ -134,12 +169,14 @@ impl<R: Send + 'static> TaskHandle<R> {
         })
     }
 
-    /// Tells whether the task was cancelled or aborted.
+    /// Tells whether the task was cancelled or aborted; in either case its error
+    /// [says so](TaskError::is_cancelled).
     pub fn is_cancelled(&self) -> bool {
         self.reply.is_cancelled()
     }
 
-    /// Returns the process id of the worker that runs the task, while it does.
+    /// Returns the process id of the worker that runs the task, while it does. By the time it is
+    /// used the worker may be gone, and its number another process's.
     pub fn worker_pid(&self) -> Option<u32> {
         let (driver, key) = self.job.as_ref()?;
         let (pid, progress) = driver.progress(*key)?;
@@ -149,7 +186,21 @@ impl<R: Send + 'static> TaskHandle<R> {
     /// Returns the result if it is there, and leaves it there.
     ///
     /// `None` while the task is not done, while callbacks are looking at the result, and after the
-    /// result has been taken.
+    /// result has been taken. The first call that finds the result decodes it, on this thread.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = procpool::ProcessPool::builder().workers(1).build()?;
+    /// let handle = pool.submit(|n: u64| n + 1, 1);
+    /// while !handle.is_done() {
+    ///     tokio::task::yield_now().await;
+    /// }
+    /// assert!(matches!(handle.result(), Some(Ok(2))));
+    /// assert_eq!(handle.await?, 2); // it is still there
+    /// # pool.shutdown().await;
+    /// # Ok(()) }
+    /// ```
     pub fn result(&self) -> Option<&Result<R, TaskError>> {
         self.look()
     }
@@ -170,8 +221,13 @@ impl<R: Send + 'static> TaskHandle<R> {
     ///
     /// Callbacks run in the order in which they were registered, on a thread of the crate's own;
     /// they may block (other callbacks wait then) and may submit. Registered after the task is
-    /// done, a callback runs at once, on this thread. A panic in one is logged as a `tracing`
-    /// event and hurts nobody. They run also if the handle is dropped.
+    /// done, a callback runs at once, on this thread. A panic in one goes to the panic hook, is
+    /// logged as a `tracing` event and hurts nobody. They run also if the handle is dropped.
+    ///
+    /// Because one thread runs them all, a callback must not wait for a task that has callbacks
+    /// itself: those would have to run first, and wait for this one.
+    ///
+    /// What is returned names the callback, to [take it back](Self::remove_done_callback).
     ///
     /// # Panics
     ///
@@ -191,6 +247,7 @@ impl<R: Send + 'static> TaskHandle<R> {
     /// # pool.shutdown().await;
     /// # Ok(()) }
     /// ```
+    #[track_caller]
     pub fn add_done_callback(
         &self,
         callback: impl FnOnce(&Result<R, TaskError>) + Send + 'static,
@@ -205,19 +262,24 @@ impl<R: Send + 'static> TaskHandle<R> {
         id
     }
 
-    /// Takes a callback back. False if it has run or is running, or was taken back before.
+    /// Takes a callback back. False if it has run or is running, or was taken back before. See
+    /// [`CallbackId`].
     pub fn remove_done_callback(&self, id: CallbackId) -> bool {
         self.reply.unregister(id)
     }
 
     /// Waits for the result, but not longer than `limit`; the task is not touched.
     ///
-    /// When time is up the error [says so](TaskError::is_elapsed) and the handle can be waited for
-    /// again. To end the task itself use [`Task::timeout`](crate::Task::timeout).
+    /// To end the task itself use [`Task::timeout`](crate::Task::timeout).
+    ///
+    /// # Errors
+    ///
+    /// When time is up the error [says so](TaskError::is_elapsed), and the handle can be waited for
+    /// again. Any other error is the task's.
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe.
+    /// Cancel safe: dropping the future loses nothing, and the handle can be waited for again.
     ///
     /// # Panics
     ///
@@ -246,8 +308,13 @@ impl<R: Send + 'static> TaskHandle<R> {
     /// Waits for the result on a thread that may be blocked; for `limit`, or as long as it takes.
     ///
     /// Works with and without a runtime: where nobody drives the runtime that the pool belongs to,
-    /// the crate's own thread takes over. When time is up the error
-    /// [says so](TaskError::is_elapsed) and the handle can be waited for again.
+    /// the crate's own thread takes over. In async code it blocks the thread, as everything of its
+    /// kind: await the handle there.
+    ///
+    /// # Errors
+    ///
+    /// When time is up the error [says so](TaskError::is_elapsed), and the handle can be waited for
+    /// again. Any other error is the task's.
     ///
     /// # Panics
     ///
@@ -260,6 +327,7 @@ impl<R: Send + 'static> TaskHandle<R> {
     ///     Ok(())
     /// }
     /// ```
+    #[track_caller]
     pub fn blocking_wait(&mut self, limit: Option<Duration>) -> Result<R, TaskError> {
         let begun = Instant::now();
         let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
@@ -292,13 +360,16 @@ impl<R: Send + 'static> TaskHandle<R> {
         }
     }
 
+    #[track_caller]
     fn poll_result(&mut self, context: &mut Context<'_>) -> Poll<Result<R, TaskError>> {
         if let Some(result) = self.looked_at.take() {
             return Poll::Ready(result);
         }
-        self.reply
-            .poll_take(context)
-            .map(|result| result.expect("task handle polled after it had given its result"))
+        match self.reply.poll_take(context) {
+            Poll::Ready(Some(result)) => Poll::Ready(result),
+            Poll::Ready(None) => panic!("task handle polled after it had given its result"),
+            Poll::Pending => Poll::Pending,
+        }
     }
 
     /// Has the crate's own thread do the pool's work where its runtime is not driven by us.

@@ -1,28 +1,86 @@
-//! A call in the pool.
+//! A call in the pool, or a chunk of them.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::reply::Answer;
+use super::error::TaskError;
+use super::reply::{Answer, Raw};
+use crate::wire::packed::Packed;
 
 /// What the scheduler carries along unread: what the worker gets, and who gets the answer.
 pub(crate) struct Job {
     /// The call's particulars, encoded.
-    pub(crate) head: Vec<u8>,
-    /// Its argument, encoded.
-    pub(crate) argument: Bytes,
+    pub(crate) head: Packed,
+    /// Its argument, encoded; of a chunk, its items.
+    pub(crate) argument: Packed,
     /// Which function it calls.
     pub(crate) kind: u64,
-    /// How long it may run.
+    /// How long it may run; of a chunk, each item.
     pub(crate) timeout: Option<Duration>,
     /// How long it may wait.
     pub(crate) queue_timeout: Option<Duration>,
     /// Who is to be told.
-    pub(crate) reply: Arc<dyn Answer>,
+    pub(crate) client: Client,
     /// Its part of the room in the queue, given back with it.
-    #[expect(dead_code, reason = "it is held for what its drop does")]
     pub(crate) permit: Option<OwnedSemaphorePermit>,
+}
+
+/// Who is to be told of a job.
+pub(crate) enum Client {
+    /// One caller, once.
+    Call(Arc<dyn Answer>),
+    /// Who has put many items into one job.
+    Chunk {
+        /// How many there are.
+        items: u32,
+        /// How many have been answered.
+        answered: u32,
+        /// Who is to be told.
+        owner: Arc<dyn ChunkOwner>,
+    },
+}
+
+impl Client {
+    /// How many items there are; zero for a call that is no chunk.
+    pub(crate) fn items(&self) -> u32 {
+        match self {
+            Self::Call(_) => 0,
+            Self::Chunk { items, .. } => *items,
+        }
+    }
+}
+
+/// Somebody who is to be told what becomes of a chunk. May be told by several threads, so what
+/// has come first may be told last; no two pieces of news contradict each other.
+pub(crate) trait ChunkOwner: Send + Sync {
+    /// Tells.
+    fn hear(self: Arc<Self>, news: Vec<News>);
+}
+
+/// Something about a chunk. Items are named by their places in it.
+#[derive(Debug)]
+pub(crate) enum News {
+    /// An item has come to its end.
+    Item(u32, Raw),
+    /// Nothing behind this item will be run by that worker.
+    Cut(u32),
+    /// So many items have come to their ends, and no more will; it took so long.
+    Over(u32, Duration),
+    /// The job has ended otherwise.
+    Broke(Break),
+    /// The results of these items are lost.
+    Missing(std::ops::Range<u32>, TaskError),
+}
+
+/// How a chunk ended that did not come to its own end.
+#[derive(Debug)]
+pub(crate) struct Break {
+    /// The item that was running, and what became of it.
+    pub(crate) victim: Option<(u32, TaskError)>,
+    /// No item from this one on was begun.
+    pub(crate) unbegun: u32,
+    /// What becomes of those; `None` if they may be run elsewhere.
+    pub(crate) rest: Option<TaskError>,
 }

@@ -10,6 +10,7 @@
 //! - [`builder`], [`shutdown`], [`task`]: what can be asked for.
 //! - [`scheduler`]: decides (pure). [`driver`]: performs, and is told what happens.
 //! - [`reply`]: the duty to answer. [`handle`]: the caller's end. [`error`]: how it can fail.
+//! - [`map`]: one function over many items.
 //! - [`stats`]: what was done and is being done.
 
 pub(crate) mod builder;
@@ -17,6 +18,7 @@ mod driver;
 pub(crate) mod error;
 pub(crate) mod handle;
 mod job;
+pub(crate) mod map;
 pub(crate) mod reply;
 mod scheduler;
 pub(crate) mod shutdown;
@@ -29,6 +31,7 @@ use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 
+use futures::stream::Stream;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -36,6 +39,7 @@ use self::builder::ProcessPoolBuilder;
 use self::driver::Driver;
 use self::error::{BuildError, NotClosed, TaskError, TrySubmitError};
 use self::handle::TaskHandle;
+use self::map::{Map, MapIter};
 use self::scheduler::Event;
 use self::shutdown::ShutdownOptions;
 use self::stats::Stats;
@@ -128,8 +132,19 @@ impl ProcessPool {
     /// `argument`, which is encoded here, on this thread, and dropped. For several arguments see
     /// [`submit_call`](Self::submit_call).
     ///
+    /// Both travel, so that argument and result are owned types that serde knows: `String`, where a
+    /// thread would take `&str` (the compiler says "not general enough" then), and `Vec<T>` for
+    /// `&[T]`. [`call!`](crate::call) can lend the worker's own value to a function that takes a
+    /// reference.
+    ///
     /// Whatever stands against the call comes through the handle: an argument that cannot be
-    /// encoded, a queue that is full, a pool that is shut down or broken.
+    /// encoded, a queue that is full, a pool that is shut down or broken. Dropping the handle
+    /// detaches the task.
+    ///
+    /// # Panics
+    ///
+    /// When the argument's own `Serialize` or `Drop` panics. Where the function does, or its
+    /// result's `Serialize`, it is an error of the call.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -148,7 +163,8 @@ impl ProcessPool {
         self.task(function).submit(argument)
     }
 
-    /// Queues a call that [`call!`](crate::call) has made, and returns at once.
+    /// Queues a call that [`call!`](crate::call) has made, and returns at once: a function with
+    /// several arguments, or with none.
     ///
     /// ```
     /// use procpool::call;
@@ -174,7 +190,7 @@ impl ProcessPool {
     /// # Errors
     ///
     /// When [`max_pending`](ProcessPoolBuilder::max_pending) tasks are waiting, when the pool is
-    /// shut down or broken, or when the argument cannot be encoded.
+    /// shut down or broken, or when the argument cannot be encoded or is too large.
     ///
     /// ```
     /// use std::time::Duration;
@@ -211,6 +227,7 @@ impl ProcessPool {
     /// future, before or while the task runs, ends the work.
     ///
     /// The argument is encoded when `run` is called; the call is queued when the future is polled.
+    /// Whoever waits for room is served in order, and fails if the pool is shut down meanwhile.
     ///
     /// # Cancel safety
     ///
@@ -239,6 +256,90 @@ impl ProcessPool {
         R: Serialize + DeserializeOwned + Send + 'static,
     {
         self.task(function).run(argument)
+    }
+
+    /// Runs a function over many items; the results come as a stream, in the order of the items.
+    ///
+    /// Work starts at once. Up to 1,024 items ([adjustable](Task::look_ahead)) are taken here and
+    /// now, and more only as the stream is read, so the items may have no end. They are handed
+    /// to workers in chunks that take about half a millisecond
+    /// ([or of a given size](Task::chunk_size)). Still each item stands for itself: an error, a
+    /// panic, a time limit or the death of a worker fails the item that was running, and the rest
+    /// of its chunk is run elsewhere.
+    ///
+    /// What is taken counts as accepted: [`close`](Self::close) lets it finish. It takes no room
+    /// of [`max_pending`](ProcessPoolBuilder::max_pending).
+    ///
+    /// ```
+    /// use futures::TryStreamExt;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = procpool::ProcessPool::builder().workers(1).build()?;
+    /// let squares: Vec<u64> = pool.map(|n: u64| n * n, 0..1_000).try_collect().await?;
+    /// assert_eq!(squares[999], 998_001);
+    /// # pool.shutdown().await;
+    /// # Ok(()) }
+    /// ```
+    #[doc(alias = "imap")]
+    #[doc(alias = "starmap")]
+    pub fn map<A, R, I>(&self, function: fn(A) -> R, items: I) -> MapIter<I::IntoIter, R>
+    where
+        A: Serialize + DeserializeOwned,
+        R: Serialize + DeserializeOwned + Send + 'static,
+        I: IntoIterator<Item = A>,
+    {
+        self.task(function).map(items)
+    }
+
+    /// Runs a function over many items; the results come in the order in which they are ready.
+    /// Otherwise as [`map`](Self::map).
+    ///
+    /// ```
+    /// use futures::TryStreamExt;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = procpool::ProcessPool::builder().workers(1).build()?;
+    /// let lengths = pool.map_unordered(|word: String| word.len(), ["one".into(), "three".into()]);
+    /// let total = lengths.try_fold(0, async |sum, length| Ok(sum + length)).await?;
+    /// assert_eq!(total, 8);
+    /// # pool.shutdown().await;
+    /// # Ok(()) }
+    /// ```
+    #[doc(alias = "imap_unordered")]
+    #[doc(alias = "as_completed")]
+    pub fn map_unordered<A, R, I>(&self, function: fn(A) -> R, items: I) -> MapIter<I::IntoIter, R>
+    where
+        A: Serialize + DeserializeOwned,
+        R: Serialize + DeserializeOwned + Send + 'static,
+        I: IntoIterator<Item = A>,
+    {
+        self.task(function).map_unordered(items)
+    }
+
+    /// Runs a function over a stream of items; the results come in the order of the items. The
+    /// stream of items is polled only while the results are. Otherwise as [`map`](Self::map).
+    ///
+    /// ```
+    /// use futures::{StreamExt, TryStreamExt, stream};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = procpool::ProcessPool::builder().workers(1).build()?;
+    /// let numbers = stream::iter(0..10).filter(|n| std::future::ready(n % 2 == 0));
+    /// let halves: Vec<i32> = pool.map_stream(|n| n / 2, numbers).try_collect().await?;
+    /// assert_eq!(halves, [0, 1, 2, 3, 4]);
+    /// # pool.shutdown().await;
+    /// # Ok(()) }
+    /// ```
+    pub fn map_stream<A, R, S>(&self, function: fn(A) -> R, items: S) -> Map<S, R>
+    where
+        A: Serialize + DeserializeOwned,
+        R: Serialize + DeserializeOwned + Send + 'static,
+        S: Stream<Item = A>,
+    {
+        self.task(function).map_stream(items)
     }
 
     /// Returns a task: a function whose calls can be given options.
@@ -289,7 +390,7 @@ impl ProcessPool {
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe; the workers are started all the same.
+    /// Cancel safe; once it was polled the workers are started all the same.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -305,23 +406,48 @@ impl ProcessPool {
         let mut changes = driver.watch();
         driver.tell(Event::StartAll);
         driver.awaited_here();
+        let mut since = false;
         loop {
-            changes.mark_unchanged();
-            if driver.completeness()? {
-                return Ok(());
+            match driver.completeness() {
+                Ok(true) => return Ok(()),
+                Ok(false) => {}
+                Err(error) => return Err(self.breaking_loss().unwrap_or(error)),
             }
-            if let Some(error) = driver.start_error().filter(StartError::is_resource) {
+            // What failed before this was asked may long be over: only a start that has failed
+            // since then counts.
+            let failed = driver.start_error().filter(|_| since);
+            if let Some(error) = failed.filter(StartError::is_resource) {
                 return Err(error);
             }
             if changes.changed().await.is_err() {
                 return Err(StartError::shutting_down());
             }
+            since = true;
         }
+    }
+
+    /// The loss that has broken the pool, if one has, as the reason why no worker is started.
+    fn breaking_loss(&self) -> Option<StartError> {
+        let refusal = self.driver().refusal().filter(TaskError::is_broken)?;
+        let exit = refusal.worker_exit()?;
+        Some(StartError::after_loss(exit.exit(), exit.to_string()))
     }
 
     /// Takes no new work. What was accepted is finished; then the workers leave.
     ///
-    /// Idempotent, as everything here that ends a pool, and never blocks.
+    /// Idempotent, as everything here that ends a pool, and never blocks. A later call is refused
+    /// with an error that [says so](TaskError::is_shut_down).
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = procpool::ProcessPool::builder().workers(1).build()?;
+    /// let accepted = pool.submit(|n: u64| n + 1, 1);
+    /// pool.close();
+    /// assert!(pool.submit(|n: u64| n + 1, 2).await.unwrap_err().is_shut_down());
+    /// assert_eq!(accepted.await?, 2);
+    /// # Ok(()) }
+    /// ```
     pub fn close(&self) {
         self.driver().tell(Event::Close);
     }
@@ -330,11 +456,11 @@ impl ProcessPool {
     ///
     /// # Errors
     ///
-    /// At once, when the pool has not been closed.
+    /// At once, when the pool has not been closed: it would wait for ever.
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe.
+    /// Cancel safe: it only watches, and can be called again, by any number of tasks.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -359,11 +485,15 @@ impl ProcessPool {
         Ok(())
     }
 
-    /// Takes no new work, and waits until everything is finished and no process is left.
+    /// Takes no new work, and waits until everything is finished and no process is left:
+    /// [`close`](Self::close) and [`join`](Self::join).
+    ///
+    /// A task that never ends keeps it waiting; [`ShutdownOptions::timeout`] sets a limit.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future leaves the pool closed; it winds down by itself.
+    /// Dropping the future leaves the pool closed; it winds down by itself. A future that was never
+    /// polled has done nothing.
     pub async fn shutdown(&self) {
         self.shutdown_with(ShutdownOptions::new()).await;
     }
@@ -373,6 +503,23 @@ impl ProcessPool {
     /// # Cancel safety
     ///
     /// As [`shutdown`](Self::shutdown).
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = procpool::ProcessPool::builder().workers(1).build()?;
+    /// let nap = |millis| std::thread::sleep(Duration::from_millis(millis));
+    /// let (first, second) = (pool.submit(nap, 300), pool.submit(nap, 301));
+    /// while !first.is_running() {
+    ///     tokio::time::sleep(Duration::from_millis(1)).await;
+    /// }
+    /// pool.shutdown_now().await;
+    /// first.await?; // it ran, and was let finish
+    /// assert!(second.await.unwrap_err().is_cancelled());
+    /// # Ok(()) }
+    /// ```
     pub async fn shutdown_now(&self) {
         self.shutdown_with(ShutdownOptions::new().cancel_pending(true))
             .await;
@@ -383,6 +530,10 @@ impl ProcessPool {
     /// resolves no process is left. Results that were finished before that are still delivered.
     ///
     /// The ending does not wait for the future to be polled.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future only ends the waiting.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -406,7 +557,20 @@ impl ProcessPool {
     ///
     /// # Cancel safety
     ///
-    /// As [`shutdown`](Self::shutdown).
+    /// As [`shutdown`](Self::shutdown); a limit that was set holds on.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use procpool::ShutdownOptions;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = procpool::ProcessPool::builder().workers(1).build()?;
+    /// let endless = pool.submit(|_: ()| -> () { loop { std::thread::park() } }, ());
+    /// pool.shutdown_with(ShutdownOptions::new().timeout(Duration::from_millis(100))).await;
+    /// assert!(endless.await.unwrap_err().is_shut_down());
+    /// # Ok(()) }
+    /// ```
     pub async fn shutdown_with(&self, options: ShutdownOptions) {
         let ShutdownOptions {
             wait,
@@ -427,12 +591,13 @@ impl ProcessPool {
         }
     }
 
-    /// Tells whether the pool takes work.
+    /// Tells whether the pool takes no more work: it was closed or shut down, it broke, or its
+    /// runtime ended.
     pub fn is_closed(&self) -> bool {
         self.driver().watch().borrow().closed
     }
 
-    /// Returns how many workers there may be.
+    /// Returns how many workers there may be; [`stats`](Self::stats) tells how many there are.
     pub fn workers(&self) -> usize {
         self.driver().plan.rules.workers
     }

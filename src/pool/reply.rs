@@ -4,17 +4,16 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use bytes::Bytes;
-
 use super::error::{Kind, TaskError};
 use crate::supervisor::callback::{report_panic, run_aside};
 use crate::task::{DecodeError, panic};
+use crate::wire::packed::Packed;
 
 /// How a call ended, its result still encoded.
 #[derive(Debug)]
 pub(crate) enum Raw {
     /// The function returned this.
-    Returned(Bytes),
+    Returned(Packed),
     /// There is no result.
     Failed(TaskError),
 }
@@ -26,6 +25,22 @@ pub(crate) trait Answer: Send + Sync {
 }
 
 /// Names a registered callback, for [`remove_done_callback`](crate::TaskHandle::remove_done_callback).
+///
+/// A name holds for the handle that gave it and for no other.
+///
+/// ```
+/// use procpool::CallbackId;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let pool = procpool::ProcessPool::builder().workers(1).build()?;
+/// let endless = pool.submit(|_: ()| -> () { loop { std::thread::park() } }, ());
+/// let id: CallbackId = endless.add_done_callback(|_| println!("it has ended"));
+/// assert!(endless.remove_done_callback(id), "taken back");
+/// assert!(!endless.remove_done_callback(id), "there is nothing left to take back");
+/// # pool.terminate().await;
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct CallbackId(u64);
 
@@ -127,7 +142,7 @@ impl<R: Send + 'static> Reply<R> {
             Phase::Raw(raw) => {
                 // The result's own code runs without the lock.
                 drop(state);
-                Ok(Some(self.decode(raw)))
+                Ok(Some(decode(self.decode, raw)))
             }
             unfinished => {
                 state.phase = unfinished;
@@ -161,21 +176,9 @@ impl<R: Send + 'static> Reply<R> {
         removed.is_some()
     }
 
-    fn decode(&self, raw: Raw) -> Result<R, TaskError> {
-        match raw {
-            Raw::Failed(error) => Err(error),
-            Raw::Returned(bytes) => {
-                let decoded = panic::catch(|| (self.decode)(&bytes));
-                let decoded =
-                    decoded.unwrap_or_else(|panic| Err(DecodeError::panicked::<R>(&panic)));
-                decoded.map_err(|error| TaskError::new(Kind::DecodeResult(error)))
-            }
-        }
-    }
-
     /// Shows the result to the callbacks, those that come meanwhile included, then to the waiter.
     fn call_back(&self, raw: Raw, mut callbacks: Vec<(CallbackId, Callback<R>)>) {
-        let result = self.decode(raw);
+        let result = decode(self.decode, raw);
         loop {
             for (_, callback) in callbacks {
                 run_callback(callback, &result);
@@ -238,6 +241,21 @@ impl<R: Send + 'static> Answer for Reply<R> {
         let callbacks = std::mem::take(&mut state.callbacks);
         drop(state);
         run_aside(move || self.call_back(raw, callbacks));
+    }
+}
+
+/// Decodes a result, in code of the user's that may panic.
+pub(crate) fn decode<R>(
+    decode: fn(&[u8]) -> Result<R, DecodeError>,
+    raw: Raw,
+) -> Result<R, TaskError> {
+    match raw {
+        Raw::Failed(error) => Err(error),
+        Raw::Returned(bytes) => {
+            let decoded = panic::catch(|| decode(&bytes));
+            let decoded = decoded.unwrap_or_else(|panic| Err(DecodeError::panicked::<R>(&panic)));
+            decoded.map_err(|error| TaskError::new(Kind::DecodeResult(error)))
+        }
     }
 }
 

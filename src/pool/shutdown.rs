@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::builder::bounded;
+
 /// Options of [`ProcessPool::shutdown_with`](crate::ProcessPool::shutdown_with).
 ///
 /// ```
@@ -15,7 +17,7 @@ use std::time::Duration;
 /// pool.shutdown_with(options).await;
 /// # Ok(()) }
 /// ```
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "options do nothing until they are given to `shutdown_with`"]
 pub struct ShutdownOptions {
     pub(super) wait: bool,
@@ -40,7 +42,9 @@ impl ShutdownOptions {
         Self::default()
     }
 
-    /// Sets whether to wait until everything is over. Default: true.
+    /// Sets whether to wait until everything is over. Default: true. Without it
+    /// [`shutdown_with`](crate::ProcessPool::shutdown_with) resolves at once, and the pool winds
+    /// down by itself; [`join`](crate::ProcessPool::join) waits for that later.
     pub fn wait(mut self, wait: bool) -> Self {
         self.wait = wait;
         self
@@ -54,9 +58,9 @@ impl ShutdownOptions {
 
     /// Ends everything that is not over after this time, as
     /// [`terminate`](crate::ProcessPool::terminate) does. Default: no limit. The limit holds also
-    /// without [waiting](Self::wait).
+    /// without [waiting](Self::wait), and when the future of `shutdown_with` is dropped.
     pub fn timeout(mut self, limit: Duration) -> Self {
-        self.timeout = Some(limit);
+        self.timeout = Some(bounded(limit));
         self
     }
 }

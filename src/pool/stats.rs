@@ -33,17 +33,23 @@ impl Counts {
         }
     }
 
-    /// A call ended without an answer from its worker.
-    pub(crate) fn failed(&mut self, error: &TaskError) {
-        if error.is_cancelled() {
-            self.cancelled += 1;
+    /// So many calls ended without an answer from their worker.
+    pub(crate) fn failed(&mut self, error: &TaskError, calls: u64) {
+        let count = if error.is_cancelled() {
+            &mut self.cancelled
         } else if error.is_timeout() {
-            self.timed_out += 1;
+            &mut self.timed_out
         } else if error.is_worker_lost() || error.is_broken() {
-            self.lost += 1;
+            &mut self.lost
         } else {
-            self.failed += 1;
-        }
+            &mut self.failed
+        };
+        *count += calls;
+    }
+
+    /// So many calls are back where they were before they were submitted.
+    pub(crate) fn taken_back(&mut self, calls: u64) {
+        self.submitted -= calls;
     }
 }
 
@@ -53,6 +59,23 @@ impl Counts {
 /// 2 of 4 workers, 1 running, 0 waiting; submitted 12, completed 10, failed 1, …
 ///   resize-1 (pid 4121): running call 12 for 31ms, 8 done
 ///   resize-2 (pid 4122): idle, 3 done
+/// ```
+///
+/// Taking one is cheap, a lock and a look at each worker's page; the counters never go back.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let pool = procpool::ProcessPool::builder().workers(1).build()?;
+/// pool.submit(|n: u64| n + 1, 1).await?;
+/// let crash = pool.submit(|_: ()| -> () { std::process::abort() }, ());
+/// assert!(crash.await.is_err());
+///
+/// let stats = pool.stats();
+/// assert_eq!((stats.submitted, stats.completed, stats.lost), (2, 1, 1));
+/// assert_eq!((stats.unfinished, stats.running()), (0, 0));
+/// # pool.shutdown().await;
+/// # Ok(()) }
 /// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -87,6 +110,23 @@ pub struct Stats {
 }
 
 /// One worker in a [`Stats`] snapshot.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let pool = procpool::ProcessPool::builder().workers(1).build()?;
+/// # pool.submit(|n: u64| n + 1, 1).await?;
+/// for worker in &pool.stats().workers {
+///     if worker.running_for.is_some_and(|length| length > Duration::from_secs(60)) {
+///         println!("{} (pid {}) has been busy for a minute", worker.name, worker.pid);
+///     }
+/// }
+/// # assert_eq!(pool.stats().workers[0].done, 1);
+/// # pool.shutdown().await;
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct WorkerStats {

@@ -2,21 +2,27 @@
 
 use std::fmt;
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
-use bytes::Bytes;
+use futures::stream::{self, Stream};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::{OwnedSemaphorePermit, TryAcquireError};
 
+use super::builder::bounded;
 use super::driver::Driver;
 use super::error::{ARGUMENT, Kind, TaskError, TrySubmitError};
 use super::handle::TaskHandle;
-use super::job::Job;
+use super::job::{Client, Job};
+use super::map::{Manner, Map, MapIter};
 use super::reply::{Answer, Raw, Reply};
 use crate::task::call::{Call, Parts};
 use crate::task::head::CallHead;
+use crate::wire::packed::Packed;
+use crate::wire::page::ITEMS;
 
 /// A function with options for its calls. Got from [`ProcessPool::task`](crate::ProcessPool::task).
 ///
@@ -41,6 +47,7 @@ pub struct Task<A, R> {
     driver: Arc<Driver>,
     function: fn(A) -> R,
     options: Options,
+    manner: Manner,
 }
 
 /// A call with options. Got from [`ProcessPool::task_call`](crate::ProcessPool::task_call).
@@ -71,9 +78,9 @@ pub struct TaskCall<R> {
 /// What can be said of a call beside function and argument.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Options {
-    timeout: Option<Duration>,
-    queue_timeout: Option<Duration>,
-    name: Option<Arc<str>>,
+    pub(super) timeout: Option<Duration>,
+    pub(super) queue_timeout: Option<Duration>,
+    pub(super) name: Option<Arc<str>>,
 }
 
 macro_rules! options {
@@ -85,16 +92,18 @@ macro_rules! options {
         /// # Panics
         ///
         /// When the limit is zero.
+        #[track_caller]
         pub fn timeout(mut self, limit: Duration) -> Self {
             assert!(!limit.is_zero(), "a task timeout must be greater than 0");
-            self.options.timeout = Some(limit);
+            self.options.timeout = Some(bounded(limit));
             self
         }
 
         /// Gives up on the task when it has waited this long for its start. One that has been
-        /// started is not touched.
+        /// started is not touched. A limit of next to nothing can pass even where a worker is
+        /// free: it is counted until the worker has begun.
         pub fn queue_timeout(mut self, limit: Duration) -> Self {
-            self.options.queue_timeout = Some(limit);
+            self.options.queue_timeout = Some(bounded(limit));
             self
         }
 
@@ -122,12 +131,15 @@ where
             driver,
             function,
             options: Options::default(),
+            manner: Manner::default(),
         }
     }
 
     options!();
 
     /// Queues one call and returns at once. See [`ProcessPool::submit`](crate::ProcessPool::submit).
+    ///
+    /// Dropping the handle detaches the task.
     pub fn submit(&self, argument: A) -> TaskHandle<R> {
         let call = Call::of1(self.function, &argument);
         // What is encoded is all that is kept of the argument.
@@ -137,14 +149,25 @@ where
 
     /// Queues one call, or hands the argument back. See
     /// [`ProcessPool::try_submit`](crate::ProcessPool::try_submit).
+    ///
+    /// # Errors
+    ///
+    /// When the queue is full, when the pool is shut down or broken, or when the argument cannot
+    /// be encoded or is too large.
     pub fn try_submit(&self, argument: A) -> Result<TaskHandle<R>, TrySubmitError<A>> {
         let call = Call::of1(self.function, &argument);
         try_submit(&self.driver, call, &self.options)
             .map_err(|error| TrySubmitError { error, argument })
     }
 
-    /// Waits for room, then for the result; dropped, it aborts. See
-    /// [`ProcessPool::run`](crate::ProcessPool::run).
+    /// Waits for room, then for the result. See [`ProcessPool::run`](crate::ProcessPool::run).
+    ///
+    /// The time spent waiting for room is not part of
+    /// [`queue_timeout`](Self::queue_timeout).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future aborts the task, as [`TaskHandle::abort`] does.
     pub fn run(
         &self,
         argument: A,
@@ -153,6 +176,87 @@ where
         let call = Call::of1(self.function, &argument);
         drop(argument);
         run(self.driver.clone(), call, self.options.clone())
+    }
+}
+
+/// Over many items.
+impl<A, R> Task<A, R>
+where
+    A: Serialize + DeserializeOwned,
+    R: Serialize + DeserializeOwned,
+{
+    /// Sets how many items [`map`](Self::map) and its relatives hand over at once. Default: as
+    /// many as take about half a millisecond, found out while they run, at first one.
+    ///
+    /// # Panics
+    ///
+    /// When it is zero.
+    pub fn chunk_size(mut self, items: usize) -> Self {
+        assert!(items > 0, "a chunk size must be greater than 0");
+        self.manner.chunk_size = Some(items.min(ITEMS as usize));
+        self
+    }
+
+    /// Sets how many items [`map`](Self::map) and its relatives take ahead of the reader. Default:
+    /// 1,024.
+    ///
+    /// # Panics
+    ///
+    /// When it is zero.
+    pub fn look_ahead(mut self, items: usize) -> Self {
+        assert!(items > 0, "a look-ahead must be greater than 0");
+        self.manner.look_ahead = items;
+        self
+    }
+
+    /// Runs the function over many items. See [`ProcessPool::map`](crate::ProcessPool::map).
+    pub fn map<I>(&self, items: I) -> MapIter<I::IntoIter, R>
+    where
+        I: IntoIterator<Item = A>,
+    {
+        self.map_iter(items, true)
+    }
+
+    /// Runs the function over many items, results in the order in which they come. See
+    /// [`ProcessPool::map_unordered`](crate::ProcessPool::map_unordered).
+    pub fn map_unordered<I>(&self, items: I) -> MapIter<I::IntoIter, R>
+    where
+        I: IntoIterator<Item = A>,
+    {
+        self.map_iter(items, false)
+    }
+
+    /// Runs the function over a stream of items. See
+    /// [`ProcessPool::map_stream`](crate::ProcessPool::map_stream).
+    pub fn map_stream<S: Stream<Item = A>>(&self, items: S) -> Map<S, R> {
+        self.map_over(items, true)
+    }
+
+    /// Runs the function over a stream of items, results in the order in which they come.
+    pub fn map_stream_unordered<S: Stream<Item = A>>(&self, items: S) -> Map<S, R> {
+        self.map_over(items, false)
+    }
+
+    fn map_iter<I>(&self, items: I, ordered: bool) -> MapIter<I::IntoIter, R>
+    where
+        I: IntoIterator<Item = A>,
+    {
+        let mut map = self.map_over(stream::iter(items), ordered);
+        // An iterator has its items ready, so the work starts here and now.
+        Pin::new(&mut map).take(&mut Context::from_waker(Waker::noop()));
+        map
+    }
+
+    fn map_over<S: Stream<Item = A>>(&self, items: S, ordered: bool) -> Map<S, R> {
+        let options = self.options.clone();
+        Map::new(
+            &self.driver,
+            self.function,
+            items,
+            options,
+            self.manner,
+            ordered,
+        )
     }
 }
 
@@ -168,12 +272,20 @@ impl<R: Send + 'static> TaskCall<R> {
     options!();
 
     /// Queues the call and returns at once. See [`ProcessPool::submit`](crate::ProcessPool::submit).
+    ///
+    /// Dropping the handle detaches the task.
     pub fn submit(self) -> TaskHandle<R> {
         submit(&self.driver, self.call, &self.options)
     }
 
-    /// Waits for room, then for the result; dropped, it aborts. See
-    /// [`ProcessPool::run`](crate::ProcessPool::run).
+    /// Waits for room, then for the result. See [`ProcessPool::run`](crate::ProcessPool::run).
+    ///
+    /// The time spent waiting for room is not part of
+    /// [`queue_timeout`](Self::queue_timeout).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future aborts the task, as [`TaskHandle::abort`] does.
     pub async fn run(self) -> Result<R, TaskError> {
         run(self.driver, self.call, self.options).await
     }
@@ -213,7 +325,7 @@ pub(super) fn try_submit<R: Send + 'static>(
         permit: admit(driver)?,
         ..job
     };
-    let key = driver.submit(job)?;
+    let key = driver.submit(job).map_err(TaskError::of_refused)?;
     Ok(TaskHandle::new(reply, Some((driver.clone(), key))))
 }
 
@@ -247,7 +359,7 @@ fn prepare<R: Send + 'static>(
     driver: &Driver,
     reply: &Arc<Reply<R>>,
     target: Result<crate::task::identity::Target, crate::task::ForeignFunction>,
-    argument: Result<Vec<u8>, crate::task::EncodeError>,
+    argument: Result<Packed, crate::task::EncodeError>,
     options: &Options,
 ) -> Result<Job, TaskError> {
     let target = target.map_err(|error| TaskError::new(Kind::Foreign(error)))?;
@@ -265,14 +377,15 @@ fn prepare<R: Send + 'static>(
         head: CallHead {
             target,
             attempt: 1,
+            items: 0,
             name: options.name.as_deref(),
         }
-        .to_bytes(),
-        argument: Bytes::from(argument),
+        .pack(),
+        argument,
         kind: target.kind(),
         timeout: options.timeout.or(driver.plan.task_timeout),
         queue_timeout: options.queue_timeout,
-        reply: reply.clone(),
+        client: Client::Call(reply.clone()),
         permit: None,
     })
 }
@@ -296,6 +409,7 @@ fn refused(driver: &Driver) -> TaskError {
     driver
         .refusal()
         .unwrap_or_else(|| TaskError::new(Kind::ShutDown { started: false }))
+        .of_refused()
 }
 
 /// Hands a job to the driver; a refusal comes through the handle.
@@ -304,7 +418,8 @@ fn accept<R: Send + 'static>(
     reply: Arc<Reply<R>>,
     job: Result<Job, TaskError>,
 ) -> TaskHandle<R> {
-    match job.and_then(|job| driver.submit(job)) {
+    let accepted = job.and_then(|job| driver.submit(job).map_err(TaskError::of_refused));
+    match accepted {
         Ok(key) => TaskHandle::new(reply, Some((driver.clone(), key))),
         Err(error) => {
             reply.clone().resolve(Raw::Failed(error));
@@ -319,6 +434,7 @@ impl<A, R> Clone for Task<A, R> {
             driver: self.driver.clone(),
             function: self.function,
             options: self.options.clone(),
+            manner: self.manner,
         }
     }
 }

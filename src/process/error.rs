@@ -53,6 +53,8 @@ enum Kind {
     ServerLost { times: u32 },
     #[error("initializer failed: {text}")]
     Initializer { text: String },
+    #[error("no worker is started any more after a loss: {text}")]
+    AfterLoss { exit: Exit, text: String },
     #[error("no worker is started any more: shutting down")]
     ShuttingDown,
 }
@@ -84,10 +86,11 @@ impl StartError {
         }
     }
 
-    /// Returns how the process ended, if it ended before it was ready.
+    /// Returns how the process ended, if it ended before it was ready; or how the worker did whose
+    /// loss broke a pool with [`Restart::Never`](crate::Restart).
     pub fn exit(&self) -> Option<Exit> {
         match &self.0 {
-            Kind::Exited { exit, .. } => Some(*exit),
+            Kind::Exited { exit, .. } | Kind::AfterLoss { exit, .. } => Some(*exit),
             _ => None,
         }
     }
@@ -157,6 +160,11 @@ impl StartError {
     /// The worker's initializer failed.
     pub(crate) fn initializer(text: String) -> Self {
         Self(Kind::Initializer { text })
+    }
+
+    /// A worker was lost, in the way that `text` tells, and none may follow it.
+    pub(crate) fn after_loss(exit: Exit, text: String) -> Self {
+        Self(Kind::AfterLoss { exit, text })
     }
 
     /// Everything is being shut down.

@@ -72,6 +72,14 @@ impl FromStr for StartMethod {
 }
 
 /// The error of a text that names no start method.
+///
+/// ```
+/// use procpool::{StartMethod, UnknownStartMethod};
+///
+/// let error: UnknownStartMethod = "thread".parse::<StartMethod>().unwrap_err();
+/// let said = r#"unknown start method "thread", expected "forkserver" or "spawn""#;
+/// assert_eq!(error.to_string(), said);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("unknown start method {0:?}, expected \"forkserver\" or \"spawn\"")]
 pub struct UnknownStartMethod(String);

@@ -8,7 +8,7 @@ use std::io::IoSlice;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bytes::Bytes;
+use crate::wire::packed::Packed;
 
 /// Arguments up to this size are copied behind their headers, so that many calls are one write.
 const COPIED: usize = 16 * 1024;
@@ -37,7 +37,7 @@ enum Piece {
     /// Whole small frames, and headers of large ones.
     Frames(Vec<u8>),
     /// A large argument, shared with its job.
-    Argument(Bytes),
+    Argument(Packed),
 }
 
 #[derive(Debug)]
@@ -78,7 +78,7 @@ impl Outgoing {
     }
 
     /// Queues one frame: its first part, and an argument behind it.
-    pub(super) fn push(&self, front: &[&[u8]], argument: &Bytes) {
+    pub(super) fn push(&self, front: &[&[u8]], argument: &Packed) {
         let mut queue = lock(&self.queue);
         if !matches!(queue.pieces.back(), Some(Piece::Frames(_))) {
             let spare = std::mem::take(&mut queue.spare);
@@ -201,7 +201,7 @@ mod tests {
         let outgoing = Outgoing::new(Arc::new(pipe.write));
         let mut sent = Vec::new();
         for round in 0..60u8 {
-            let argument = Bytes::from(vec![round; usize::from(round) * 997]);
+            let argument = Packed::copy_of(&vec![round; usize::from(round) * 997]);
             outgoing.push(&[b"head", &[round]], &argument);
             sent.extend_from_slice(b"head");
             sent.push(round);
@@ -226,7 +226,7 @@ mod tests {
         set_nonblocking(&pipe.write).unwrap();
         let outgoing = Outgoing::new(Arc::new(pipe.write));
         drop(pipe.read);
-        outgoing.push(&[b"lost"], &Bytes::new());
+        outgoing.push(&[b"lost"], &Packed::copy_of(b""));
         assert_eq!(outgoing.flush(), Flushed::Broken);
     }
 }

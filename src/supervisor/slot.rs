@@ -12,7 +12,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
 use futures::task::AtomicWaker;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -26,6 +25,7 @@ use crate::process::Child;
 use crate::sys::pipe::Enlargement;
 use crate::sys::reactor;
 use crate::wire::frame::{Header, Kind};
+use crate::wire::packed::Packed;
 use crate::wire::page::ControlPage;
 
 /// How many reads one look at the response pipe may take before others on the runtime have a turn.
@@ -94,7 +94,7 @@ impl Slot {
     }
 
     /// Queues a request. [`flush`](Self::flush) or [`flush_soon`](Self::flush_soon) sends it.
-    pub(crate) fn push(&self, front: &[&[u8]], argument: &Bytes) {
+    pub(crate) fn push(&self, front: &[&[u8]], argument: &Packed) {
         self.outgoing.push(front, argument);
     }
 
@@ -107,16 +107,26 @@ impl Slot {
 
     /// Has what is queued written by the serving task, together with what is queued until then.
     pub(crate) fn flush_soon(&self) {
-        if !self.bell.flush.swap(true, Ordering::AcqRel) {
-            self.bell.wakers.iter().for_each(AtomicWaker::wake);
+        if self.claim_bell() {
+            self.ring();
         }
+    }
+
+    /// Asks the serving task to write; true for the first to ask, who has to [`ring`](Self::ring).
+    pub(crate) fn claim_bell(&self) -> bool {
+        !self.bell.flush.swap(true, Ordering::AcqRel)
+    }
+
+    /// Wakes the serving task.
+    pub(crate) fn ring(&self) {
+        self.bell.wakers.iter().for_each(AtomicWaker::wake);
     }
 
     /// Tells the worker to end when it has done everything that was sent before.
     pub(crate) fn retire(&self) {
         self.push(
             &[&Header::control(Kind::Leave, 0).to_bytes()],
-            &Bytes::new(),
+            &Packed::copy_of(&[]),
         );
         self.flush();
     }

@@ -5,6 +5,7 @@ use std::fmt;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::io::Interest;
@@ -54,7 +55,22 @@ enum Kind {
 
 type Handler = Arc<dyn Fn(&WorkerLine<'_>) + Send + Sync>;
 
-/// A line that a worker has printed.
+/// A line that a worker has printed, as the handler of [`Stdio::lines`] is given it.
+///
+/// ```
+/// use procpool::{ProcessPool, Stdio, WorkerLine};
+///
+/// fn log(line: &WorkerLine<'_>) {
+///     eprintln!("{} (pid {}): {}", line.worker, line.pid, line.text);
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let pool = ProcessPool::builder().workers(1).stdout(Stdio::lines(log)).build()?;
+/// pool.submit(|_: ()| println!("at work"), ()).await?; // procpool1-1 (pid 4711): at work
+/// # pool.shutdown().await;
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct WorkerLine<'a> {
@@ -117,6 +133,11 @@ impl Stdio {
         }
     }
 }
+
+// A handler's panic is caught and logged where it happens, and nothing of ours is left half done by
+// it. Without these a pool could not be carried across a `catch_unwind`.
+impl UnwindSafe for Stdio {}
+impl RefUnwindSafe for Stdio {}
 
 impl fmt::Debug for Stdio {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use super::error::{DecodeError, EncodeError};
 use super::identity::{ForeignFunction, Target};
 use super::payload;
+use crate::wire::packed::Packed;
 
 /// A function together with its arguments, to be run in a worker process.
 ///
@@ -30,7 +31,7 @@ use super::payload;
 #[must_use = "a call does nothing until it is submitted"]
 pub struct Call<R> {
     target: Result<Target, ForeignFunction>,
-    argument: Result<Vec<u8>, EncodeError>,
+    argument: Result<Packed, EncodeError>,
     decode: fn(&[u8]) -> Result<R, DecodeError>,
 }
 
@@ -39,7 +40,7 @@ pub(crate) struct Parts<R> {
     /// The function, or why no worker can find it.
     pub(crate) target: Result<Target, ForeignFunction>,
     /// The arguments, encoded, or why they cannot be.
-    pub(crate) argument: Result<Vec<u8>, EncodeError>,
+    pub(crate) argument: Result<Packed, EncodeError>,
     /// Reads the result.
     pub(crate) decode: fn(&[u8]) -> Result<R, DecodeError>,
 }
@@ -62,7 +63,7 @@ impl<R> Call<R> {
 
 impl<R> fmt::Debug for Call<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let bytes = self.argument.as_ref().map(Vec::len);
+        let bytes = self.argument.as_ref().map(|argument| argument.len());
         f.debug_struct("Call")
             .field("target", &self.target)
             .field("argument_bytes", &bytes)
@@ -82,12 +83,9 @@ macro_rules! constructors {
             where
                 $($type: Serialize + DeserializeOwned),*
             {
-                // Most arguments are smaller: one allocation, where growing takes several.
-                let mut bytes = Vec::with_capacity(64);
-                let encoded = payload::encode(&$arguments, &mut bytes);
                 Self {
                     target: Target::of(function),
-                    argument: encoded.map(|()| bytes),
+                    argument: payload::pack(&$arguments),
                     decode: payload::decode::<R>,
                 }
             }

@@ -16,10 +16,36 @@ thread_local! {
 /// A running task, as it sees itself in its worker. Got from [`current`].
 ///
 /// Cheap to clone, and it may be handed to other threads of the task.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// fn wait_to_be_stopped(_: ()) -> String {
+///     let task = procpool::task::current().expect("this runs in a worker");
+///     while !task.is_cancelled() {
+///         std::thread::sleep(Duration::from_millis(1));
+///     }
+///     eprintln!("{} stops by itself", task.name().unwrap_or("it")); // and its worker stays
+///     String::from("nobody sees this")
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let pool = procpool::ProcessPool::builder().workers(1);
+/// let pool = pool.abort_grace(Duration::from_secs(30)).build()?;
+/// let task = pool.task(wait_to_be_stopped).name("patience").timeout(Duration::from_millis(50));
+/// assert!(task.submit(()).await.unwrap_err().is_timeout());
+///
+/// assert_eq!(pool.submit(|n: u64| n + 1, 1).await?, 2);
+/// assert_eq!(pool.stats().workers_ended, 0, "no worker was killed");
+/// # pool.shutdown().await;
+/// # Ok(()) }
+/// ```
 #[derive(Clone)]
 pub struct TaskContext {
     page: Arc<ControlPage>,
     ticket: Ticket,
+    item: u32,
     id: u64,
     name: Option<Arc<str>>,
     attempt: u32,
@@ -80,7 +106,7 @@ impl TaskContext {
     /// away. Whether the worker is then killed at once or has time to come to the end of the task
     /// is the pool's [`abort_grace`](crate::ProcessPoolBuilder::abort_grace), by default none.
     pub fn is_cancelled(&self) -> bool {
-        self.page.is_ended(self.ticket)
+        self.page.is_ended(self.ticket, self.item)
     }
 }
 
@@ -101,6 +127,8 @@ pub(crate) struct Running<'a> {
     pub(crate) page: &'a Arc<ControlPage>,
     /// Which sending it is.
     pub(crate) ticket: Ticket,
+    /// Which item of a chunk; zero for a call that is none.
+    pub(crate) item: u32,
     /// The call's number.
     pub(crate) id: u64,
     /// The call's name.
@@ -122,6 +150,7 @@ pub(crate) fn enter(running: &Running<'_>) -> impl Drop + use<> {
     CURRENT.set(Some(TaskContext {
         page: running.page.clone(),
         ticket: running.ticket,
+        item: running.item,
         id: running.id,
         name: running.name.map(Arc::from),
         attempt: running.attempt,

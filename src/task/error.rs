@@ -40,7 +40,7 @@ impl EncodeError {
     /// Says that a `T` could not be encoded.
     pub(super) fn new<T: ?Sized>(fault: Fault) -> Self {
         Self {
-            type_name: std::any::type_name::<T>().into(),
+            type_name: cut(std::any::type_name::<T>(), TYPE_NAME).into(),
             reason: fault.0,
         }
     }
@@ -74,6 +74,32 @@ impl std::error::Error for EncodeError {}
 ///
 /// Names the type, the reason and the place in the bytes; where a `Deserialize` implementation
 /// failed with a text of its own, that text is the reason.
+///
+/// ```
+/// use std::error::Error;
+/// use procpool::task::DecodeError;
+/// use serde::{Deserialize, Serialize};
+///
+/// #[derive(Serialize, Deserialize)]
+/// #[serde(untagged)] // to read this back, the bytes would have to say which of the two it is
+/// enum Answer {
+///     Number(u32),
+///     Text(String),
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let pool = procpool::ProcessPool::builder().workers(1).build()?;
+/// let answer = pool.submit(|n: u32| if n > 9 { Answer::Number(n) } else { Answer::Text("few".into()) }, 7);
+/// let error = answer.await.err().expect("it was encoded, and cannot be decoded here");
+/// assert!(error.is_decode());
+/// let cause = error.source().and_then(|cause| cause.downcast_ref::<DecodeError>());
+/// let cause = cause.expect("it says why");
+/// assert!(cause.type_name().ends_with("Answer"));
+/// assert!(cause.reason().starts_with("a self-describing format is needed"));
+/// # pool.shutdown().await;
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DecodeError {
     type_name: Box<str>,
@@ -85,7 +111,7 @@ impl DecodeError {
     /// Says that no `T` could be read, and that reading stopped `position` bytes in.
     pub(super) fn new<T: ?Sized>(fault: Fault, position: usize) -> Self {
         Self {
-            type_name: std::any::type_name::<T>().into(),
+            type_name: cut(std::any::type_name::<T>(), TYPE_NAME).into(),
             reason: fault.0,
             position: Some(position as u64),
         }
@@ -94,7 +120,7 @@ impl DecodeError {
     /// Says that the `Deserialize` implementation of a `T` panicked.
     pub(crate) fn panicked<T: ?Sized>(panic: &PanicInfo) -> Self {
         Self {
-            type_name: std::any::type_name::<T>().into(),
+            type_name: cut(std::any::type_name::<T>(), TYPE_NAME).into(),
             reason: format!("its Deserialize panicked: {panic}").into(),
             position: None,
         }
@@ -137,8 +163,10 @@ impl std::error::Error for DecodeError {}
 #[derive(Debug)]
 pub(super) struct Fault(Box<str>);
 
-/// How much of a reason travels; the rest is cut off.
+/// How much of a reason travels; the rest is cut off …
 const REASON: usize = 16 * 1024;
+/// … and of a type's name, which can be a page long for a type made of others.
+const TYPE_NAME: usize = 16 * 1024;
 
 impl Fault {
     /// Keeps the text of `reason`.

@@ -47,7 +47,7 @@ impl<E: fmt::Display> HookOutcome for Result<(), E> {
 pub(super) struct Hook<F>(pub(super) F);
 
 /// Why something can be no hook.
-#[derive(Debug, Error)]
+#[derive(Clone, Debug, Error)]
 pub(crate) enum NoHook {
     /// No worker can find the function.
     #[error("initializer or finalizer cannot be called in a worker")]

@@ -71,6 +71,10 @@ impl Target {
 ///
 /// A worker is the same program started again. It finds the program's functions in the same
 /// place, but not those of a shared library, which may be loaded elsewhere there or not at all.
+/// A function of the program's own that calls the library's does find it.
+///
+/// The error of such a call [is one of encoding](crate::TaskError::is_encode), and this is its
+/// source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error(
     "the function is in a shared library and not in the program itself, so no worker can find it"

@@ -1,3 +1,5 @@
+//! # How it is made
+//!
 //! What both ends agree on: which function a call means, and how its arguments and its result
 //! look as bytes. It knows no processes and no pipes.
 //!
@@ -19,6 +21,7 @@
 //! The result is handed over before it is dropped: what a `Drop` does then costs no result.
 //!
 //! - `call`: a function with its arguments; `notation`: the macro that makes one
+//! - `items`: many arguments in one request
 //! - `head`: what goes before the arguments; `context`: what a running task knows of itself
 //! - `hook`: what is run around the calls
 //! - `identity`: a function's name among processes of one build
@@ -37,6 +40,7 @@ mod error;
 pub(crate) mod head;
 pub(crate) mod hook;
 pub(crate) mod identity;
+pub(crate) mod items;
 #[cfg(feature = "json")]
 mod json;
 mod limits;

@@ -3,12 +3,39 @@
 //! The format is postcard's, without names or type tags; what a message may ask of its reader is
 //! in [`limits`](super::limits). Panics of the user's `Serialize` and `Deserialize` pass through.
 
+use std::cell::Cell;
+
+use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::decoder::Decoder;
 use super::encoder::Encoder;
 use super::error::{DecodeError, EncodeError};
+use crate::wire::packed::Packed;
+
+/// What was encoded in the thread's scratch and is no larger is copied out of it.
+const COPIED: usize = 4 * 1024;
+
+thread_local! {
+    /// Where small values are encoded, so that one costs at most one allocation, of its own size.
+    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// The encoding of `value`.
+pub(crate) fn pack<T: Serialize + ?Sized>(value: &T) -> Result<Packed, EncodeError> {
+    // Taken and not borrowed: the value's own code may come here as well.
+    let mut scratch = SCRATCH.try_with(Cell::take).unwrap_or_default();
+    scratch.clear();
+    encode(value, &mut scratch)?;
+    if scratch.len() > COPIED {
+        return Ok(Packed::from(Bytes::from(scratch)));
+    }
+    let packed = Packed::copy_of(&scratch);
+    // On a thread that is ending there is nothing to keep it in.
+    let _ = SCRATCH.try_with(|kept| kept.set(scratch));
+    Ok(packed)
+}
 
 /// Appends the encoding of `value` to `out`, or leaves `out` as it was.
 pub(crate) fn encode<T: Serialize + ?Sized>(

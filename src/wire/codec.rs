@@ -5,10 +5,11 @@
 
 use std::io;
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{Buf, BufMut, BytesMut};
 use tokio_util::codec::{Decoder, Encoder};
 
 use super::frame::{BadFrame, HEADER, Header};
+use super::packed::Packed;
 
 /// Payloads up to this size are copied out of the read buffer, so that a small result does not
 /// keep a large buffer alive.
@@ -20,7 +21,7 @@ pub(crate) struct Frame {
     /// Whose frame it is and what.
     pub(crate) header: Header,
     /// What it carries.
-    pub(crate) payload: Bytes,
+    pub(crate) payload: Packed,
 }
 
 /// Splits and joins frames.
@@ -54,11 +55,11 @@ impl Decoder for FrameCodec {
         }
         buffer.advance(HEADER);
         let payload = if header.length <= COPIED {
-            let payload = Bytes::copy_from_slice(&buffer[..header.length]);
+            let payload = Packed::copy_of(&buffer[..header.length]);
             buffer.advance(header.length);
             payload
         } else {
-            buffer.split_to(header.length).freeze()
+            Packed::from(buffer.split_to(header.length).freeze())
         };
         Ok(Some(Frame { header, payload }))
     }
@@ -84,7 +85,7 @@ mod tests {
         let header = Header::control(Kind::Returned, payload.len());
         Frame {
             header,
-            payload: Bytes::from_static(payload),
+            payload: Packed::copy_of(payload),
         }
     }
 
@@ -103,6 +104,7 @@ mod tests {
                     got.push(frame.payload);
                 }
             }
+            let got: Vec<&[u8]> = got.iter().map(|payload| &**payload).collect();
             assert_eq!(got, [&b"first"[..], b"", b"third"], "in pieces of {step}");
         }
     }

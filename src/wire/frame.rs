@@ -26,6 +26,9 @@ use super::Ticket;
 pub(crate) const HEADER: usize = 32;
 /// The longest payload of a frame that carries no call's bytes.
 pub(crate) const CONTROL_LIMIT: usize = 64 * 1024;
+/// The flags.
+const SHORT: u8 = 1;
+const PART: u8 = 2;
 /// The first byte of every header.
 const MARK: u8 = 0xC5;
 
@@ -101,6 +104,8 @@ pub(crate) struct Header {
     pub(crate) time: u64,
     /// A call that is expected to take so little time that responses may wait for its end.
     pub(crate) short: bool,
+    /// A response to one item of a chunk: more will follow. `call` is the item's place in it.
+    pub(crate) part: bool,
 }
 
 /// Bytes that are no frame, or a frame that may not be.
@@ -133,13 +138,15 @@ impl Header {
             call: 0,
             time: 0,
             short: false,
+            part: false,
         }
     }
 
     /// The header's bytes.
     pub(crate) fn to_bytes(self) -> [u8; HEADER] {
         let mut bytes = [0; HEADER];
-        bytes[..4].copy_from_slice(&[MARK, self.kind as u8, self.ticket.lane, self.short as u8]);
+        let flags = (self.short as u8 * SHORT) | (self.part as u8 * PART);
+        bytes[..4].copy_from_slice(&[MARK, self.kind as u8, self.ticket.lane, flags]);
         let length = u32::try_from(self.length).expect("frames are shorter than 4 GiB");
         bytes[4..8].copy_from_slice(&length.to_le_bytes());
         bytes[8..16].copy_from_slice(&self.ticket.sequence.to_le_bytes());
@@ -159,7 +166,9 @@ impl Header {
         };
         let [mark, kind, lane, flags, ..] = *bytes;
         let bad = BadFrame::Header([mark, kind, lane, flags]);
-        let Some(kind) = Kind::from_byte(kind).filter(|_| mark == MARK && flags < 2) else {
+        let Some(kind) =
+            Kind::from_byte(kind).filter(|_| mark == MARK && flags & !(SHORT | PART) == 0)
+        else {
             return Err(bad);
         };
         let length = u32::from_le_bytes(bytes[4..8].try_into().expect("four bytes")) as usize;
@@ -179,7 +188,8 @@ impl Header {
             length,
             call: number(16),
             time: number(24),
-            short: flags == 1,
+            short: flags & SHORT != 0,
+            part: flags & PART != 0,
         }))
     }
 }
@@ -200,6 +210,7 @@ mod tests {
             call: 12,
             time: 5,
             short: true,
+            part: true,
         }
     }
 

@@ -10,6 +10,7 @@
 //! - [`frame`]: the header that stands before every payload.
 //! - [`codec`]: frames out of a stream of bytes, for the parent's side.
 //! - [`message`]: what the payloads of the crate's own frames say.
+//! - [`packed`]: a payload at rest.
 //! - [`page`]: the words by which a call changes hands, and the outbox.
 //!
 //! Nothing here knows of processes.
@@ -17,6 +18,7 @@
 pub(crate) mod codec;
 pub(crate) mod frame;
 pub(crate) mod message;
+pub(crate) mod packed;
 pub(crate) mod page;
 
 /// The version of everything in this folder; both ends compare it before anything else.

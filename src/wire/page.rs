@@ -30,6 +30,21 @@
 //! The worker leaves *running* only by a swap that names the call. With a plain store there, a
 //! worker that is late would overwrite the word of the lane's next tenant and lose it.
 //!
+//! **Chunks.** A call may carry many items, which the worker runs one by one. The word then names
+//! the item as well, and every item is begun and finished by swaps of its own:
+//!
+//! ```text
+//!                begin              finish_item              next_item
+//!      waiting ────────▶ running k ─────────────▶ between k ───────────▶ running k+1 …
+//!                           │ │                      │
+//!                parent: end│ │cut                   │ cut
+//!                           ▼ ▼                      ▼
+//!                     ended k last k ──▶ done       done        (no item after k is run here)
+//! ```
+//!
+//! So a chunk can be cut short behind the item that runs, and the end of one item never hits the
+//! next. A result is made visible between the two swaps: a death costs the item that was running.
+//!
 //! **Outbox.** Responses are put into the ring before they are made visible, and made visible
 //! before they are written to the pipe; the ring's offset is the offset in the response stream. A
 //! ring byte is free again once `write` has returned. So when the worker is dead, every response
@@ -67,17 +82,39 @@ enum State {
     Done = 3,
     TakenBack = 4,
     Ended = 5,
+    /// An item is over and the next has not been begun.
+    Between = 6,
+    /// An item runs, and none after it will.
+    Last = 7,
 }
+
+/// The most items that one call may carry.
+pub(crate) const ITEMS: u32 = 1 << 24;
+
+/// How often a swap is tried again because the worker has gone on to another item meanwhile. A
+/// worker that is still ahead after that has short items, and there will be another time.
+const TRIES: usize = 100;
 
 /// How far a call has come, as its parent sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Progress {
     /// It has not been started.
     Waiting,
-    /// It was started at this moment and runs.
+    /// It was started at this moment and runs; of a chunk, the item that was begun last.
     Running(Moment),
     /// It is over.
     Over,
+}
+
+/// What became of an item whose worker has run it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Its result counts, and the next one may be begun.
+    On,
+    /// Its result counts, and there is no next one.
+    Last,
+    /// It was ended: its result is thrown away.
+    Ended,
 }
 
 /// The page, from either side.
@@ -91,8 +128,24 @@ pub(crate) fn create() -> io::Result<OwnedFd> {
     mapping::sealed_file("procpool-control", SIZE)
 }
 
-fn word(ticket: Ticket, state: State) -> u64 {
-    ticket.sequence << 3 | state as u64
+/// What the word of a call's lane says: sequence, item, state.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Word(u64);
+
+impl Word {
+    const STATE: u32 = 3;
+    const ITEM: u32 = 24;
+
+    fn new(ticket: Ticket, item: u32, state: State) -> Self {
+        let item = u64::from(item % ITEMS);
+        Self(ticket.sequence << (Self::STATE + Self::ITEM) | item << Self::STATE | state as u64)
+    }
+
+    /// The item, if this word is that call's and in that state.
+    fn item_if(self, ticket: Ticket, state: State) -> Option<u32> {
+        let item = (self.0 >> Self::STATE) as u32 % ITEMS;
+        (self == Self::new(ticket, item, state)).then_some(item)
+    }
 }
 
 impl ControlPage {
@@ -118,10 +171,20 @@ impl ControlPage {
             .word(FIRST_LANE + usize::from(ticket.lane) % LANES * LANE + 8)
     }
 
-    fn swap(&self, ticket: Ticket, from: State, to: State) -> bool {
+    fn word(&self, ticket: Ticket) -> Word {
+        Word(self.lane(ticket).load(Ordering::Acquire))
+    }
+
+    /// Swaps the state of a call that carries no items.
+    fn change(&self, ticket: Ticket, from: State, to: State) -> bool {
+        self.change_item(ticket, (0, from), (0, to))
+    }
+
+    fn change_item(&self, ticket: Ticket, from: (u32, State), to: (u32, State)) -> bool {
         // Both orderings matter: the winner must see what the other side wrote before its own last
         // swap (the time of start), and what it writes next must not be seen before this swap.
-        let (old, new) = (word(ticket, from), word(ticket, to));
+        let old = Word::new(ticket, from.0, from.1).0;
+        let new = Word::new(ticket, to.0, to.1).0;
         self.lane(ticket)
             .compare_exchange(old, new, Ordering::AcqRel, Ordering::Acquire)
             .is_ok()
@@ -131,50 +194,135 @@ impl ControlPage {
     pub(crate) fn offer(&self, ticket: Ticket) {
         self.start_time(ticket).store(0, Ordering::Relaxed);
         self.lane(ticket)
-            .store(word(ticket, State::Waiting), Ordering::Release);
+            .store(Word::new(ticket, 0, State::Waiting).0, Ordering::Release);
     }
 
     /// Parent: takes a call back. True if it had not been started and never will be.
     pub(crate) fn take_back(&self, ticket: Ticket) -> bool {
-        self.swap(ticket, State::Waiting, State::TakenBack)
+        self.change(ticket, State::Waiting, State::TakenBack)
     }
 
-    /// Parent: ends a call. True if it was running and its response will never count.
-    pub(crate) fn end(&self, ticket: Ticket) -> bool {
-        self.swap(ticket, State::Running, State::Ended)
+    /// Parent: ends what is running of a call, if that was begun at `begun_by` or before. True if
+    /// it was running and its response will never count. Nothing after it will be run either.
+    pub(crate) fn end(&self, ticket: Ticket, begun_by: Moment) -> bool {
+        for _ in 0..TRIES {
+            let now = self.word(ticket);
+            let running = [State::Running, State::Last]
+                .into_iter()
+                .find_map(|state| Some((now.item_if(ticket, state)?, state)));
+            let Some((item, state)) = running else {
+                return false;
+            };
+            // The time is written before the swap that begins an item: read after the word, it is
+            // this item's or a later one's.
+            if self.start_time(ticket).load(Ordering::Relaxed) > begun_by.0 {
+                return false;
+            }
+            if self.change_item(ticket, (item, state), (item, State::Ended)) {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Parent: cuts a chunk short. Names the last item that has been begun: none after it will be
+    /// run here. `None` if the chunk has not been started, or has been cut, or is over.
+    pub(crate) fn cut(&self, ticket: Ticket) -> Option<u32> {
+        for _ in 0..TRIES {
+            let now = self.word(ticket);
+            let (item, from, to) = if let Some(item) = now.item_if(ticket, State::Running) {
+                (item, State::Running, State::Last)
+            } else {
+                (
+                    now.item_if(ticket, State::Between)?,
+                    State::Between,
+                    State::Done,
+                )
+            };
+            if self.change_item(ticket, (item, from), (item, to)) {
+                return Some(item);
+            }
+        }
+        None
     }
 
     /// Parent: how far a call has come.
     pub(crate) fn progress(&self, ticket: Ticket) -> Progress {
-        let now = self.lane(ticket).load(Ordering::Acquire);
-        if now == word(ticket, State::Waiting) {
+        let now = self.word(ticket);
+        let is = |state| now.item_if(ticket, state).is_some();
+        if is(State::Waiting) {
             Progress::Waiting
-        } else if now == word(ticket, State::Running) {
+        } else if is(State::Running) || is(State::Between) || is(State::Last) {
             Progress::Running(Moment(self.start_time(ticket).load(Ordering::Relaxed)))
         } else {
             Progress::Over
         }
     }
 
+    /// Parent: how many items of a chunk have been begun. All that came before the last of them
+    /// were finished.
+    pub(crate) fn begun(&self, ticket: Ticket) -> u32 {
+        let now = self.word(ticket);
+        [
+            State::Running,
+            State::Between,
+            State::Last,
+            State::Done,
+            State::Ended,
+        ]
+        .into_iter()
+        .find_map(|state| now.item_if(ticket, state))
+        .map_or(0, |item| item + 1)
+    }
+
     /// Worker: starts a call. False if it was taken back.
     pub(crate) fn begin(&self, ticket: Ticket, now: Moment) -> bool {
-        if self.lane(ticket).load(Ordering::Acquire) != word(ticket, State::Waiting) {
+        self.begin_from(ticket, (0, State::Waiting), 0, now)
+    }
+
+    /// Worker: begins the item after this one. False if the chunk was cut or ended there.
+    pub(crate) fn next_item(&self, ticket: Ticket, item: u32, now: Moment) -> bool {
+        self.begin_from(ticket, (item, State::Between), item + 1, now)
+    }
+
+    fn begin_from(&self, ticket: Ticket, from: (u32, State), item: u32, now: Moment) -> bool {
+        if self.word(ticket) != Word::new(ticket, from.0, from.1) {
             return false;
         }
         // If the lane goes to its next tenant between the look and this store, that tenant has not
         // been started and has this field overwritten when it is.
         self.start_time(ticket).store(now.0, Ordering::Relaxed);
-        self.swap(ticket, State::Waiting, State::Running)
+        self.change_item(ticket, from, (item, State::Running))
     }
 
     /// Worker: finishes a call. False if it was ended, and the response must be thrown away.
     pub(crate) fn finish(&self, ticket: Ticket) -> bool {
-        self.swap(ticket, State::Running, State::Done)
+        self.change(ticket, State::Running, State::Done)
+            || self.change(ticket, State::Last, State::Done)
     }
 
-    /// Worker: whether a call that it runs was ended.
-    pub(crate) fn is_ended(&self, ticket: Ticket) -> bool {
-        self.lane(ticket).load(Ordering::Relaxed) != word(ticket, State::Running)
+    /// Worker: finishes an item of a chunk.
+    pub(crate) fn finish_item(&self, ticket: Ticket, item: u32) -> Step {
+        if self.change_item(ticket, (item, State::Running), (item, State::Between)) {
+            Step::On
+        } else if self.change_item(ticket, (item, State::Last), (item, State::Done)) {
+            Step::Last
+        } else {
+            Step::Ended
+        }
+    }
+
+    /// Worker: closes a chunk of which nothing is left. Whether it was cut just now is the same.
+    pub(crate) fn close(&self, ticket: Ticket, item: u32) {
+        self.change_item(ticket, (item, State::Between), (item, State::Done));
+    }
+
+    /// Worker: whether the call, or the item of a chunk, that it runs was ended.
+    pub(crate) fn is_ended(&self, ticket: Ticket, item: u32) -> bool {
+        let now = self.word(ticket);
+        ![State::Running, State::Last]
+            .into_iter()
+            .any(|state| now == Word::new(ticket, item, state))
     }
 
     /// How many bytes of the response stream have been made visible.
@@ -224,122 +372,4 @@ impl ControlPage {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn pages() -> (ControlPage, ControlPage) {
-        let file = create().unwrap();
-        (
-            ControlPage::new(&file).unwrap(),
-            ControlPage::new(&file).unwrap(),
-        )
-    }
-
-    fn ticket(sequence: u64) -> Ticket {
-        Ticket { lane: 5, sequence }
-    }
-
-    #[test]
-    fn a_call_taken_back_is_not_begun() {
-        let (parent, worker) = pages();
-        parent.offer(ticket(1));
-        assert!(parent.take_back(ticket(1)));
-        assert!(!worker.begin(ticket(1), Moment(9)));
-    }
-
-    #[test]
-    fn a_call_begun_is_not_taken_back_but_can_be_ended() {
-        let (parent, worker) = pages();
-        parent.offer(ticket(1));
-        assert_eq!(parent.progress(ticket(1)), Progress::Waiting);
-        assert!(worker.begin(ticket(1), Moment(9)));
-        assert_eq!(parent.progress(ticket(1)), Progress::Running(Moment(9)));
-        assert!(!parent.take_back(ticket(1)));
-        assert!(!worker.is_ended(ticket(1)));
-        assert!(parent.end(ticket(1)));
-        assert!(worker.is_ended(ticket(1)));
-        assert!(!worker.finish(ticket(1)), "its response is thrown away");
-    }
-
-    #[test]
-    fn a_call_finished_is_not_ended() {
-        let (parent, worker) = pages();
-        parent.offer(ticket(1));
-        assert!(worker.begin(ticket(1), Moment(9)) && worker.finish(ticket(1)));
-        assert!(!parent.end(ticket(1)));
-        assert_eq!(parent.progress(ticket(1)), Progress::Over);
-    }
-
-    #[test]
-    fn a_late_swap_never_hits_the_lane_s_next_tenant() {
-        let (parent, worker) = pages();
-        parent.offer(ticket(1));
-        parent.offer(ticket(2));
-        assert!(!parent.take_back(ticket(1)) && !parent.end(ticket(1)));
-        assert!(!worker.begin(ticket(1), Moment(9)) && !worker.finish(ticket(1)));
-        assert_eq!(parent.progress(ticket(2)), Progress::Waiting);
-    }
-
-    #[test]
-    fn every_race_for_a_call_has_one_winner() {
-        let (parent, worker) = pages();
-        for round in 1..1_000 {
-            let ticket = ticket(round);
-            parent.offer(ticket);
-            let (taken, begun) = race(
-                || parent.take_back(ticket),
-                || worker.begin(ticket, Moment(1)),
-            );
-            assert!(
-                taken != begun,
-                "round {round}: taken {taken}, begun {begun}"
-            );
-            if begun {
-                let (ended, finished) = race(|| parent.end(ticket), || worker.finish(ticket));
-                assert!(
-                    ended != finished,
-                    "round {round}: ended {ended}, finished {finished}"
-                );
-            }
-        }
-    }
-
-    /// Runs both at once, `a` on this thread and `b` on another that is already awake.
-    fn race(a: impl FnOnce() -> bool, b: impl FnOnce() -> bool + Send) -> (bool, bool) {
-        let gate = std::sync::Barrier::new(2);
-        std::thread::scope(|scope| {
-            let other = scope.spawn(|| {
-                gate.wait();
-                b()
-            });
-            gate.wait();
-            (a(), other.join().unwrap())
-        })
-    }
-
-    #[test]
-    fn what_was_visible_and_not_read_is_found_across_the_seam() {
-        let (parent, worker) = pages();
-        let start = OUTBOX as u64 * 3 - 4;
-        worker.put(start, b"abcdefgh");
-        assert_eq!(parent.rest(start), b"", "nothing is visible yet");
-        worker.show(start + 8);
-        assert_eq!(parent.rest(start), b"abcdefgh");
-        assert_eq!(parent.rest(start + 6), b"gh");
-        assert_eq!(parent.rest(start + 8), b"");
-    }
-
-    #[test]
-    fn a_page_that_makes_no_sense_gives_nothing() {
-        let (parent, worker) = pages();
-        worker.show(u64::MAX);
-        assert_eq!(parent.rest(0), b"");
-        assert_eq!(
-            parent.rest(u64::MAX - 5).len(),
-            5,
-            "lengths within the ring are only bytes"
-        );
-        worker.show(3);
-        assert_eq!(parent.rest(4), b"", "less than was read");
-    }
-}
+mod tests;

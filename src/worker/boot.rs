@@ -45,11 +45,24 @@ use crate::sys::{descriptors, signal, stack, start, title};
 /// is started: workers are new processes of the program, and this call is where they leave its
 /// usual way. A pool cannot be built in a program that has not called it.
 ///
-/// Calling it again does nothing.
+/// `#[tokio::main]` starts its threads before the first line of the function below it; `main` has to
+/// be written out:
 ///
 /// ```
-/// procpool::init();
+/// use procpool::ProcessPool;
+///
+/// fn main() -> Result<(), Box<dyn std::error::Error>> {
+///     procpool::init(); // in a worker this does not return
+///     tokio::runtime::Runtime::new()?.block_on(async {
+///         let pool = ProcessPool::builder().workers(1).build()?;
+///         assert_eq!(pool.submit(|n: u64| n + 1, 1).await?, 2);
+///         pool.shutdown().await;
+///         Ok(())
+///     })
+/// }
 /// ```
+///
+/// Calling it again does nothing.
 pub fn init() {
     if is_claimed() {
         if !is_alone() {

@@ -14,6 +14,7 @@
 //! The worker is a plain blocking loop on its main thread; it uses no runtime.
 
 pub(crate) mod boot;
+mod chunk;
 mod intake;
 mod outbox;
 mod prepare;

@@ -1,5 +1,6 @@
 //! The worker's loop: read what has come, run it call by call, answer.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -60,10 +61,10 @@ struct Station {
 }
 
 /// The part that answers.
-struct Desk {
-    page: Arc<ControlPage>,
-    outbox: Arc<Outbox>,
-    max_frame: usize,
+pub(super) struct Desk {
+    pub(super) page: Arc<ControlPage>,
+    pub(super) outbox: Arc<Outbox>,
+    pub(super) max_frame: usize,
 }
 
 impl Station {
@@ -184,33 +185,61 @@ impl Desk {
         if self.outbox.waits() {
             watcher.wake();
         }
+        let Some((head, argument)) = CallHead::read(payload) else {
+            return self.refuse(request, "the request has no head");
+        };
+        if head.items > 0 {
+            return self.answer_chunk(request, head, argument, started, scratch, watcher);
+        }
+        let _current = context::enter(&self.running(request, &head, 0, started));
         let mut answer = Answer {
             desk: self,
             request,
             started,
             sent: Ok(()),
         };
-        let Some((head, argument)) = CallHead::read(payload) else {
-            answer.send(Kind::Unknown, b"the request has no head");
-            return answer.sent;
-        };
-        let limit = (request.time > 0).then(|| started + Duration::from_nanos(request.time));
-        let _current = context::enter(&Running {
-            page: &self.page,
-            ticket: request.ticket,
-            id: request.call,
-            name: head.name,
-            attempt: head.attempt,
-            deadline: limit,
-        });
         if let Err(unknown) = entry::run(head.target, argument, scratch, &mut answer) {
-            answer.send(Kind::Unknown, unknown.to_string().as_bytes());
+            return self.refuse(request, &unknown.to_string());
         }
         answer.sent
     }
 
+    /// What a call may know of itself.
+    pub(super) fn running<'a>(
+        &'a self,
+        request: Header,
+        head: &CallHead<'a>,
+        item: u32,
+        started: Moment,
+    ) -> Running<'a> {
+        let limit = (request.time > 0).then(|| Duration::from_nanos(request.time));
+        Running {
+            page: &self.page,
+            ticket: request.ticket,
+            item,
+            id: request.call + u64::from(item),
+            name: head.name,
+            attempt: head.attempt,
+            deadline: limit.map(|limit| started + limit),
+        }
+    }
+
+    /// Says that a request makes no sense, which ends this worker.
+    pub(super) fn refuse(&self, request: Header, why: &str) -> io::Result<()> {
+        let header = Header {
+            kind: Kind::Unknown,
+            length: why.len(),
+            time: 0,
+            short: false,
+            ..request
+        };
+        self.outbox
+            .respond(header, why.as_bytes(), || true)
+            .map(|_| ())
+    }
+
     /// Says that a call is not ours any more.
-    fn pass(&self, request: Header) -> io::Result<()> {
+    pub(super) fn pass(&self, request: Header) -> io::Result<()> {
         let header = Header {
             kind: Kind::Passed,
             length: 0,
@@ -232,15 +261,22 @@ struct Answer<'a> {
 
 impl Sink for Answer<'_> {
     fn publish(&mut self, verdict: Verdict<'_>) {
-        match verdict {
-            Verdict::Returned(result) if result.len() > self.desk.max_frame => {
-                self.send(Kind::TooLarge, &(result.len() as u64).to_le_bytes());
-            }
-            Verdict::Returned(result) => self.send(Kind::Returned, result),
-            Verdict::Panicked(panic) => self.send(Kind::Panicked, &encoded(&panic)),
-            Verdict::ArgumentUndecodable(error) => self.send(Kind::Undecodable, &encoded(&error)),
-            Verdict::ResultUnencodable(error) => self.send(Kind::Unencodable, &encoded(&error)),
+        let (kind, payload) = spoken(&verdict, self.desk.max_frame);
+        self.send(kind, &payload);
+    }
+}
+
+/// A verdict as kind and payload of a response.
+pub(super) fn spoken<'a>(verdict: &Verdict<'a>, max_frame: usize) -> (Kind, Cow<'a, [u8]>) {
+    match verdict {
+        Verdict::Returned(result) if result.len() > max_frame => {
+            let size = (result.len() as u64).to_le_bytes();
+            (Kind::TooLarge, size.to_vec().into())
         }
+        Verdict::Returned(result) => (Kind::Returned, Cow::Borrowed(result)),
+        Verdict::Panicked(panic) => (Kind::Panicked, encoded(panic).into()),
+        Verdict::ArgumentUndecodable(error) => (Kind::Undecodable, encoded(error).into()),
+        Verdict::ResultUnencodable(error) => (Kind::Unencodable, encoded(error).into()),
     }
 }
 
@@ -257,6 +293,7 @@ impl Answer<'_> {
             call,
             time: took,
             short: false,
+            part: false,
         };
         let claim = || self.desk.page.finish(ticket);
         self.sent = match self.desk.outbox.respond(header, payload, claim) {

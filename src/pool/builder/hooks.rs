@@ -16,7 +16,7 @@ use crate::task::hook::{self, NoHook};
 const LEAVE_LIMIT: Duration = Duration::from_millis(500);
 
 /// What is run before the first call, and after the last.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct HookOptions {
     initializer: Option<Result<Vec<u8>, NoHook>>,
     finalizer: Option<Result<Vec<u8>, NoHook>>,

@@ -9,7 +9,7 @@ use crate::process::Environment;
 use crate::sys::attributes::{Attributes, MOST_CORES, Resource};
 
 /// What all workers of a pool are given by the system, and what each.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct WorkerOptions {
     environment: Environment,
     attributes: Attributes,
@@ -20,6 +20,8 @@ pub(super) struct WorkerOptions {
 impl ProcessPoolBuilder {
     /// Sets an environment variable for the workers, beside those of the program, which they
     /// inherit as they are when the workers' first process is started. May be called repeatedly.
+    /// A key that is empty or has `=` or a zero byte in it, and a value that has a zero byte, are
+    /// errors of [`build`](Self::build).
     pub fn env(mut self, key: impl Into<OsString>, value: impl Into<OsString>) -> Self {
         self.worker.environment.set(key.into(), value.into());
         self

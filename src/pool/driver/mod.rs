@@ -13,9 +13,10 @@
 //! ```
 //!
 //! - [`state`]: what the lock protects, and what is done under it alone.
-//! - [`owner`]: what the workers' slots report. [`workers`]: starting, serving, killing them.
+//! - [`chunks`]: jobs of many items. [`owner`]: what the workers' slots report. [`workers`]: starting, serving, killing them.
 //! - [`time`]: the timer, and the end of the pool's runtime.
 
+mod chunks;
 mod owner;
 mod state;
 mod time;
@@ -31,8 +32,8 @@ use self::state::State;
 pub(super) use self::state::{id_of, look};
 use self::time::Anchor;
 use super::error::TaskError;
-use super::job::Job;
-use super::reply::{Answer, Raw};
+use super::job::{ChunkOwner, Job, News};
+use super::reply::Raw;
 use super::scheduler::{Action, Event, JobKey, JobSpec, Progress, Refusal, Rules, Scheduler};
 use super::stats::Counts;
 use crate::process::{Keeper, Launcher, StartError};
@@ -76,11 +77,14 @@ pub(crate) struct Lifetime {
 #[derive(Default)]
 pub(crate) struct Done {
     /// Who is to be told what, with the number of the call.
-    replies: Vec<(u64, Arc<dyn Answer>, Raw)>,
+    replies: Vec<(u64, Job, Raw)>,
+    /// What is to be told to whom of a chunk.
+    news: Vec<(Arc<dyn ChunkOwner>, Vec<News>)>,
+    /// Whose queued calls are to be written now.
     flush: Vec<Arc<Slot>>,
-    flush_soon: Vec<Arc<Slot>>,
-    /// Dropped without the lock.
-    jobs: Vec<Job>,
+    /// Whose serving task is to write them, and does not know it yet.
+    ring: Vec<Arc<Slot>>,
+    /// The timer is set too late.
     rearm: bool,
 }
 
@@ -102,6 +106,7 @@ impl Driver {
                 starts: vec![None; workers],
                 exits: vec![None; workers],
                 violations: vec![None; workers],
+                trailing: Vec::new(),
                 dismissed: vec![None; workers],
                 start_error: None,
                 breaking: None,
@@ -129,12 +134,13 @@ impl Driver {
             bytes: job.head.len() + job.argument.len(),
             timeout: job.timeout,
             queue_timeout: job.queue_timeout,
+            items: job.client.items(),
         };
         let now = Moment::now();
         let mut state = self.lock();
         match state.scheduler.submit(now, spec, job) {
             Ok(key) => {
-                state.counts.submitted += 1;
+                state.counts.submitted += u64::from(spec.items.max(1));
                 self.perform(state, now);
                 Ok(key)
             }
@@ -155,8 +161,9 @@ impl Driver {
             return false;
         }
         state.scheduler.handle(now, event);
-        let (open, done) =
-            self.perform_locked(&mut state, now, |state| state.scheduler.is_open(key));
+        let mut done = Done::default();
+        self.perform_all(&mut state, now, &mut done);
+        let open = state.scheduler.is_open(key);
         drop(state);
         self.deliver(done);
         !open
@@ -197,7 +204,7 @@ impl Driver {
         let state = self.lock();
         match state.scheduler.refusal() {
             None => Ok(state.scheduler.is_complete()),
-            Some(Refusal::Closed) => Err(StartError::shutting_down()),
+            Some(Refusal::Closed | Refusal::Dropped) => Err(StartError::shutting_down()),
             Some(Refusal::Broken(_)) => Err(state
                 .start_error
                 .clone()
@@ -233,26 +240,20 @@ impl Driver {
 
     /// Performs everything that is to be done, then does what is left without the lock.
     fn perform(&self, mut state: MutexGuard<'_, State>, now: Moment) {
-        let ((), done) = self.perform_locked(&mut state, now, |_| ());
+        let mut done = Done::default();
+        self.perform_all(&mut state, now, &mut done);
         drop(state);
         self.deliver(done);
     }
 
-    fn perform_locked<T>(
-        &self,
-        state: &mut State,
-        now: Moment,
-        then: impl FnOnce(&State) -> T,
-    ) -> (T, Done) {
-        let mut done = Done::default();
+    fn perform_all(&self, state: &mut State, now: Moment, done: &mut Done) {
         while let Some(action) = state.scheduler.next_action() {
-            self.perform_one(state, now, action, &mut done);
+            self.perform_one(state, now, action, done);
         }
         if let Some(wake) = state.scheduler.wake_at().filter(|wake| *wake < state.armed) {
             state.armed = wake;
             done.rearm = true;
         }
-        (then(state), done)
     }
 
     fn perform_one(&self, state: &mut State, now: Moment, action: Action<Job>, done: &mut Done) {
@@ -267,8 +268,9 @@ impl Driver {
                     .scheduler
                     .handle(now, Event::TakenBack(worker, ticket, won));
             }
-            Action::End(worker, ticket) => {
-                let won = state.slot(worker).is_some_and(|slot| slot.page.end(ticket));
+            Action::End(worker, ticket, begun_by) => {
+                let slot = state.slot(worker);
+                let won = slot.is_some_and(|slot| slot.page.end(ticket, begun_by));
                 state
                     .scheduler
                     .handle(now, Event::Ended(worker, ticket, won));
@@ -288,13 +290,10 @@ impl Driver {
                 }
             }
             Action::Kill(worker) => self.kill(state, now, worker),
-            Action::Release(worker) => state.release(worker),
-            Action::Resolve(job, key, outcome) => {
-                let error = state.error_of(&job, outcome);
-                state.counts.failed(&error);
-                done.replies
-                    .push((key.number(), job.reply.clone(), Raw::Failed(error)));
-                done.jobs.push(job);
+            Action::Release(worker) => state.release(worker, done),
+            Action::Cut(worker, ticket, key) => state.cut(worker, ticket, key, done),
+            Action::Resolve(job, key, outcome, sent) => {
+                state.resolve(job, key, outcome, sent, done)
             }
             Action::Closed => {
                 if let Some(room) = &self.room {

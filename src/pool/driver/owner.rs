@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::{Done, Driver, id_of, look};
 use crate::pool::error::WorkerExit;
+use crate::pool::job::Client;
 use crate::pool::reply::Raw;
 use crate::pool::scheduler::{Event, Progress, Restart};
 use crate::process::Exit;
@@ -26,46 +27,45 @@ impl Owner for Driver {
         let worker = id_of(slot);
         let now = Moment::now();
         let mut state = self.lock();
-        let mut answered = Vec::with_capacity(frames.len());
+        let mut done = Done {
+            replies: Vec::with_capacity(frames.len()),
+            ..Done::default()
+        };
         let mut verdict = Ok(());
         for frame in frames.drain(..) {
-            verdict = state.take_in(
-                worker,
-                now,
-                frame,
-                self.plan.recipe.max_frame,
-                &mut answered,
-            );
+            let max_frame = self.plan.recipe.max_frame;
+            verdict = state.take_in(worker, now, frame, max_frame, &mut done);
             if verdict.is_err() {
                 break;
             }
         }
-        let ((), mut done) = self.perform_locked(&mut state, now, |_| ());
-        drop(state);
-        for (number, job, raw) in answered {
-            done.replies.push((number, job.reply.clone(), raw));
-            done.jobs.push(job);
-        }
+        state.scheduler.settle(now);
+        self.perform_all(&mut state, now, &mut done);
         (done, verdict)
     }
 
     fn deliver(&self, done: Done) {
         let Done {
-            replies,
+            mut replies,
+            news,
             flush,
-            flush_soon,
-            jobs,
+            ring,
             rearm,
         } = done;
         flush.iter().for_each(|slot| slot.flush());
-        flush_soon.iter().for_each(|slot| slot.flush_soon());
+        ring.iter().for_each(|slot| slot.ring());
         // Room is given back before the answer is, so that who has the answer finds the room.
-        drop(jobs);
-        for (number, reply, raw) in replies {
+        replies.iter_mut().for_each(|(_, job, _)| job.permit = None);
+        for (number, job, raw) in replies {
             if let Raw::Failed(error) = &raw {
-                tracing::debug!(target: "procpool", call = number, %error, "a call has failed");
+                tracing::debug!(target: "procpool", call = number, error = format_args!("{error:#}"), "a call has failed");
             }
-            reply.resolve(raw);
+            if let Client::Call(reply) = job.client {
+                reply.resolve(raw);
+            }
+        }
+        for (owner, news) in news {
+            owner.hear(news);
         }
         if rearm {
             self.timer.notify_one();

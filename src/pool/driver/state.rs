@@ -6,8 +6,9 @@ use std::time::Duration;
 use tokio::task::AbortHandle;
 
 use super::Done;
+use super::chunks::{Trail, chunk_over};
 use crate::pool::error::{Breakage, Kind, RESULT, TaskError, WorkerExit};
-use crate::pool::job::Job;
+use crate::pool::job::{Client, Job};
 use crate::pool::reply::Raw;
 use crate::pool::scheduler::{Event, JobKey, Outcome, Progress, Refusal, Scheduler, WorkerId};
 use crate::pool::stats::Counts;
@@ -29,6 +30,8 @@ pub(super) struct State {
     pub(super) exits: Vec<Option<WorkerExit>>,
     /// Why a worker is being killed that broke the protocol, by place.
     pub(super) violations: Vec<Option<String>>,
+    /// Chunks that were ended while results of theirs may have been on the way.
+    pub(super) trailing: Vec<Trail>,
     /// Workers that we have killed or told to leave, by place.
     pub(super) dismissed: Vec<Option<u64>>,
     /// Why the last start failed that did.
@@ -62,7 +65,7 @@ impl State {
         key: JobKey,
         done: &mut Done,
     ) {
-        let Some(slot) = self.slot(worker).cloned() else {
+        let Some(slot) = self.slot(worker) else {
             return;
         };
         let Some(job) = self.scheduler.attachment(key) else {
@@ -76,6 +79,7 @@ impl State {
             call: key.number(),
             time: job.timeout.map_or(0, |limit| limit.as_nanos() as u64),
             short: self.scheduler.is_short(key),
+            part: false,
         };
         slot.push(&[&header.to_bytes(), &job.head], &job.argument);
         // The only call of an idle worker is written at once. What is sent ahead waits for more
@@ -84,13 +88,10 @@ impl State {
             .scheduler
             .running(worker)
             .is_some_and(|(_, first)| first == ticket);
-        let list = if first {
-            &mut done.flush
-        } else {
-            &mut done.flush_soon
-        };
-        if list.last().is_none_or(|last| !Arc::ptr_eq(last, &slot)) {
-            list.push(slot);
+        if first {
+            done.flush.push(slot.clone());
+        } else if slot.claim_bell() {
+            done.ring.push(slot.clone());
         }
     }
 
@@ -101,11 +102,12 @@ impl State {
         now: Moment,
         frame: Frame,
         max_frame: usize,
-        answered: &mut Vec<(u64, Job, Raw)>,
+        done: &mut Done,
     ) -> Result<(), String> {
         let Frame { header, payload } = frame;
         let raw = match header.kind {
             FrameKind::Passed => {
+                self.seal(worker, Some(header.ticket), done);
                 self.scheduler
                     .handle(now, Event::Acknowledged(worker, header.ticket));
                 return Ok(());
@@ -114,6 +116,10 @@ impl State {
             kind => Raw::Failed(failure(kind, &payload, max_frame)?),
         };
         let ticket = header.ticket;
+        let took = Duration::from_nanos(header.time);
+        if header.part {
+            return self.take_in_item(worker, ticket, header.call, raw, took, done);
+        }
         let next = self.scheduler.running(worker);
         if next.is_some_and(|(key, next)| next == ticket && key.number() != header.call) {
             return Err(format!(
@@ -121,17 +127,25 @@ impl State {
                 header.call
             ));
         }
-        let took = Duration::from_nanos(header.time);
         let completed = self.scheduler.complete(now, worker, ticket, took);
         let unknown = |_| format!("an answer to a call that it does not have: {ticket:?}");
-        if let Some((job, _)) = completed.map_err(unknown)? {
-            self.counts.answered(&raw, took);
-            answered.push((header.call, job, raw));
+        let Some((job, _)) = completed.map_err(unknown)? else {
+            return Ok(());
+        };
+        match job.client {
+            Client::Call(_) => {
+                self.counts.answered(&raw, took);
+                done.replies.push((header.call, job, raw));
+                Ok(())
+            }
+            Client::Chunk {
+                answered, owner, ..
+            } => chunk_over(answered, owner, &raw, took, done),
         }
-        Ok(())
     }
 
-    pub(super) fn release(&mut self, worker: WorkerId) {
+    pub(super) fn release(&mut self, worker: WorkerId, done: &mut Done) {
+        self.seal(worker, None, done);
         let place = worker.place;
         if self.slots[place]
             .as_ref()
@@ -146,6 +160,7 @@ impl State {
     pub(super) fn refused(&self, refusal: Refusal) -> TaskError {
         TaskError::new(match refusal {
             Refusal::Closed => Kind::ShutDown { started: false },
+            Refusal::Dropped => Kind::Cancelled,
             Refusal::Broken(worker) => Kind::Broken(self.breakage(worker)),
         })
     }
@@ -159,6 +174,23 @@ impl State {
                     .unwrap_or_else(StartError::shutting_down),
             ),
         }
+    }
+
+    /// Answers a job that got no response.
+    pub(super) fn resolve(
+        &mut self,
+        job: Job,
+        key: JobKey,
+        outcome: Outcome,
+        sent: Option<(WorkerId, Ticket)>,
+        done: &mut Done,
+    ) {
+        if job.client.items() > 0 {
+            return self.break_chunk(job, outcome, sent, done);
+        }
+        let error = self.error_of(&job, outcome);
+        self.counts.failed(&error, 1);
+        done.replies.push((key.number(), job, Raw::Failed(error)));
     }
 
     /// What a caller is told whose call got no response.

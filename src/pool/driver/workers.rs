@@ -1,6 +1,10 @@
 //! Starting workers, having them served, killing them, and letting go of everything at the end.
 
+use std::io;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+
+use futures::FutureExt;
 
 use super::Driver;
 use super::state::State;
@@ -32,7 +36,16 @@ impl Driver {
         };
         state.counts.started += 1;
         let task = self.keeper.spawn(async move {
-            let started = start(&launcher, &driver.plan.recipe, worker.place, worker.number).await;
+            let start = start(&launcher, &driver.plan.recipe, worker.place, worker.number);
+            // Whatever goes wrong, somebody waits to be told.
+            let started = AssertUnwindSafe(start).catch_unwind().await;
+            let panicked = |_| {
+                Err(StartError::system(
+                    "start a worker",
+                    &io::Error::other("panic"),
+                ))
+            };
+            let started = started.unwrap_or_else(panicked);
             drop(launcher);
             driver.started(worker, started);
         });

@@ -39,6 +39,9 @@ pub(crate) struct JobSpec {
     pub(crate) timeout: Option<Duration>,
     /// How long it may wait for its start.
     pub(crate) queue_timeout: Option<Duration>,
+    /// How many items it carries, each of which runs as long as others of its kind; zero for a
+    /// call that is no chunk.
+    pub(crate) items: u32,
 }
 
 /// Something that happened.
@@ -66,6 +69,10 @@ pub(crate) enum Event {
     Cancel(JobKey),
     /// End the job even while it runs.
     Abort(JobKey),
+    /// Somebody has accepted work and not submitted it yet.
+    Hold,
+    /// They have submitted or dropped it.
+    Unhold,
     /// Start every worker there may be.
     StartAll,
     /// No new jobs; finish those that are in.
@@ -109,8 +116,11 @@ pub(crate) enum Action<T> {
     Assign(WorkerId, Ticket, JobKey),
     /// Swap *waiting* for *taken back* in the page; answered by `TakenBack`.
     TakeBack(WorkerId, Ticket),
-    /// Swap *running* for *ended* in the page; answered by `Ended`.
-    End(WorkerId, Ticket),
+    /// Swap *running* for *ended* in the page, if it runs since that moment or before; answered by
+    /// `Ended`.
+    End(WorkerId, Ticket, Moment),
+    /// Cut the chunk short behind the item that runs, and tell its owner.
+    Cut(WorkerId, Ticket, JobKey),
     /// Read from the page how far the call has come; answered by `Probed`.
     Probe(WorkerId, Ticket),
     /// Send no more and close the request pipe: the worker ends when it has read everything.
@@ -119,8 +129,8 @@ pub(crate) enum Action<T> {
     Kill(WorkerId),
     /// Nothing will be asked about this worker again.
     Release(WorkerId),
-    /// Answer the job's caller.
-    Resolve(T, JobKey, Outcome),
+    /// Answer the job's caller. The sending that has ended like this, if it was sent.
+    Resolve(T, JobKey, Outcome, Option<(WorkerId, Ticket)>),
     /// No new job is accepted from here on.
     Closed,
     /// Everything is over: no job and no worker is left, and none will come.
@@ -151,6 +161,8 @@ pub(crate) enum Outcome {
 pub(crate) enum Refusal {
     /// The pool is closed.
     Closed,
+    /// It was accepted, and then everything that had not been started was cancelled.
+    Dropped,
     /// The pool is broken, by the loss of this worker or because none can be started.
     Broken(Option<WorkerId>),
 }

@@ -23,7 +23,7 @@
 //! The scheduler never guesses: it asks (`TakeBack`, `End`) and goes by the answer. That is why no
 //! order of result, cancel, limit, death and shutdown gives a call two outcomes or none.
 //!
-//! - [`event`]: the vocabulary. [`line`]: who waits. [`place`]: what each worker holds.
+//! - [`event`]: the vocabulary. [`mod@line`]: who waits. [`place`]: what each worker holds.
 //! - [`cost`]: how long calls take. [`stop`]: ending calls and the pool. [`upkeep`]: workers and time.
 
 mod cost;
@@ -133,6 +133,10 @@ pub(crate) struct Scheduler<T> {
     refusal: Option<Refusal>,
     jobs: Slab<Job<T>>,
     submitted: u64,
+    /// How many hold work that will be submitted even if the pool is closed by then.
+    held: usize,
+    /// What comes in late is dropped like everything that had not been started.
+    dropping: bool,
     line: Line,
     places: Vec<Place>,
     /// Places whose worker was idle when it was put here, the latest on top, each at most once.
@@ -159,6 +163,8 @@ impl<T> Scheduler<T> {
             refusal: None,
             jobs: Slab::new(),
             submitted: 0,
+            held: 0,
+            dropping: false,
             line: Line::default(),
             places: (0..rules.workers).map(|_| Place::default()).collect(),
             idle: Vec::new(),
@@ -181,13 +187,19 @@ impl<T> Scheduler<T> {
         spec: JobSpec,
         attachment: T,
     ) -> Result<JobKey, (Refusal, T)> {
-        if let Some(refusal) = self.refusal {
+        // What was accepted before the pool was closed may still come in.
+        let held = spec.items > 0 && self.mode == Mode::Closing;
+        if let Some(refusal) = self.refusal.filter(|_| !held) {
             return Err((refusal, attachment));
         }
-        self.submitted += 1;
+        if self.dropping {
+            return Err((Refusal::Dropped, attachment));
+        }
+        let number = self.submitted + 1;
+        self.submitted += u64::from(spec.items.max(1));
         let until = spec.queue_timeout.map(|limit| now + limit);
         let job = Job {
-            number: self.submitted,
+            number,
             spec,
             attachment,
             until,
@@ -208,6 +220,8 @@ impl<T> Scheduler<T> {
     /// A worker has answered the call it was to answer next: gives back what is attached to the
     /// job, to be answered with that response. `None` for a call that has been answered already
     /// (ended while its response was being written); an error if the worker has no such call.
+    ///
+    /// Responses come in batches: [`settle`](Self::settle) follows the last of them.
     pub(crate) fn complete(
         &mut self,
         now: Moment,
@@ -224,7 +238,7 @@ impl<T> Scheduler<T> {
             .is_none_or(|first| first.ticket != ticket)
         {
             return if state.acknowledge(ticket) {
-                self.freed(now, worker);
+                self.rest(now, worker);
                 Ok(None)
             } else {
                 Err(UnknownCall)
@@ -233,9 +247,9 @@ impl<T> Scheduler<T> {
         let Some(sent) = state.finish_first(now) else {
             return Err(UnknownCall);
         };
-        self.costs.learn(sent.kind, took);
+        self.costs.learn(sent.kind, took / sent.items.max(1));
         let job = self.jobs.remove(sent.job.index);
-        self.freed(now, worker);
+        self.rest(now, worker);
         Ok(Some((job.attachment, sent.job)))
     }
 
@@ -253,6 +267,8 @@ impl<T> Scheduler<T> {
             Event::Condemned(worker) => self.condemn(worker, "it broke the protocol"),
             Event::Cancel(job) => self.cancel(job),
             Event::Abort(job) => self.abort(job),
+            Event::Hold => self.held += 1,
+            Event::Unhold => self.held -= 1,
             Event::StartAll => self.want_all(),
             Event::Close => self.close(),
             Event::CancelPending => self.cancel_pending(),
@@ -275,6 +291,12 @@ impl<T> Scheduler<T> {
     /// What is attached to a job.
     pub(crate) fn attachment(&self, job: JobKey) -> Option<&T> {
         self.job(job).map(|job| &job.attachment)
+    }
+
+    /// What is attached to a job, to be changed.
+    pub(crate) fn attachment_mut(&mut self, job: JobKey) -> Option<&mut T> {
+        let known = self.jobs.get_mut(job.index)?;
+        (known.number == job.number).then_some(&mut known.attachment)
     }
 
     /// The worker that holds the job, and the name of that sending.
@@ -350,7 +372,7 @@ impl<T> Scheduler<T> {
     }
 
     /// After every change: whatever can go on goes on.
-    fn settle(&mut self, now: Moment) {
+    pub(crate) fn settle(&mut self, now: Moment) {
         self.dispatch(now);
         self.relieve(now);
         self.start_workers(now);
@@ -366,13 +388,19 @@ impl<T> Scheduler<T> {
                 return;
             };
             let spec = jobs[key.index].spec;
-            let expected = self.costs.expected(spec.kind);
+            let expected = self.expected(spec);
             let place = self
                 .idle_place()
                 .or_else(|| self.place_with_room(now, spec, expected));
             let Some(place) = place else { return };
             self.assign(now, place, key, expected);
         }
+    }
+
+    /// How long a call is expected to take.
+    fn expected(&self, spec: JobSpec) -> Option<u64> {
+        let each = self.costs.expected(spec.kind)?;
+        Some(each.saturating_mul(u64::from(spec.items.max(1))))
     }
 
     /// The place whose worker became idle last: its memory is the warmest.
@@ -396,14 +424,19 @@ impl<T> Scheduler<T> {
         spec: JobSpec,
         expected: Option<u64>,
     ) -> Option<usize> {
-        let expected = expected?;
+        let expected = match expected {
+            Some(expected) => expected,
+            // A chunk may wait behind a chunk: it can be taken back from there.
+            None if spec.items > 0 => 0,
+            None => return None,
+        };
         let late = upkeep::late(now);
         let count = self.places.len();
         let place = (0..count)
             .map(|step| (self.cursor + step) % count)
             .find(|place| {
                 let worker = self.places[*place].worker.as_ref();
-                worker.is_some_and(|worker| worker.has_room(expected, spec.bytes, late))
+                worker.is_some_and(|worker| worker.has_room(expected, &spec, late))
             })?;
         self.cursor = place + 1;
         Some(place)
@@ -423,6 +456,8 @@ impl<T> Scheduler<T> {
             },
             job: key,
             kind: job.spec.kind,
+            items: job.spec.items,
+            cut: false,
             bytes: job.spec.bytes,
             expected,
             timeout: job.spec.timeout,
@@ -432,22 +467,19 @@ impl<T> Scheduler<T> {
             recall: None,
             ending: None,
         };
+        let limits = sent.check_at.into_iter().chain(sent.until);
         let ticket = worker.send(sent, now);
-        let (id, wake) = (worker.id, worker.wake_at());
+        // What else the worker has to be looked at for has been seen to.
+        let head = worker.look_at.filter(|_| worker.ahead.len() == 1);
+        let id = worker.id;
         job.sent = Some((id, ticket));
         self.actions.push_back(Action::Assign(id, ticket, key));
-        if let Some(wake) = wake {
+        if let Some(wake) = limits.chain(head).min() {
             self.wake_by(wake);
         }
     }
 
-    /// A worker has less to do than before.
-    fn freed(&mut self, now: Moment, worker: WorkerId) {
-        self.rest(now, worker);
-        self.settle(now);
-    }
-
-    /// Puts a worker that has nothing to do where the next job will find it.
+    /// A worker has less to do than before. Puts one that has nothing to do where the next job will find it.
     fn rest(&mut self, now: Moment, worker: WorkerId) {
         let Some(state) = self.worker(worker) else {
             return;
@@ -492,8 +524,8 @@ impl<T> Scheduler<T> {
     /// Takes an unfinished job out and answers it.
     fn resolve(&mut self, key: JobKey, outcome: Outcome) {
         let job = self.jobs.remove(key.index);
-        self.actions
-            .push_back(Action::Resolve(job.attachment, key, outcome));
+        let action = Action::Resolve(job.attachment, key, outcome, job.sent);
+        self.actions.push_back(action);
     }
 }
 

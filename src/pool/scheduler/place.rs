@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::event::{JobKey, Outcome, Ticket, WorkerId};
+use super::event::{JobKey, JobSpec, Outcome, Ticket, WorkerId};
 use crate::sys::clock::Moment;
 
 /// How much work is sent ahead of a worker's needs. More hides longer pauses of the parent; less
@@ -25,6 +25,13 @@ pub(super) struct Place {
     pub(super) wanted: bool,
     /// The worker in it.
     pub(super) worker: Option<Worker>,
+}
+
+impl Place {
+    /// Whether there is a worker that has nothing to do.
+    pub(super) fn is_idle(&self) -> bool {
+        self.worker.as_ref().is_some_and(Worker::is_idle)
+    }
 }
 
 /// How far a worker is in its life.
@@ -63,6 +70,10 @@ pub(super) struct Sent {
     pub(super) ticket: Ticket,
     pub(super) job: JobKey,
     pub(super) kind: u64,
+    /// How many items it carries; zero for a call that is no chunk.
+    pub(super) items: u32,
+    /// It was cut short: nothing behind the item that runs will be run there.
+    pub(super) cut: bool,
     pub(super) bytes: usize,
     /// How long it is expected to take; `None` if nobody knows.
     pub(super) expected: Option<u64>,
@@ -177,13 +188,20 @@ impl Worker {
     }
 
     /// Whether a call may be sent to wait behind those it holds.
-    pub(super) fn has_room(&self, expected: u64, bytes: usize, late: Moment) -> bool {
-        self.takes_calls()
-            && self.head_since >= late
-            // Only a call of known length is ever put behind another, so the first one tells.
-            && self.ahead.front().is_some_and(|first| first.expected.is_some())
-            && self.expected + expected + HAND_OVER_NANOS <= AHEAD.as_nanos() as u64
-            && self.bytes + bytes <= AHEAD_BYTES
+    pub(super) fn has_room(&self, expected: u64, spec: &JobSpec, late: Moment) -> bool {
+        if !self.takes_calls() || self.head_since < late || self.bytes + spec.bytes > AHEAD_BYTES {
+            return false;
+        }
+        let Some(first) = self.ahead.front() else {
+            return false;
+        };
+        if spec.items > 0 && first.items > 0 {
+            // One more chunk, so that nothing is waited for between the two.
+            return self.ahead.len() < 2;
+        }
+        // Only a call of known length is ever put behind another, so the first one tells.
+        first.expected.is_some()
+            && self.expected.saturating_add(expected) + HAND_OVER_NANOS <= AHEAD.as_nanos() as u64
     }
 
     /// Notes that a call is sent, and gives the sending its name.
@@ -195,7 +213,7 @@ impl Worker {
             lane,
             sequence: self.sequence,
         };
-        self.expected += cost(&sent);
+        self.expected = self.expected.saturating_add(cost(&sent));
         self.bytes += sent.bytes;
         if self.ahead.is_empty() {
             self.new_head(now);
@@ -234,7 +252,7 @@ impl Worker {
 
     fn take(&mut self, position: usize, now: Moment) -> Option<Sent> {
         let sent = self.ahead.remove(position)?;
-        self.expected -= cost(&sent);
+        self.expected = self.expected.saturating_sub(cost(&sent));
         self.bytes -= sent.bytes;
         if position == 0 && !self.ahead.is_empty() {
             self.new_head(now);
@@ -293,5 +311,5 @@ impl Worker {
 }
 
 fn cost(sent: &Sent) -> u64 {
-    sent.expected.unwrap_or(0) + HAND_OVER_NANOS
+    sent.expected.unwrap_or(0).saturating_add(HAND_OVER_NANOS)
 }

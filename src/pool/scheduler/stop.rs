@@ -10,6 +10,9 @@ use super::place::{Phase, Recall};
 use super::{End, Mode, Scheduler, waits};
 use crate::sys::clock::Moment;
 
+/// Whatever runs was begun before this.
+pub(super) const LATEST: Moment = Moment(u64::MAX);
+
 impl<T> Scheduler<T> {
     /// Takes a job back if it has not been started.
     pub(super) fn cancel(&mut self, key: JobKey) {
@@ -86,7 +89,9 @@ impl<T> Scheduler<T> {
             state.withdraw(ticket, now);
             self.resolve(key, self.outcome_of_loss(worker, deliberate));
         } else if recall == Recall::Abort {
-            self.stop(worker, ticket, Outcome::Aborted(true));
+            self.stop(worker, ticket, Outcome::Aborted(true), LATEST);
+        } else if let Recall::Answer(Outcome::Cancelled) = recall {
+            self.cut(worker, ticket);
         }
         self.after_withdrawal(now, worker);
     }
@@ -119,8 +124,25 @@ impl<T> Scheduler<T> {
         }
     }
 
-    /// Stops the call that a worker is running.
-    pub(super) fn stop(&mut self, worker: WorkerId, victim: Ticket, outcome: Outcome) {
+    /// Cuts a chunk short behind the item that runs; a call that is no chunk runs to its end.
+    pub(super) fn cut(&mut self, worker: WorkerId, ticket: Ticket) {
+        let sent = self.worker(worker).and_then(|worker| worker.find(ticket));
+        if let Some(sent) = sent.filter(|sent| sent.items > 0 && !sent.cut) {
+            sent.cut = true;
+            let key = sent.job;
+            self.actions.push_back(Action::Cut(worker, ticket, key));
+        }
+    }
+
+    /// Stops the call that a worker is running; of a chunk, the item that was begun at `begun_by`
+    /// or before.
+    pub(super) fn stop(
+        &mut self,
+        worker: WorkerId,
+        victim: Ticket,
+        outcome: Outcome,
+        begun_by: Moment,
+    ) {
         let Some(state) = self.worker(worker) else {
             return;
         };
@@ -135,7 +157,11 @@ impl<T> Scheduler<T> {
         }
         state.stopping = true;
         self.take_back_all(worker, Some(victim), Recall::Move);
-        self.actions.push_back(Action::End(worker, victim));
+        if let Outcome::Aborted(_) = outcome {
+            self.cut(worker, victim);
+        }
+        self.actions
+            .push_back(Action::End(worker, victim, begun_by));
     }
 
     /// The page has answered: the call is ended, or it was over.
@@ -160,8 +186,9 @@ impl<T> Scheduler<T> {
             }
             self.resolve(key, outcome);
         } else if stopped.is_some() {
-            // It was over, and its caller waits for a response that must come soon.
-            self.look_for_response(now, worker);
+            // It was over, and its caller waits for a response that must come soon; or the next
+            // item of a chunk has been begun.
+            self.actions.push_back(Action::Probe(worker, ticket));
         }
         self.after_withdrawal(now, worker);
     }
@@ -198,6 +225,7 @@ impl<T> Scheduler<T> {
     /// Accepts no more jobs, and answers those that have not been started.
     pub(super) fn cancel_pending(&mut self) {
         self.close();
+        self.dropping = true;
         self.empty_line(Outcome::Cancelled);
         for worker in self.living() {
             self.take_back_all(worker, None, Recall::Answer(Outcome::Cancelled));
@@ -257,7 +285,7 @@ impl<T> Scheduler<T> {
         self.actions.extend(
             tickets
                 .into_iter()
-                .map(|ticket| Action::End(worker, ticket)),
+                .map(|ticket| Action::End(worker, ticket, LATEST)),
         );
         self.kill(worker);
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::event::{Action, Outcome, Progress, Restart, StartFailure, Ticket, WorkerId};
 use super::place::{Phase, Recall, STALL_CHECK, STALL_LIMIT, Worker};
+use super::stop::LATEST;
 use super::{End, Mode, Scheduler};
 use crate::supervisor::policy::Verdict;
 use crate::sys::clock::Moment;
@@ -209,7 +210,9 @@ impl<T> Scheduler<T> {
 
     /// When no more jobs will come and none is left: lets the workers go, and says when all went.
     pub(super) fn wind_up(&mut self, now: Moment) {
-        if self.mode == Mode::Open || !self.jobs.is_empty() || self.finished {
+        let held = self.held > 0 && self.mode == Mode::Closing;
+        let busy = held || !self.jobs.is_empty();
+        if self.mode == Mode::Open || busy || self.finished {
             return;
         }
         if self.vacant == self.places.len() {
@@ -230,7 +233,8 @@ impl<T> Scheduler<T> {
     }
 
     /// Calls were sent ahead because they were all expected to be short. Where that was wrong, the
-    /// ones that wait behind a long one are taken back, if anyone else could run them.
+    /// ones that wait behind a long one are taken back, if anyone else could run them; and so are
+    /// the items of a chunk behind a long one, if anyone has nothing to do.
     pub(super) fn relieve(&mut self, now: Moment) {
         if self.places.len() < 2 || now < self.next_relief {
             return;
@@ -240,22 +244,34 @@ impl<T> Scheduler<T> {
         if !others {
             return;
         }
+        // Who has nothing to do would run the rest of a chunk.
+        let hungry = self.line.is_empty()
+            && (self.vacant > 0 || self.places.iter().any(|place| place.is_idle()));
         let mut next = None;
         for place in 0..self.places.len() {
             let Some(worker) = self.places[place].worker.as_mut() else {
                 continue;
             };
-            let alone = worker.ahead.len() < 2 || worker.relieved;
-            if worker.phase != Phase::Ready || worker.stopping || alone {
+            let Some(first) = worker.ahead.front() else {
+                continue;
+            };
+            let behind = worker.ahead.len() > 1 && !worker.relieved;
+            let within = hungry && first.items > 0 && !first.cut;
+            if worker.phase != Phase::Ready || worker.stopping || !(behind || within) {
                 continue;
             }
             let due = worker.head_since + LATE;
             if due <= now {
-                // Once for each: what does not come back has been started, and to ask again after
-                // every answer would never end.
-                worker.relieved = true;
-                let (id, first) = (worker.id, worker.ahead.front().map(|sent| sent.ticket));
-                self.take_back_all(id, first, Recall::Move);
+                let (id, first) = (worker.id, first.ticket);
+                if behind {
+                    // Once for each: what does not come back has been started, and to ask again
+                    // after every answer would never end.
+                    worker.relieved = true;
+                    self.take_back_all(id, Some(first), Recall::Move);
+                }
+                if within {
+                    self.cut(id, first);
+                }
             } else {
                 next = Some(next.map_or(due, |next: Moment| next.min(due)));
             }
@@ -373,7 +389,9 @@ impl<T> Scheduler<T> {
                 // What the page says is believed only between the two moments that we know.
                 let due = at.clamp(sent.sent_at, now.max(sent.sent_at)) + limit;
                 if due <= now {
-                    return self.stop(worker, ticket, Outcome::RanTooLong);
+                    // By the time of the swap another item of a chunk may run.
+                    let begun_by = if sent.items > 0 { at } else { LATEST };
+                    return self.stop(worker, ticket, Outcome::RanTooLong, begun_by);
                 }
                 sent.check_at = Some(due);
                 self.wake_by(due);

@@ -18,9 +18,9 @@ impl World<'_> {
                 }
                 self.answer(Event::TakenBack(worker, ticket, won));
             }
-            Action::End(worker, ticket) => {
+            Action::End(worker, ticket, begun_by) => {
                 let process = self.asked(worker);
-                let won = process.page.end(ticket);
+                let won = process.page.end(ticket, begun_by);
                 if won {
                     process.check_alone();
                     process.ended = Some(ticket);
@@ -49,7 +49,12 @@ impl World<'_> {
                     );
                 }
             }
-            Action::Resolve(job, key, outcome) => {
+            Action::Cut(worker, ticket, _) => {
+                require(false, "only a chunk is cut", || {
+                    format!("{worker:?} {ticket:?}")
+                });
+            }
+            Action::Resolve(job, key, outcome, _) => {
                 self.ledger
                     .resolved(job, key, outcome, &self.processes, &self.starts, self.now);
             }

@@ -61,10 +61,10 @@ impl Page {
         })
     }
 
-    /// Parent: *running → ended*.
-    pub(super) fn end(&mut self, ticket: Ticket) -> bool {
+    /// Parent: *running → ended*, if it runs since then or before.
+    pub(super) fn end(&mut self, ticket: Ticket, begun_by: Moment) -> bool {
         self.swap(ticket, |state| {
-            matches!(state, State::Running(_)).then_some(State::Ended)
+            matches!(state, State::Running(since) if since <= begun_by).then_some(State::Ended)
         })
     }
 

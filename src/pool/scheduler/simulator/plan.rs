@@ -160,6 +160,7 @@ impl Plan {
             bytes: rng.pick(&[0, 10, 10, 1_000, 30_000, 200_000]),
             timeout,
             queue_timeout: queued.then(|| rng.spread(1_000, 3_000_000_000)),
+            items: 0,
         };
         Planned {
             spec,

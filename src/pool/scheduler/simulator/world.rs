@@ -215,8 +215,10 @@ impl<'t> World<'t> {
         self.check_core();
     }
 
-    /// Performs all actions in their order. Meanwhile the workers go on.
+    /// What follows from the last responses is settled, and all actions are performed in their
+    /// order. Meanwhile the workers go on.
     pub(super) fn drain(&mut self) {
+        self.core.settle(self.now);
         while let Some(action) = self.core.next_action() {
             self.count();
             self.pass_a_moment();

@@ -38,6 +38,7 @@ struct Desk {
     assigned: Vec<&'static str>,
     retired: Vec<WorkerId>,
     killed: Vec<WorkerId>,
+    cuts: Vec<(WorkerId, Ticket)>,
     finished: bool,
 }
 
@@ -64,6 +65,7 @@ impl Desk {
             assigned: Vec::new(),
             retired: Vec::new(),
             killed: Vec::new(),
+            cuts: Vec::new(),
             finished: false,
         }
     }
@@ -157,6 +159,7 @@ impl Desk {
         let (answered, _) = answered.expect("the call is unanswered");
         assert_eq!(answered, name);
         self.answers.insert(name, Answer::Response);
+        self.core.settle(self.now);
         self.drain();
     }
 
@@ -211,8 +214,9 @@ impl Desk {
                 let won = self.swap((worker, ticket), |page| page == Progress::Waiting);
                 self.core.handle(now, Event::TakenBack(worker, ticket, won));
             }
-            Action::End(worker, ticket) => {
-                let running = |page| matches!(page, Progress::Running(_));
+            Action::Cut(worker, ticket, _) => self.cuts.push((worker, ticket)),
+            Action::End(worker, ticket, begun_by) => {
+                let running = |page| matches!(page, Progress::Running(since) if since <= begun_by);
                 let won = self.swap((worker, ticket), running);
                 self.core.handle(now, Event::Ended(worker, ticket, won));
             }
@@ -224,7 +228,7 @@ impl Desk {
             Action::Retire(worker) => self.retired.push(worker),
             Action::Kill(worker) => self.killed.push(worker),
             Action::Release(_) | Action::Closed => {}
-            Action::Resolve(name, key, outcome) => {
+            Action::Resolve(name, key, outcome, _) => {
                 assert_eq!(self.keys[name], key);
                 let before = self.answers.insert(name, Answer::Told(outcome));
                 assert_eq!(before, None, "{name} is answered once");

@@ -1,0 +1,177 @@
+//! The ways in which something is refused before there is a call: a submission, a pool, a wait.
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+
+use super::TaskError;
+use crate::task::hook::NoHook;
+
+/// Why [`try_submit`](crate::ProcessPool::try_submit) did not take a task; has the argument back.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let pool = procpool::ProcessPool::builder().workers(1).build()?;
+/// pool.close();
+/// let refused = pool.try_submit(|text: String| text.len(), "kept".to_owned()).unwrap_err();
+/// assert!(refused.is_shut_down());
+/// let (why, text) = refused.into_parts();
+/// println!("{text} was not taken: {why}");
+/// # Ok(()) }
+/// ```
+pub struct TrySubmitError<A> {
+    pub(crate) error: TaskError,
+    pub(crate) argument: A,
+}
+
+impl<A> TrySubmitError<A> {
+    /// Returns the reason: the queue is full, the pool is shut down or broken, or the argument
+    /// cannot be sent.
+    pub fn error(&self) -> &TaskError {
+        &self.error
+    }
+
+    /// Returns the argument.
+    pub fn into_argument(self) -> A {
+        self.argument
+    }
+
+    /// Returns reason and argument.
+    pub fn into_parts(self) -> (TaskError, A) {
+        (self.error, self.argument)
+    }
+
+    /// Tells whether `max_pending` tasks are waiting. See [`TaskError::is_queue_full`].
+    pub fn is_queue_full(&self) -> bool {
+        self.error.is_queue_full()
+    }
+
+    /// Tells whether the pool is shut down. See [`TaskError::is_shut_down`].
+    pub fn is_shut_down(&self) -> bool {
+        self.error.is_shut_down()
+    }
+
+    /// Tells whether the pool is broken. See [`TaskError::is_broken`].
+    pub fn is_broken(&self) -> bool {
+        self.error.is_broken()
+    }
+}
+
+impl<A> fmt::Debug for TrySubmitError<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TrySubmitError")
+            .field("error", &self.error)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<A> fmt::Display for TrySubmitError<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.error, f)
+    }
+}
+
+impl<A> Error for TrySubmitError<A> {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.error.source()
+    }
+}
+
+/// Why a pool could not be built.
+///
+/// ```
+/// use procpool::ProcessPool;
+///
+/// let error = ProcessPool::builder().workers(0).build().unwrap_err();
+/// assert!(error.is_invalid_argument());
+/// ```
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct BuildError(#[from] pub(crate) BuildFault);
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BuildFault {
+    #[error("invalid argument: {0}")]
+    Invalid(&'static str),
+    #[error(
+        "this program cannot start workers: the crate's start-up code has not run; call \
+         `procpool::init()` first thing in `main`, or enable the feature `auto-init`"
+    )]
+    NotInitialised,
+    #[error(
+        "this copy of the crate is part of a shared library, and workers are started from the \
+         program that loaded it; build the pool in a program of your own that contains the crate"
+    )]
+    NotInMainImage,
+    #[error(
+        "this program runs with raised privileges (set-user-id, file capabilities) and must not \
+         obey its environment, by which workers are told what they are"
+    )]
+    RaisedPrivileges,
+    #[error("pools are nested {0} deep already, which is as deep as they may be")]
+    TooDeep(u8),
+    #[error("the workers' directory is relative to one that is not there any more")]
+    Directory(#[source] io::Error),
+    #[error(transparent)]
+    Hook(NoHook),
+    #[error("the system has no room for the initializer's argument")]
+    Initializer(#[source] io::Error),
+    #[error("the system has no room for the pool's own thread")]
+    System(#[source] io::Error),
+}
+
+impl BuildError {
+    /// Tells whether an option has a value that it cannot have.
+    pub fn is_invalid_argument(&self) -> bool {
+        matches!(self.0, BuildFault::Invalid(_))
+    }
+
+    /// Tells whether the crate's start-up code has not run in this process: feature `auto-init` is
+    /// off, and [`init`](crate::init) was not called.
+    pub fn is_not_initialised(&self) -> bool {
+        matches!(self.0, BuildFault::NotInitialised)
+    }
+
+    /// Tells whether this copy of the crate is not part of the program itself, but of a shared
+    /// library that it has loaded.
+    pub fn is_not_in_main_image(&self) -> bool {
+        matches!(self.0, BuildFault::NotInMainImage)
+    }
+
+    /// Tells whether the program runs with more rights than its caller has (set-user-id, file
+    /// capabilities), so that it must not start workers.
+    pub fn is_raised_privileges(&self) -> bool {
+        matches!(self.0, BuildFault::RaisedPrivileges)
+    }
+
+    /// Tells whether the argument of an initializer could not be encoded, or the function is none
+    /// that a worker could find.
+    pub fn is_encode(&self) -> bool {
+        matches!(self.0, BuildFault::Hook(_))
+    }
+
+    /// Tells whether this process is inside of as many pools as may be nested.
+    pub fn is_too_deep(&self) -> bool {
+        matches!(self.0, BuildFault::TooDeep(_))
+    }
+}
+
+/// [`ProcessPool::join`](crate::ProcessPool::join) was called on a pool that still takes work.
+///
+/// ```
+/// use procpool::{NotClosed, ProcessPool};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let pool = ProcessPool::builder().workers(1).build()?;
+/// let refused: NotClosed = pool.join().await.unwrap_err();
+/// assert_eq!(refused.to_string(), "pool is still open: close it before joining it");
+///
+/// pool.close();
+/// pool.join().await?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("pool is still open: close it before joining it")]
+pub struct NotClosed(pub(crate) ());

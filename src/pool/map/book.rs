@@ -1,0 +1,352 @@
+//! The bookkeeping of one `map`: which items have been taken, which are out in which chunk, which
+//! results are there. Pure: it submits nothing and decodes nothing.
+//!
+//! ```text
+//!   taken ──▶ waiting ──▶ chunk out ──▶ result ──▶ given to the reader
+//!                ▲            │
+//!                └── rest ◀───┘  cut short, or broken by one of its items
+//! ```
+//!
+//! News of a chunk may come out of order, so nothing here depends on it.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::pool::error::TaskError;
+use crate::pool::job::{Break, News};
+use crate::pool::reply::Raw;
+use crate::task::items;
+use crate::wire::packed::Packed;
+
+/// How much work goes into a chunk: enough to make the hand-over cheap, little enough that workers
+/// share the work evenly to the end.
+const AIM: Duration = Duration::from_micros(500);
+/// How many bytes of items go into a chunk: as much as may be sent ahead.
+const BYTES: usize = 32 * 1024;
+/// So many times as large as the one before may a chunk be.
+const GROWTH: usize = 4;
+
+/// What does not change while a map lives.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Measure {
+    /// How many results may be out or unread.
+    pub(super) look_ahead: usize,
+    /// The number of items in each chunk; `None` to go by the time they take.
+    pub(super) chunk_size: Option<usize>,
+    /// Whether results are given in the order of the items.
+    pub(super) ordered: bool,
+    /// How many workers there may be.
+    pub(super) workers: usize,
+}
+
+/// Items that go out together.
+#[derive(Debug)]
+pub(super) struct Batch {
+    /// Names the chunk in [`Book::hear`].
+    pub(super) id: u64,
+    /// How many items there are.
+    pub(super) count: u32,
+    /// The items.
+    pub(super) bytes: Bytes,
+}
+
+/// One map's books.
+#[derive(Debug)]
+pub(super) struct Book {
+    measure: Measure,
+    /// The first item that the reader has not been given; where order counts.
+    first: u64,
+    /// How many items have been taken from the source.
+    taken: u64,
+    /// How many results the reader has been given.
+    given: u64,
+    /// Where order counts: the results of the items from `first` on.
+    window: VecDeque<Option<Raw>>,
+    /// Where it does not: results in the order in which they came.
+    ready: VecDeque<Raw>,
+    /// Items that have not been out.
+    waiting: VecDeque<(u64, Packed)>,
+    /// Rests of chunks, to be sent before anything that waits.
+    rests: VecDeque<Rest>,
+    chunks: Vec<Chunk>,
+    chunks_made: u64,
+    /// Nothing more will be taken.
+    exhausted: bool,
+    /// How long an item takes, in nanoseconds.
+    each: Option<u64>,
+    /// The size of the last chunk.
+    size: usize,
+}
+
+/// Items that were out and came back.
+#[derive(Debug)]
+struct Rest {
+    first: u64,
+    count: u32,
+    bytes: Bytes,
+}
+
+/// A chunk that is out.
+#[derive(Debug)]
+struct Chunk {
+    id: u64,
+    first: u64,
+    bytes: Bytes,
+    /// Which of its items have a result; those behind its end have gone elsewhere.
+    answered: Vec<bool>,
+    /// It has ended, whatever is still on the way.
+    over: bool,
+}
+
+impl Book {
+    pub(super) fn new(measure: Measure) -> Self {
+        Self {
+            measure,
+            first: 0,
+            taken: 0,
+            given: 0,
+            window: VecDeque::new(),
+            ready: VecDeque::new(),
+            waiting: VecDeque::new(),
+            rests: VecDeque::new(),
+            chunks: Vec::new(),
+            chunks_made: 0,
+            exhausted: false,
+            each: None,
+            size: 1,
+        }
+    }
+
+    /// How many items may be taken now. Nothing until there is room for several, so that chunks
+    /// are not made of crumbs.
+    pub(super) fn room(&self) -> usize {
+        if self.exhausted {
+            return 0;
+        }
+        let unread = (self.taken - self.given) as usize;
+        let room = self.measure.look_ahead.saturating_sub(unread);
+        if room * 4 < self.measure.look_ahead && unread > 0 {
+            0
+        } else {
+            room
+        }
+    }
+
+    /// An item was taken: its encoding, or why there is none.
+    pub(super) fn take(&mut self, item: Result<Packed, TaskError>) {
+        let index = self.taken;
+        self.taken += 1;
+        if self.measure.ordered {
+            self.window.push_back(None);
+        }
+        match item {
+            Ok(item) => self.waiting.push_back((index, item)),
+            Err(error) => self.answer(index, Raw::Failed(error)),
+        }
+    }
+
+    /// Nothing more will be taken.
+    pub(super) fn exhaust(&mut self) {
+        self.exhausted = true;
+    }
+
+    /// The next chunk to go out, if one should. Submit it, or [`hear`](Self::hear) why not.
+    pub(super) fn next_batch(&mut self) -> Option<Batch> {
+        let out = self.chunks.iter().filter(|chunk| !chunk.over).count();
+        if out >= self.measure.workers.saturating_mul(2) {
+            return None;
+        }
+        let Rest {
+            first,
+            count,
+            bytes,
+        } = match self.rests.pop_front() {
+            Some(rest) => rest,
+            None => self.chunk_of_waiting(out)?,
+        };
+        self.chunks_made += 1;
+        self.chunks.push(Chunk {
+            id: self.chunks_made,
+            first,
+            bytes: bytes.clone(),
+            answered: vec![false; count as usize],
+            over: false,
+        });
+        Some(Batch {
+            id: self.chunks_made,
+            count,
+            bytes,
+        })
+    }
+
+    fn chunk_of_waiting(&mut self, out: usize) -> Option<Rest> {
+        let size = self.next_size(out)?;
+        let (first, _) = self.waiting.front()?;
+        let (first, mut count, mut bytes) = (*first, 0, Vec::new());
+        while let Some((index, item)) = self.waiting.front() {
+            let full = bytes.len() + items::size_of(item.len()) > BYTES;
+            // An item that could not be encoded leaves a gap, and a chunk has none.
+            let gap = *index != first + u64::from(count);
+            if count as usize == size || (count > 0 && (gap || full)) {
+                break;
+            }
+            items::push(item, &mut bytes);
+            self.waiting.pop_front();
+            count += 1;
+        }
+        self.size = count as usize;
+        let bytes = Bytes::from(bytes);
+        Some(Rest {
+            first,
+            count,
+            bytes,
+        })
+    }
+
+    /// How many items the next chunk should have; `None` if it should wait for more.
+    fn next_size(&self, out: usize) -> Option<usize> {
+        let waiting = self.waiting.len();
+        if let Some(size) = self.measure.chunk_size {
+            let whole = waiting >= size || self.exhausted || out == 0;
+            return whole.then_some(size).filter(|_| waiting > 0);
+        }
+        let aim = match self.each {
+            Some(each) => AIM.as_nanos() as u64 / each.max(1),
+            None => 1,
+        };
+        // What waits is shared by all workers, two chunks each.
+        let share = waiting.div_ceil(self.measure.workers.saturating_mul(2).max(1));
+        let size = (aim as usize)
+            .min(self.size.saturating_mul(GROWTH))
+            .min(share);
+        (waiting > 0).then_some(size.max(1))
+    }
+
+    /// Something has become known of a chunk.
+    pub(super) fn hear(&mut self, id: u64, news: News) {
+        let Some(position) = self.chunks.iter().position(|chunk| chunk.id == id) else {
+            return;
+        };
+        match news {
+            News::Item(item, raw) => self.answer_item(position, item, raw),
+            News::Cut(last) => self.send_back(position, last + 1),
+            News::Over(count, took) => {
+                self.send_back(position, count);
+                self.chunks[position].over = true;
+                self.learn(took / count.max(1));
+            }
+            News::Broke(Break {
+                victim,
+                unbegun,
+                rest,
+            }) => {
+                if let Some((item, error)) = victim {
+                    self.answer_item(position, item, Raw::Failed(error));
+                }
+                if let Some(error) = rest {
+                    for item in unbegun..self.chunks[position].answered.len() as u32 {
+                        self.answer_item(position, item, Raw::Failed(error.clone()));
+                    }
+                } else {
+                    self.send_back(position, unbegun);
+                }
+                self.chunks[position].over = true;
+            }
+            News::Missing(lost, error) => {
+                for item in lost {
+                    self.answer_item(position, item, Raw::Failed(error.clone()));
+                }
+            }
+        }
+        let chunk = &self.chunks[position];
+        if chunk.over && chunk.answered.iter().all(|answered| *answered) {
+            self.chunks.swap_remove(position);
+        }
+    }
+
+    /// The items of a chunk from this one on are to go out again.
+    fn send_back(&mut self, position: usize, from: u32) {
+        let chunk = &mut self.chunks[position];
+        let (all, from) = (chunk.answered.len() as u32, from);
+        if from >= all {
+            return;
+        }
+        chunk.answered.truncate(from as usize);
+        self.rests.push_back(Rest {
+            first: chunk.first + u64::from(from),
+            count: all - from,
+            bytes: items::skip(chunk.bytes.clone(), from as usize),
+        });
+    }
+
+    fn answer_item(&mut self, position: usize, item: u32, raw: Raw) {
+        let chunk = &mut self.chunks[position];
+        let index = chunk.first + u64::from(item);
+        match chunk.answered.get_mut(item as usize) {
+            Some(answered) if !*answered => *answered = true,
+            // The first word about an item counts.
+            _ => return,
+        }
+        self.answer(index, raw);
+    }
+
+    fn answer(&mut self, index: u64, raw: Raw) {
+        if !self.measure.ordered {
+            return self.ready.push_back(raw);
+        }
+        let place = index.checked_sub(self.first);
+        if let Some(place) = place.and_then(|place| self.window.get_mut(place as usize)) {
+            *place = Some(raw);
+        }
+    }
+
+    /// Quick to believe that items take long, slow to believe that they became short.
+    fn learn(&mut self, each: Duration) {
+        let each = each.as_nanos() as u64;
+        self.each = Some(match self.each {
+            Some(known) if each < known => (known * 3 + each) / 4,
+            _ => each,
+        });
+    }
+
+    /// The next result for the reader.
+    pub(super) fn give(&mut self) -> Option<Raw> {
+        let raw = if self.measure.ordered {
+            let raw = self.window.front_mut()?.take()?;
+            self.window.pop_front();
+            self.first += 1;
+            raw
+        } else {
+            self.ready.pop_front()?
+        };
+        self.given += 1;
+        Some(raw)
+    }
+
+    /// Whether the reader has been given everything there will ever be.
+    pub(super) fn is_finished(&self) -> bool {
+        self.exhausted && self.given == self.taken
+    }
+
+    /// Whether anything that was taken has not been out, or may come back.
+    pub(super) fn is_at_work(&self) -> bool {
+        !(self.waiting.is_empty() && self.rests.is_empty())
+            || self.chunks.iter().any(|chunk| !chunk.over)
+    }
+
+    /// Nobody reads any more: drops what has not gone out, and what comes back.
+    pub(super) fn abandon(&mut self) {
+        self.exhausted = true;
+        self.waiting.clear();
+        self.rests.clear();
+        self.chunks.clear();
+        self.window.clear();
+        self.ready.clear();
+        self.taken = self.given;
+    }
+}
+
+#[cfg(test)]
+mod tests;

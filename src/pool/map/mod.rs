@@ -1,0 +1,240 @@
+//! One function over many items: [`ProcessPool::map`](crate::ProcessPool::map) and its relatives.
+//!
+//! - [`book`]: which item is where (pure). [`crew`]: the way of its chunks into the pool.
+
+mod book;
+mod crew;
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use futures::stream::{self, FusedStream, Stream};
+use pin_project::{pin_project, pinned_drop};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use self::book::Measure;
+use self::crew::{Crew, Ending};
+use super::driver::Driver;
+use super::error::{ARGUMENT, Kind, TaskError};
+use super::reply::decode;
+use super::task::Options;
+use crate::task::DecodeError;
+use crate::task::identity::Target;
+use crate::task::payload;
+use crate::wire::packed::Packed;
+
+/// How many items are taken ahead of the reader, unless something else was asked for.
+pub(super) const LOOK_AHEAD: usize = 1_024;
+
+/// The results of one function over many items: a stream of one `Result` per item.
+///
+/// Got from [`ProcessPool::map`](crate::ProcessPool::map),
+/// [`map_unordered`](crate::ProcessPool::map_unordered) and
+/// [`map_stream`](crate::ProcessPool::map_stream). `S` is the stream of items; where they come
+/// from an iterator, that is [`futures::stream::Iter`].
+///
+/// It ends when every item has given its result, and stays ended. An item that fails ends neither
+/// the stream nor the work on other items.
+///
+/// # Cancel safety
+///
+/// Waiting for the next result is cancel safe: a result that was not taken stays.
+///
+/// # Drop
+///
+/// Items that have not been started are never run. Those that run finish and their results are
+/// dropped, unless [`abort_on_drop`](Self::abort_on_drop) was asked for. It never blocks.
+///
+/// ```
+/// use futures::StreamExt;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let pool = procpool::ProcessPool::builder().workers(1).build()?;
+/// let mut quotients = pool.map(|n: i32| 12 / n, [3, 0, 4]);
+/// assert_eq!(quotients.next().await.unwrap()?, 4);
+/// assert!(quotients.next().await.unwrap().unwrap_err().is_panic());
+/// assert_eq!(quotients.next().await.unwrap()?, 3);
+/// assert!(quotients.next().await.is_none());
+/// # pool.shutdown().await;
+/// # Ok(()) }
+/// ```
+#[must_use = "dropping the stream drops what has not been started"]
+#[pin_project(PinnedDrop)]
+pub struct Map<S, R> {
+    #[pin]
+    items: S,
+    source_ended: bool,
+    ended: bool,
+    on_drop: Ending,
+    /// `None` where nothing can be sent: the error is each item's.
+    crew: Result<Arc<Crew>, TaskError>,
+    decode: fn(&[u8]) -> Result<R, DecodeError>,
+}
+
+/// A [`Map`] over an iterator. Got from [`ProcessPool::map`](crate::ProcessPool::map).
+pub type MapIter<I, R> = Map<stream::Iter<I>, R>;
+
+/// How a map is to be made.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Manner {
+    pub(super) look_ahead: usize,
+    pub(super) chunk_size: Option<usize>,
+}
+
+impl Default for Manner {
+    fn default() -> Self {
+        Self {
+            look_ahead: LOOK_AHEAD,
+            chunk_size: None,
+        }
+    }
+}
+
+impl<S, A, R> Map<S, R>
+where
+    S: Stream<Item = A>,
+    A: Serialize + DeserializeOwned,
+    R: Serialize + DeserializeOwned,
+{
+    /// A map that has taken nothing yet.
+    pub(super) fn new(
+        driver: &Arc<Driver>,
+        function: fn(A) -> R,
+        items: S,
+        options: Options,
+        manner: Manner,
+        ordered: bool,
+    ) -> Self {
+        let measure = Measure {
+            look_ahead: manner.look_ahead,
+            chunk_size: manner.chunk_size,
+            ordered,
+            workers: driver.plan.rules.workers,
+        };
+        let target = Target::of(function).map_err(|error| TaskError::new(Kind::Foreign(error)));
+        Self {
+            items,
+            source_ended: false,
+            ended: false,
+            on_drop: Ending::Cancel,
+            crew: target.map(|target| Crew::new(driver.clone(), target, options, measure)),
+            decode: payload::decode::<R>,
+        }
+    }
+
+    /// Takes as many items as there is room for and the source has ready.
+    pub(super) fn take(self: Pin<&mut Self>, context: &mut Context<'_>) {
+        let mut this = self.project();
+        let Ok(crew) = this.crew else { return };
+        while !*this.source_ended {
+            let room = crew.room();
+            if room == 0 {
+                return;
+            }
+            let refusal = crew.refusal();
+            let (mut taken, mut waits) = (Vec::new(), false);
+            while taken.len() < room && !waits && !*this.source_ended {
+                match this.items.as_mut().poll_next(context) {
+                    Poll::Ready(Some(item)) => taken.push(match &refusal {
+                        Some(error) => Err(error.clone()),
+                        None => pack(&item, crew.max_item()),
+                    }),
+                    Poll::Ready(None) => *this.source_ended = true,
+                    Poll::Pending => waits = true,
+                }
+            }
+            crew.take(taken, *this.source_ended);
+            if waits {
+                return;
+            }
+        }
+    }
+}
+
+impl<S, R> Map<S, R> {
+    /// Ends the items that are running, too, when the stream is dropped.
+    pub fn abort_on_drop(mut self) -> Self {
+        self.on_drop = Ending::Abort;
+        self
+    }
+}
+
+fn pack<A: Serialize>(item: &A, limit: usize) -> Result<Packed, TaskError> {
+    let packed =
+        payload::pack(item).map_err(|error| TaskError::new(Kind::EncodeArgument(error)))?;
+    if packed.len() > limit {
+        let size = packed.len();
+        return Err(TaskError::new(Kind::TooLarge {
+            what: ARGUMENT,
+            size,
+            limit,
+        }));
+    }
+    Ok(packed)
+}
+
+impl<S, A, R> Stream for Map<S, R>
+where
+    S: Stream<Item = A>,
+    A: Serialize + DeserializeOwned,
+    R: Serialize + DeserializeOwned,
+{
+    type Item = Result<R, TaskError>;
+
+    fn poll_next(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<R, TaskError>>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        self.as_mut().take(context);
+        let this = self.project();
+        let raw = match this.crew {
+            Ok(crew) => ready!(crew.poll_give(context)),
+            Err(error) => {
+                let item = ready!(this.items.poll_next(context));
+                *this.ended = item.is_none();
+                return Poll::Ready(item.map(|_| Err(error.clone())));
+            }
+        };
+        *this.ended = raw.is_none();
+        Poll::Ready(raw.map(|raw| decode(*this.decode, raw)))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        if self.ended { (0, Some(0)) } else { (0, None) }
+    }
+}
+
+impl<S, A, R> FusedStream for Map<S, R>
+where
+    S: Stream<Item = A>,
+    A: Serialize + DeserializeOwned,
+    R: Serialize + DeserializeOwned,
+{
+    fn is_terminated(&self) -> bool {
+        self.ended
+    }
+}
+
+#[pinned_drop]
+impl<S, R> PinnedDrop for Map<S, R> {
+    fn drop(self: Pin<&mut Self>) {
+        if let (Ok(crew), false) = (&self.crew, self.ended) {
+            crew.abandon(self.on_drop);
+        }
+    }
+}
+
+impl<S, R> fmt::Debug for Map<S, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Map")
+            .field("ended", &self.ended)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,150 @@
+//! What a dependent crate leans on without saying so: which traits the public types have, what
+//! becomes of options at the ends of their ranges, and that an error's text says each thing once.
+
+mod support;
+
+use std::error::Error;
+use std::fmt::{Debug, Display};
+use std::panic::{RefUnwindSafe, UnwindSafe};
+use std::time::{Duration, Instant};
+
+use procpool::task::{DecodeError, EncodeError, ForeignFunction, TaskContext};
+use procpool::{
+    BuildError, Call, CallbackId, Exit, NotClosed, PanicInfo, ProcessPool, ProcessPoolBuilder,
+    Restart, ShutdownOptions, StartError, StartMethod, Stats, Stdio, Task, TaskCall, TaskError,
+    TaskHandle, TrySubmitError, UnknownStartMethod, WorkerExit, WorkerLine, WorkerStats,
+};
+use support::everywhere;
+
+fn shared<T: Send + Sync + Unpin + Debug + 'static>() {}
+fn copied<T: Clone>() {}
+fn caught<T: UnwindSafe + RefUnwindSafe>() {}
+fn shown<T: Display>() {}
+fn error<T: Error + Send + Sync + 'static>() {}
+
+#[test]
+fn the_public_types_can_be_shared_shown_and_kept_across_a_caught_panic() {
+    shared::<ProcessPool>();
+    shared::<ProcessPoolBuilder>();
+    shared::<TaskHandle<u8>>();
+    // A result that cannot be shared, or moved when pinned, does not make its handle so.
+    fn moved<T: Send + Unpin>() {}
+    moved::<TaskHandle<std::cell::Cell<u8>>>();
+    moved::<TaskHandle<std::marker::PhantomPinned>>();
+    // Arguments and results stay on their side: what is kept of them are bytes.
+    shared::<Task<std::rc::Rc<u8>, u8>>();
+    shared::<TaskCall<u8>>();
+    shared::<Call<u8>>();
+    shared::<TaskContext>();
+    shared::<(Stats, WorkerStats, WorkerLine<'static>, Stdio)>();
+    shared::<(Exit, WorkerExit, PanicInfo, CallbackId)>();
+    shared::<(ShutdownOptions, Restart, StartMethod)>();
+
+    copied::<(ProcessPool, ProcessPoolBuilder, Task<std::rc::Rc<u8>, u8>)>();
+    copied::<(TaskError, WorkerExit, PanicInfo, StartError, Stats, Stdio)>();
+    shown::<Stats>();
+    shown::<Exit>();
+    shown::<StartMethod>();
+
+    caught::<(
+        ProcessPool,
+        ProcessPoolBuilder,
+        TaskHandle<u8>,
+        Task<u8, u8>,
+    )>();
+    caught::<(TaskError, StartError, Stdio, TaskContext)>();
+
+    error::<TaskError>();
+    error::<TrySubmitError<u8>>();
+    error::<BuildError>();
+    error::<StartError>();
+    error::<NotClosed>();
+    error::<UnknownStartMethod>();
+    error::<WorkerExit>();
+    error::<PanicInfo>();
+    error::<EncodeError>();
+    error::<DecodeError>();
+    error::<ForeignFunction>();
+}
+
+/// No clock can have `Duration::MAX` added to it, and just below the point where nanoseconds
+/// overflow a century is a blink.
+#[test]
+fn the_longest_limits_are_as_good_as_none() {
+    let blink = Duration::from_nanos(u64::MAX) + Duration::from_millis(1);
+    everywhere(|method| async move {
+        for long in [Duration::MAX, blink] {
+            let pool = ProcessPool::builder()
+                .workers(1)
+                .start_method(method)
+                .start_timeout(long)
+                .handshake_timeout(long)
+                .task_timeout(long)
+                .abort_grace(long)
+                .max_pending(usize::MAX)
+                .build()
+                .unwrap();
+            pool.ready().await.unwrap();
+            let left = pool.submit(time_left, ()).await.unwrap();
+            assert!(left > Duration::from_secs(10 * 365 * 86_400), "{left:?}");
+            let task = pool.task(|n: u32| n + 1).timeout(long).queue_timeout(long);
+            assert_eq!(task.run(1).await.unwrap(), 2);
+            assert_eq!(task.submit(1).timeout(long).await.unwrap(), 2);
+            assert_eq!(task.submit(1).blocking_wait(Some(long)).unwrap(), 2);
+            let last = pool.submit(time_left, ());
+            pool.shutdown_with(ShutdownOptions::new().timeout(long))
+                .await;
+            last.await.unwrap();
+        }
+    });
+}
+
+fn time_left(_: ()) -> Duration {
+    let deadline = procpool::task::current().unwrap().deadline().unwrap();
+    deadline.saturating_duration_since(Instant::now())
+}
+
+#[test]
+fn more_workers_than_a_system_can_have_are_refused() {
+    let error = ProcessPool::builder()
+        .workers(usize::MAX)
+        .build()
+        .unwrap_err();
+    assert!(error.is_invalid_argument(), "{error}");
+}
+
+#[test]
+fn an_error_and_its_sources_say_each_thing_once() {
+    everywhere(|method| async move {
+        let pool = ProcessPool::builder().workers(1).start_method(method);
+        let pool = pool.build().unwrap();
+        let panicked = pool.submit(|n: u32| 10 / n, 0).await.unwrap_err();
+        let lost = pool.submit(|_: ()| -> () { std::process::exit(7) }, ());
+        let lost = lost.await.unwrap_err();
+        pool.close();
+        let refused = pool.try_submit(|n: u32| n, 0).unwrap_err();
+        let cases: [(&dyn Error, String, &[&str]); 3] = [
+            (
+                &panicked,
+                format!("{panicked:#}"),
+                &["task panicked", "divide by zero", file!()],
+            ),
+            (
+                &lost,
+                format!("{lost:#}"),
+                &["worker died", "exit code 7", "pid "],
+            ),
+            (&refused, format!("{refused:#}"), &["shut down"]),
+        ];
+        for (error, whole, said) in cases {
+            let levels: Vec<_> = std::iter::successors(Some(error), |error| (**error).source())
+                .map(ToString::to_string)
+                .collect();
+            assert_eq!(levels.join(": "), whole);
+            for words in said {
+                assert_eq!(whole.matches(words).count(), 1, "{words}: {whole}");
+            }
+        }
+        pool.shutdown().await;
+    });
+}
