@@ -61,13 +61,16 @@
 //!
 //! | | |
 //! | --- | --- |
-//! | [`ProcessPool`], [`ProcessPoolBuilder`] | the pool and its options: [`StartMethod`], [`Restart`], [`Stdio`] |
+//! | [`ProcessPool`], [`ProcessPoolBuilder`] | the pool and its options: [`StartMethod`], [`Restart`], [`Stdio`], [`Resource`] |
 //! | [`TaskHandle`] | a submitted call: its result, and the means to end it |
 //! | [`Task`], [`TaskCall`] | a call with a time limit, a limit on waiting, a name |
 //! | [`call!`], [`Call`] | a call with several arguments |
 //! | [`TaskError`], [`PanicInfo`], [`WorkerExit`], [`Exit`] | why there is no result |
+//! | [`RemoteError`] | an error that a task can return, made by `?` from any other |
+//! | `Json` (feature `json`) | an argument or result of a type that needs field names or type tags |
 //! | [`BuildError`], [`StartError`], [`TrySubmitError`], [`NotClosed`] | how the pool's other operations fail |
 //! | [`ShutdownOptions`], [`Stats`] | the end of a pool, and a look at it before that |
+//! | [`HookOutcome`] | what a worker's initializer and finalizer may return |
 //! | [`task::current`] | what a running task knows of itself |
 //!
 //! # Features
@@ -75,6 +78,8 @@
 //! | | |
 //! | --- | --- |
 //! | `auto-init` (default) | workers are recognised before `main`; without it, [`init`] has to be its first line |
+//! | `json` | `Json`, which carries what the crate's encoding cannot: `serde_json::Value`, `flatten`, untagged enums |
+//! | `anyhow` | a [`RemoteError`] becomes an `anyhow::Error` by `?` |
 //!
 //! # Platform
 //!
@@ -108,8 +113,11 @@ pub use pool::task::{Task, TaskCall};
 pub use pool::{ProcessPool, Restart};
 pub use process::{Exit, StartError, StartMethod, UnknownStartMethod};
 pub use supervisor::stdio::{Stdio, WorkerLine};
+pub use sys::attributes::Resource;
 pub use task::Call;
-pub use task::PanicInfo;
+#[cfg(feature = "json")]
+pub use task::Json;
+pub use task::{HookOutcome, PanicInfo, RemoteError};
 pub use worker::boot::init;
 
 /// The README's examples are tested like those of this documentation.

@@ -64,7 +64,7 @@ fn a_panic_says_what_and_where() {
             source.contains("payload 123") && source.contains(place),
             "{source}"
         );
-        assert_eq!(error.to_string(), "task panicked");
+        assert_eq!(error.to_string(), "task panicked: payload 123");
         assert_eq!(format!("{error:#}"), format!("task panicked: {source}"));
         pool.shutdown().await;
     });

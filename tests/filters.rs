@@ -92,7 +92,7 @@ async fn have_a_pool(method: StartMethod) -> String {
     assert!(soon(PROMPTLY, || aborted.is_running()).await);
     assert!(aborted.abort());
     pool.shutdown().await;
-    assert_eq!(children(), []);
+    assert_eq!(children(), [0_u32; 0]);
     WORKS.to_owned()
 }
 
@@ -158,7 +158,7 @@ fn on_an_old_kernel_everything_works_and_goes_with_its_worker() {
                 let gone = soon(Duration::from_secs(1), || !is_alive(sleeper)).await;
                 assert!(gone, "{how} leaves {sleeper}");
             }
-            assert_eq!(children(), []);
+            assert_eq!(children(), [0_u32; 0]);
         });
     }
     let _scene = scene();

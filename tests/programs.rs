@@ -320,7 +320,7 @@ fn a_thief_of_exit_statuses_costs_no_more_than_the_statuses() {
                 pool.submit(own_pid, ()).await.unwrap();
             }
             pool.shutdown().await;
-            assert_eq!(children(), []);
+            assert_eq!(children(), [0_u32; 0]);
         });
     }
     let _scene = scene();

@@ -322,7 +322,7 @@ fn what_a_worker_cannot_take_fails_before_there_is_one() {
         let error = pool.submit(|_: Never| (), Never).await.unwrap_err();
         assert!(error.is_encode() && !error.maybe_executed());
         assert_eq!(pool.stats().workers_started, 0);
-        assert_eq!(children(), []);
+        assert_eq!(children(), [0_u32; 0]);
         pool.shutdown().await;
     });
 }
@@ -428,7 +428,7 @@ fn a_pool_that_is_terminated_while_it_starts_leaves_nothing() {
                 }));
                 tokio::time::sleep(Duration::from_micros(micros)).await;
                 pool.terminate().await;
-                assert_eq!(descendants(std::process::id()), []);
+                assert_eq!(descendants(std::process::id()), [0_u32; 0]);
                 if let Err(error) = handle.await {
                     assert!(error.is_shut_down(), "{error}");
                 }

@@ -1,12 +1,17 @@
-//! The options of a pool.
+//! The options of a pool. Those that say what the workers' processes are like are in [`worker`],
+//! and what those run around their calls in [`hooks`].
 
-use std::ffi::OsString;
+mod hooks;
+mod worker;
+
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
 
+use self::hooks::{HookOptions, Hooks};
+use self::worker::{Checked, WorkerOptions};
 use super::ProcessPool;
 use super::driver::{Driver, Plan};
 use super::error::{BuildError, BuildFault};
@@ -67,7 +72,8 @@ pub struct ProcessPoolBuilder {
     abort_grace: Duration,
     restart: Restart,
     worker_name: Option<String>,
-    env: Vec<(OsString, OsString)>,
+    worker: WorkerOptions,
+    hooks: HookOptions,
     stdout: Stdio,
     stderr: Stdio,
     runtime: Option<Handle>,
@@ -86,7 +92,8 @@ impl Default for ProcessPoolBuilder {
             abort_grace: Duration::ZERO,
             restart: Restart::default(),
             worker_name: None,
-            env: Vec::new(),
+            worker: WorkerOptions::default(),
+            hooks: HookOptions::default(),
             stdout: Stdio::inherit(),
             stderr: Stdio::inherit(),
             runtime: None,
@@ -121,9 +128,9 @@ impl ProcessPoolBuilder {
         self
     }
 
-    /// Sets how long a worker may take to become ready. Default: 60 s. A worker that is late is
-    /// killed; five failed starts in a row break the pool. Zero is an error of
-    /// [`build`](Self::build).
+    /// Sets how long a worker may take to become ready, its [initializer](Self::initializer)
+    /// included. Default: 60 s. A worker that is late is killed; five failed starts in a row break
+    /// the pool. Zero is an error of [`build`](Self::build).
     pub fn start_timeout(mut self, limit: Duration) -> Self {
         self.start_timeout = limit;
         self
@@ -178,15 +185,6 @@ impl ProcessPoolBuilder {
         self
     }
 
-    /// Sets an environment variable for the workers, beside those of the program, which they
-    /// inherit as they are when the workers' first process is started. May be called repeatedly.
-    /// A key that is empty or has `=` or a zero byte in it, and a value that has a zero byte, are
-    /// errors of [`build`](Self::build).
-    pub fn env(mut self, key: impl Into<OsString>, value: impl Into<OsString>) -> Self {
-        self.env.push((key.into(), value.into()));
-        self
-    }
-
     /// Sets what becomes of the workers' standard output. Default: [`Stdio::inherit`].
     pub fn stdout(mut self, stdio: Stdio) -> Self {
         self.stdout = stdio;
@@ -213,10 +211,11 @@ impl ProcessPoolBuilder {
     ///
     /// # Errors
     ///
-    /// When an option has an impossible value; when the crate's start-up code has not run in this
-    /// process; when this copy of the crate is not part of the main program; when the program runs
-    /// with raised privileges; when this is a task of a pool in a task of a pool, four deep; when
-    /// the system refuses a call that no pool can do without, or has no room for a thread. [`BuildError`] tells them apart.
+    /// When an option has an impossible value; when the argument of an initializer cannot be
+    /// encoded; when the crate's start-up code has not run in this process; when this copy of the
+    /// crate is not part of the main program; when the program runs with raised privileges; when
+    /// this is a task of a pool in a task of a pool, four deep; when the system refuses a call that
+    /// no pool can do without, or has no room for a thread. [`BuildError`] tells them apart.
     ///
     /// That workers cannot be *started* is found out later: it is told by
     /// [`ready`](ProcessPool::ready), and by the tasks.
@@ -233,7 +232,8 @@ impl ProcessPoolBuilder {
             abort_grace,
             restart,
             worker_name,
-            env,
+            worker,
+            hooks,
             stdout,
             stderr,
             runtime,
@@ -262,18 +262,20 @@ impl ProcessPoolBuilder {
             max_frame <= LONGEST_FRAME,
             "the largest frame must be less than 4 GiB",
         )?;
-        let nul = |text: &OsString| text.as_encoded_bytes().contains(&0);
-        let variable = |(key, value): &(OsString, OsString)| {
-            !key.is_empty() && !nul(key) && !key.as_encoded_bytes().contains(&b'=') && !nul(value)
-        };
-        check(
-            env.iter().all(variable),
-            "an environment variable has an impossible name or value",
-        )?;
         let named = worker_name
             .as_ref()
             .is_none_or(|name| !name.is_empty() && !name.contains('\0'));
         check(named, "a worker name must be a text without zero bytes")?;
+        let Checked {
+            environment,
+            attributes,
+            cores: worker_cores,
+        } = worker.check()?;
+        let Hooks {
+            initializer,
+            finalizer,
+            leave_limit,
+        } = hooks.settle()?;
         match boot::readiness() {
             Readiness::Ready => {}
             Readiness::NotInitialised => return Err(BuildFault::NotInitialised.into()),
@@ -292,18 +294,13 @@ impl ProcessPoolBuilder {
         )?;
         let keeper = Keeper::get().map_err(BuildFault::System)?;
         let home = home.unwrap_or_else(|| keeper.handle().clone());
-        let program = Program {
-            method: start_method,
-            env,
-            boot: boot::boot_variable(),
-            handshake_timeout: bounded(handshake_timeout),
-        };
         let plan = Plan {
             rules: Rules {
                 workers,
                 starts_at_once: 2 * cores,
                 restart,
                 abort_grace: bounded(abort_grace),
+                leave_limit: bounded(leave_limit),
             },
             recipe: Recipe {
                 name: worker_name.unwrap_or_else(default_name),
@@ -311,12 +308,23 @@ impl ProcessPoolBuilder {
                 max_frame,
                 handshake_timeout: bounded(handshake_timeout),
                 start_timeout: bounded(start_timeout),
+                attributes,
+                cores: worker_cores,
+                initializer: initializer.is_some(),
+                finalizer,
                 stdout,
                 stderr,
             },
             max_pending,
             task_timeout: task_timeout.map(bounded),
             home,
+        };
+        let program = Program {
+            method: start_method,
+            environment,
+            boot: boot::boot_variable(),
+            shared: initializer,
+            handshake_timeout: bounded(handshake_timeout),
         };
         let launcher = Launcher::new(keeper.clone(), program);
         Ok(ProcessPool::new_with(Driver::start(plan, launcher, keeper)))

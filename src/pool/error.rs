@@ -45,7 +45,7 @@ pub use self::refused::{BuildError, NotClosed, TrySubmitError};
 /// let error = pool.submit(|n: i32| 10 / n, 0).await.unwrap_err();
 /// assert!(error.is_panic());
 /// assert!(explain(&error).starts_with("a bug at "));
-/// assert_eq!(error.to_string(), "task panicked");
+/// assert_eq!(error.to_string(), "task panicked: attempt to divide by zero");
 /// assert!(format!("{error:#}").starts_with("task panicked: attempt to divide by zero (at "));
 /// # pool.shutdown().await;
 /// # Ok(()) }

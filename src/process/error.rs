@@ -1,5 +1,6 @@
 //! Why a child could not be started.
 
+use std::borrow::Cow;
 use std::io;
 use std::time::Duration;
 
@@ -29,7 +30,7 @@ pub struct StartError(Kind);
 enum Kind {
     #[error("could not {doing}: {text}")]
     System {
-        doing: &'static str,
+        doing: Cow<'static, str>,
         errno: Option<i32>,
         text: String,
     },
@@ -119,10 +120,16 @@ impl StartError {
     /// The system refused to do something ("execute the program").
     pub(crate) fn system(doing: &'static str, error: &io::Error) -> Self {
         Self(Kind::System {
-            doing,
+            doing: Cow::Borrowed(doing),
             errno: error.raw_os_error(),
             text: error.to_string(),
         })
+    }
+
+    /// The system refused to do something in the new process.
+    pub(crate) fn refused_there(doing: String, errno: Option<i32>, text: String) -> Self {
+        let doing = Cow::Owned(doing);
+        Self(Kind::System { doing, errno, text })
     }
 
     /// `who` ("the worker") ended before it was ready.
@@ -151,7 +158,6 @@ impl StartError {
     }
 
     /// The worker's initializer failed.
-    #[allow(dead_code, reason = "for the pool, which runs initializers")]
     pub(crate) fn initializer(text: String) -> Self {
         Self(Kind::Initializer { text })
     }

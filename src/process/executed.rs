@@ -75,9 +75,9 @@ fn run(program: &Program, stdin: OwnedFd) -> io::Result<(Pid, OwnedFd)> {
         command.arg0(name);
     }
     let (boot, value) = &program.boot;
+    program.environment.apply(&mut command);
     command
         .args(arguments)
-        .envs(program.env.iter().map(|(key, value)| (key, value)))
         .env(boot, value)
         .stdin(Stdio::from(stdin))
         // A group of its own: the terminal's signals are for the program.

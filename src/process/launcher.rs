@@ -1,6 +1,5 @@
 //! Starts one pool's workers, by the method it was told, and ends with them.
 
-use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::pin::pin;
 use std::sync::Arc;
@@ -14,17 +13,19 @@ use super::child::{Child, Unclaimed};
 use super::errand::{self, Errand, Posting};
 use super::executed::execute;
 use super::link::{Link, NoWorker};
-use super::{Keeper, StartError, StartMethod};
+use super::{Environment, Keeper, StartError, StartMethod};
 
 /// What is executed, and how.
 #[derive(Debug)]
 pub(crate) struct Program {
     /// How workers are started.
     pub(crate) method: StartMethod,
-    /// What the children's environment has beside the program's own.
-    pub(crate) env: Vec<(OsString, OsString)>,
+    /// How the children's environment differs from the program's.
+    pub(crate) environment: Environment,
     /// The variable, and its value, by which a child knows what it is.
     pub(crate) boot: (&'static str, String),
+    /// What every worker is given behind its own channel.
+    pub(crate) shared: Option<OwnedFd>,
     /// How long a fork server may take to be ready, and to answer.
     pub(crate) handshake_timeout: Duration,
 }
@@ -100,7 +101,7 @@ impl Launcher {
     /// The work is done on the keeper, so that this may be awaited anywhere. If
     /// it is dropped, or the launcher closed, while a worker is being started,
     /// that worker is killed and reaped.
-    pub(crate) async fn launch(&self, order: Order) -> Result<Child, StartError> {
+    pub(crate) async fn launch(&self, mut order: Order) -> Result<Child, StartError> {
         let inner = Arc::clone(&self.0);
         if !inner.keeper.is_here() {
             let error = std::io::Error::other("this process was forked from the pool's own");
@@ -110,6 +111,12 @@ impl Launcher {
         let presence = inner.workers.subscribe();
         if *inner.stage.borrow() != Stage::Open {
             return Err(StartError::shutting_down());
+        }
+        if let Some(shared) = &inner.program.shared {
+            let copy = shared.try_clone();
+            order.channel.push(
+                copy.map_err(|error| StartError::system("copy a descriptor for a worker", &error))?,
+            );
         }
         let (answer, answered) = oneshot::channel();
         self.0.keeper.handle().spawn(async move {

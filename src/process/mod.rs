@@ -9,6 +9,7 @@
 //!
 //!   keeper    the one thread on which all of this runs in the parent
 //!   executed  a program executed by us, and its reaper
+//!   environment  how a child's differs from the program's
 //!   errand    the first message to what was executed, and its descriptors
 //!   enter     what an executed process does with it
 //!   protocol  what launcher and fork server say to each other
@@ -22,6 +23,7 @@
 
 mod child;
 mod enter;
+mod environment;
 mod errand;
 mod error;
 mod executed;
@@ -37,6 +39,7 @@ mod tests;
 
 pub(crate) use child::Child;
 pub(crate) use enter::enter;
+pub(crate) use environment::Environment;
 pub use error::StartError;
 pub use exit::Exit;
 pub(crate) use keeper::Keeper;

@@ -17,11 +17,12 @@ use super::outgoing::Outgoing;
 use super::slot::{Bell, Slot};
 use super::stdio::{Stdio, Tail};
 use crate::process::{Child, Launcher, Order, StartError};
+use crate::sys::attributes::Attributes;
 use crate::sys::{image, pipe, reactor};
 use crate::wire::PROTOCOL;
 use crate::wire::codec::Frame;
 use crate::wire::frame::Kind;
-use crate::wire::message::{Hello, WorkerStart};
+use crate::wire::message::{Hello, Readiness, Unfit, WorkerStart};
 use crate::wire::page::{self, ControlPage};
 
 /// What all workers of a pool have in common.
@@ -37,10 +38,28 @@ pub(crate) struct Recipe {
     pub(crate) handshake_timeout: Duration,
     /// How long it may take until it is ready.
     pub(crate) start_timeout: Duration,
+    /// What the system is to give to each.
+    pub(crate) attributes: Attributes,
+    /// The cores of each worker, by its place and round again; empty for no change.
+    pub(crate) cores: Vec<Vec<usize>>,
+    /// Whether what the launcher gives to each is an initializer.
+    pub(crate) initializer: bool,
+    /// What each runs before it leaves, encoded; empty for nothing.
+    pub(crate) finalizer: Vec<u8>,
     /// What becomes of what it prints.
     pub(crate) stdout: Stdio,
     /// What becomes of what it complains about.
     pub(crate) stderr: Stdio,
+}
+
+impl Recipe {
+    fn attributes_at(&self, place: usize) -> Attributes {
+        let mut attributes = self.attributes.clone();
+        if !self.cores.is_empty() {
+            attributes.cores = self.cores[place % self.cores.len()].clone();
+        }
+        attributes
+    }
 }
 
 /// Starts a worker.
@@ -82,8 +101,11 @@ async fn start_in_time(
         name: name.clone(),
         depth: recipe.depth,
         max_frame: recipe.max_frame as u64,
+        attributes: recipe.attributes_at(place),
+        initializer: recipe.initializer,
+        finalizer: recipe.finalizer.clone(),
     };
-    let first = postcard::to_stdvec(&first).expect("numbers and a text always encode");
+    let first = postcard::to_stdvec(&first).expect("numbers and texts always encode");
     let channel = vec![requests.read, responses.write, page_file];
     let order = Order {
         name: name.clone(),
@@ -113,7 +135,7 @@ async fn start_in_time(
     let late = |_| StartError::timed_out("worker's first frame", recipe.handshake_timeout);
     let hello = tokio::time::timeout(recipe.handshake_timeout, greeting.next(Kind::Hello));
     check(&hello.await.map_err(late)??)?;
-    greeting.next(Kind::Ready).await?;
+    check_readiness(&greeting.next(Kind::Ready).await?)?;
     let requests = Arc::new(requests.write);
     let (tail, stop_stderr) = stderr.unzip();
     let stops = [stdout.map(|(_, stop)| stop), stop_stderr];
@@ -202,6 +224,16 @@ fn check(frame: &Frame) -> Result<(), StartError> {
         return Err(StartError::mismatch("worker", ours, theirs));
     }
     Ok(())
+}
+
+/// Reads whether the worker is ready.
+fn check_readiness(frame: &Frame) -> Result<(), StartError> {
+    let readiness: Readiness = postcard::from_bytes(&frame.payload)
+        .map_err(|_| StartError::protocol("worker", "a frame that does not say if it is ready"))?;
+    readiness.map_err(|unfit| match unfit {
+        Unfit::System { doing, errno, text } => StartError::refused_there(doing, errno, text),
+        Unfit::Initializer(text) => StartError::initializer(text),
+    })
 }
 
 /// A worker that nobody has yet; killed if that does not change.

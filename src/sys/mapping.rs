@@ -4,8 +4,10 @@
 //! memory: words are atomics, and bytes are copied in and out.
 
 use std::ffi::c_void;
-use std::io;
+use std::fs::File;
+use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::FileExt;
 use std::ptr::NonNull;
 use std::sync::atomic::AtomicU64;
 
@@ -32,6 +34,28 @@ pub(crate) fn sealed_file(name: &str, length: usize) -> io::Result<OwnedFd> {
     rustix::fs::ftruncate(&file, length as u64)?;
     rustix::fs::fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
     Ok(file)
+}
+
+/// Makes an anonymous file of these bytes that nobody can change.
+pub(crate) fn sealed_copy(name: &str, bytes: &[u8]) -> io::Result<OwnedFd> {
+    let file = rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+    let mut file = File::from(file);
+    file.write_all(bytes)?;
+    rustix::fs::fcntl_add_seals(
+        &file,
+        SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE | SealFlags::SEAL,
+    )?;
+    Ok(file.into())
+}
+
+/// Reads what [`sealed_copy`] has put into a file, whoever else reads it.
+pub(crate) fn read_copy(file: OwnedFd) -> io::Result<Vec<u8>> {
+    let file = File::from(file);
+    // Not from the position, which all copies of the descriptor share.
+    let length = file.metadata()?.len() as usize;
+    let mut bytes = vec![0; length];
+    file.read_exact_at(&mut bytes, 0)?;
+    Ok(bytes)
 }
 
 impl Mapping {
@@ -188,6 +212,17 @@ mod tests {
         let file = sealed_file("test", 4096).unwrap();
         assert!(rustix::fs::ftruncate(&file, 0).is_err());
         assert!(rustix::fs::ftruncate(&file, 8192).is_err());
+    }
+
+    #[test]
+    fn a_sealed_copy_is_read_by_everybody_and_changed_by_nobody() {
+        let file = sealed_copy("test", b"for all").unwrap();
+        for _ in 0..2 {
+            let other = file.try_clone().unwrap();
+            assert_eq!(read_copy(other).unwrap(), b"for all");
+        }
+        assert!(rustix::io::pwrite(&file, b"x", 0).is_err());
+        assert!(rustix::fs::ftruncate(&file, 0).is_err());
     }
 
     #[test]

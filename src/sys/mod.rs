@@ -1,5 +1,6 @@
 //! The operating system and nothing else; the home of `unsafe`.
 
+pub(crate) mod attributes;
 pub(crate) mod build_id;
 pub(crate) mod clock;
 #[cfg(feature = "auto-init")]

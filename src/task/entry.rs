@@ -21,6 +21,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::error::{DecodeError, EncodeError};
+use super::hook::{Hook, HookOutcome};
 use super::identity::{Target, UnknownTarget};
 use super::panic::{self, PanicInfo};
 use super::payload;
@@ -126,7 +127,7 @@ unsafe fn enter<F, Arguments>(
 
 /// A plain function pointer that takes `Arguments`: the one argument itself, else a tuple.
 ///
-/// Only pointers, never closures or function items: those have types that a stranger could make
+/// Only pointers (bare, or as a [`Hook`]), never closures or function items: those have types that a stranger could make
 /// a value of here without ever having been given one.
 pub(crate) trait Function<Arguments>: Copy {
     /// What it returns.
@@ -145,6 +146,27 @@ pub(crate) trait Function<Arguments>: Copy {
 
     /// Calls it.
     fn call(self, arguments: Arguments) -> Self::Output;
+}
+
+impl<F, Arguments> Function<Arguments> for Hook<F>
+where
+    F: Function<Arguments>,
+    F::Output: HookOutcome,
+{
+    type Output = Result<(), String>;
+
+    fn address(self) -> usize {
+        self.0.address()
+    }
+
+    unsafe fn from_address(address: usize) -> Self {
+        // SAFETY: the caller vouches that the address came from a `Hook<F>`, and so from an `F`.
+        Self(unsafe { F::from_address(address) })
+    }
+
+    fn call(self, arguments: Arguments) -> Self::Output {
+        self.0.call(arguments).into_result()
+    }
 }
 
 macro_rules! function {

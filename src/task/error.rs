@@ -181,7 +181,7 @@ impl Fault {
         Self::new(format_args!(
             "a self-describing format is needed for {what}; this one has no field names and no \
              type tags, so serde_json::Value and the serde attributes flatten, untagged and tag \
-             cannot be used with it"
+             cannot be used with it, unless within a procpool::Json (feature `json`)"
         ))
     }
 }

@@ -23,11 +23,13 @@
 //! - `call`: a function with its arguments; `notation`: the macro that makes one
 //! - `items`: many arguments in one request
 //! - `head`: what goes before the arguments; `context`: what a running task knows of itself
+//! - `hook`: what is run around the calls
 //! - `identity`: a function's name among processes of one build
 //! - `entry`: from that name to the function and to its verdict
 //! - `payload`: values and bytes, with `encoder`, `decoder` and their `limits`
+//! - `json`: for types that this format cannot carry
 //! - `panic`: what is known of a panic, and how it is caught
-//! - `error`: how encoding and decoding fail
+//! - `error`: how encoding and decoding fail; `remote`: an error that a task can return
 
 pub(crate) mod call;
 pub(crate) mod context;
@@ -36,17 +38,25 @@ mod encoder;
 pub(crate) mod entry;
 mod error;
 pub(crate) mod head;
+pub(crate) mod hook;
 pub(crate) mod identity;
 pub(crate) mod items;
+#[cfg(feature = "json")]
+mod json;
 mod limits;
 mod notation;
 pub(crate) mod panic;
 pub(crate) mod payload;
+pub(crate) mod remote;
 
 pub use call::Call;
 pub use context::{TaskContext, current};
 pub use error::{DecodeError, EncodeError};
+pub use hook::HookOutcome;
 pub use identity::ForeignFunction;
+#[cfg(feature = "json")]
+pub use json::Json;
 #[doc(hidden)]
 pub use notation::__pass;
 pub use panic::PanicInfo;
+pub use remote::RemoteError;

@@ -42,7 +42,7 @@ pub(crate) enum Kind {
     Leave = 2,
     /// Response, always the first: who speaks (`message::Hello`).
     Hello = 16,
-    /// Response: the worker takes calls.
+    /// Response: the worker takes calls, or why it cannot (`message::Readiness`).
     Ready = 17,
     /// Response: the function returned this. Time, here and below: how long it ran.
     Returned = 18,

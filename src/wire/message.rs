@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::sys::attributes::Attributes;
 use crate::sys::build_id::BuildId;
 
 /// The first frame of every worker.
@@ -22,4 +23,30 @@ pub(crate) struct WorkerStart {
     pub(crate) depth: u8,
     /// The longest payload of a call or a result.
     pub(crate) max_frame: u64,
+    /// What its process is to be like.
+    pub(crate) attributes: Attributes,
+    /// Whether an initializer, a hook as `task` encodes it, is in a file beside this.
+    pub(crate) initializer: bool,
+    /// What it runs before it leaves, a hook as well; empty for nothing.
+    pub(crate) finalizer: Vec<u8>,
+}
+
+/// The payload of [`Kind::Ready`](super::frame::Kind::Ready): whether it is. Nothing follows it if
+/// not.
+pub(crate) type Readiness = Result<(), Unfit>;
+
+/// Why a worker cannot take calls.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Unfit {
+    /// The system refused something.
+    System {
+        /// What was to be done ("set the nice value to -5").
+        doing: String,
+        /// The system's number for the reason.
+        errno: Option<i32>,
+        /// The reason.
+        text: String,
+    },
+    /// Its initializer failed, and says this.
+    Initializer(String),
 }

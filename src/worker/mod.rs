@@ -7,7 +7,7 @@
 //! ```
 //!
 //! - [`boot`]: a process that a pool has started never reaches `main`.
-//! - [`serve`]: the loop: read, run, answer.
+//! - [`serve`]: the loop: read, run, answer. [`prepare`]: what comes before it.
 //! - [`intake`]: calls out of the request pipe. [`outbox`]: responses into the response pipe.
 //! - [`watch`]: the second thread: ends the worker with its parent, flushes what waits too long.
 //!
@@ -17,6 +17,7 @@ pub(crate) mod boot;
 mod chunk;
 mod intake;
 mod outbox;
+mod prepare;
 mod serve;
 #[cfg(test)]
 pub(crate) mod stand_in;

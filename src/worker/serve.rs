@@ -10,15 +10,16 @@ use std::time::Duration;
 use super::DEPTH;
 use super::intake::Intake;
 use super::outbox::Outbox;
-use super::watch::{Watcher, watch};
+use super::prepare::prepare;
+use super::watch::Watcher;
 use crate::sys::clock::Moment;
 use crate::sys::{image, title};
 use crate::task::context::{self, Running};
 use crate::task::entry::{self, Sink, Verdict};
 use crate::task::head::CallHead;
-use crate::task::panic;
+use crate::task::{hook, panic};
 use crate::wire::frame::{Header, Kind};
-use crate::wire::message::{Hello, WorkerStart};
+use crate::wire::message::{Hello, Readiness, WorkerStart};
 use crate::wire::page::ControlPage;
 use crate::wire::{PROTOCOL, Ticket};
 
@@ -32,7 +33,11 @@ const KEPT: usize = 16 * 1024 * 1024;
 /// Serves until the request pipe ends, then exits. `first` is what the pool said of this worker,
 /// `program` the pidfd of the program that it serves, `channel` its pipes and its page.
 pub(super) fn serve(first: &[u8], program: OwnedFd, channel: Vec<OwnedFd>) -> ! {
-    let served = Station::take(first, program, channel).and_then(|mut station| station.serve());
+    let served = Station::take(first, program, channel).and_then(|mut station| {
+        station.serve()?;
+        station.finish();
+        Ok(())
+    });
     match served {
         Ok(()) => std::process::exit(0),
         // Nobody listens: the pool has given up this worker, and there is nobody to complain to.
@@ -49,6 +54,8 @@ struct Station {
     intake: Intake,
     desk: Desk,
     watcher: Watcher,
+    /// What is run before it leaves; empty for nothing.
+    finalizer: Vec<u8>,
     /// Where results are encoded; kept, because fresh memory costs more than copying.
     scratch: Vec<u8>,
 }
@@ -62,14 +69,17 @@ pub(super) struct Desk {
 
 impl Station {
     /// Sets the process up as a worker and says so to its parent.
-    fn take(first: &[u8], program: OwnedFd, channel: Vec<OwnedFd>) -> io::Result<Self> {
+    fn take(first: &[u8], program: OwnedFd, mut channel: Vec<OwnedFd>) -> io::Result<Self> {
         let start: WorkerStart = postcard::from_bytes(first).map_err(io::Error::other)?;
+        let initializer = start.initializer.then(|| channel.pop()).flatten();
         let [requests, responses, page]: [OwnedFd; 3] = channel
             .try_into()
             .map_err(|_| io::Error::other("a worker's channel has three ends"))?;
         title::set_title(&start.name, &format!("procpool: worker {}", start.name));
         DEPTH.store(start.depth, Ordering::Relaxed);
-        prefer_for_oom_kill();
+        if start.attributes.oom_score_adj.is_none() {
+            prefer_for_oom_kill();
+        }
         panic::install_hook();
         let page = Arc::new(ControlPage::new(page)?);
         page.keep_from_forks()?;
@@ -88,13 +98,20 @@ impl Station {
             Kind::Hello,
             &postcard::to_stdvec(&hello).map_err(io::Error::other)?,
         )?;
-        let watcher = watch(program, outbox)?;
-        desk.say(Kind::Ready, &[])?;
+        let watcher = match prepare(&start, program, outbox, initializer) {
+            Ok(watcher) => watcher,
+            Err(unfit) => {
+                desk.say(Kind::Ready, &encoded(&Readiness::Err(unfit)))?;
+                std::process::exit(FAILED);
+            }
+        };
+        desk.say(Kind::Ready, &encoded(&Readiness::Ok(())))?;
         let intake = Intake::new(requests, max_frame);
         Ok(Self {
             intake,
             desk,
             watcher,
+            finalizer: start.finalizer,
             scratch: Vec::new(),
         })
     }
@@ -119,6 +136,24 @@ impl Station {
             if !self.intake.fill()? {
                 return Ok(());
             }
+        }
+    }
+}
+
+impl Station {
+    /// Does what is to be done before the worker leaves in order. The pool waits for its end, for
+    /// as long as it may take, and then kills the process.
+    fn finish(&self) {
+        if self.finalizer.is_empty() {
+            return;
+        }
+        if let Err(text) = hook::run(&self.finalizer) {
+            // Not `eprintln!`, which panics where nobody can be told.
+            let pid = std::process::id();
+            let _ = writeln!(
+                io::stderr(),
+                "procpool: worker {pid}: finalizer failed: {text}"
+            );
         }
     }
 }
@@ -269,7 +304,7 @@ impl Answer<'_> {
     }
 }
 
-/// The text-carrying errors, cut down to what a control frame may hold.
+/// Numbers and texts, the texts cut down to what a control frame may hold.
 fn encoded(error: &impl serde::Serialize) -> Vec<u8> {
     postcard::to_stdvec(error).expect("texts always encode")
 }

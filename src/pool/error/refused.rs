@@ -6,6 +6,7 @@ use std::io;
 
 use super::TaskError;
 use crate::sys::required::Refused;
+use crate::task::hook::NoHook;
 
 /// Why [`try_submit`](crate::ProcessPool::try_submit) did not take a task; has the argument back.
 ///
@@ -116,6 +117,12 @@ pub(crate) enum BuildFault {
          it), {0}"
     )]
     Unsupported(Refused),
+    #[error("the workers' directory is relative to one that is not there any more")]
+    Directory(#[source] io::Error),
+    #[error(transparent)]
+    Hook(NoHook),
+    #[error("the system has no room for the initializer's argument")]
+    Initializer(#[source] io::Error),
     #[error("the pool's own thread could not be started")]
     System(#[source] io::Error),
 }
@@ -145,10 +152,15 @@ impl BuildError {
     }
 
     /// Tells whether the system refuses a call that no pool can do without: the kernel is too old,
-    /// or a filter (a container's seccomp profile) forbids it. The text names
-    /// the call.
+    /// or a filter (a container's seccomp profile) forbids it. The text names the call.
     pub fn is_unsupported(&self) -> bool {
         matches!(self.0, BuildFault::Unsupported(_))
+    }
+
+    /// Tells whether the argument of an initializer could not be encoded, or the function is none
+    /// that a worker could find.
+    pub fn is_encode(&self) -> bool {
+        matches!(self.0, BuildFault::Hook(_))
     }
 
     /// Tells whether this process is inside of as many pools as may be nested.

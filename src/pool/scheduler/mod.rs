@@ -66,6 +66,8 @@ pub(crate) struct Rules {
     pub(crate) restart: Restart,
     /// How long an ended call may take to come to its end before its worker is killed.
     pub(crate) abort_grace: Duration,
+    /// How long a worker that has been told to leave may take.
+    pub(crate) leave_limit: Duration,
 }
 
 /// A job in the pool: what is known of it, what is attached to it, and where it is.

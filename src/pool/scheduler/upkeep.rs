@@ -15,8 +15,6 @@ use crate::sys::clock::Moment;
 const LATE: Duration = Duration::from_millis(2);
 /// A call that waits in a worker is not asked about more often than this, however short its limit.
 const LIMIT_CHECK: Duration = Duration::from_millis(1);
-/// How long a worker that has been told to leave may take.
-const LEAVE_LIMIT: Duration = Duration::from_millis(500);
 
 /// How long a request of that size may be on its way: 8 MiB in a second is slow on any machine.
 fn transit(bytes: usize) -> Duration {
@@ -200,13 +198,14 @@ impl<T> Scheduler<T> {
     }
 
     pub(super) fn retire(&mut self, now: Moment, worker: WorkerId) {
+        let limit = self.rules.leave_limit;
         let Some(state) = self.worker(worker) else {
             return;
         };
         state.phase = Phase::Retiring;
-        state.look_at = Some(now + LEAVE_LIMIT);
+        state.look_at = Some(now + limit);
         self.actions.push_back(Action::Retire(worker));
-        self.wake_by(now + LEAVE_LIMIT);
+        self.wake_by(now + limit);
     }
 
     /// When no more jobs will come and none is left: lets the workers go, and says when all went.

@@ -10,7 +10,9 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal};
 
 use super::script::{Report, STEPS, Step};
-use crate::process::{Child, Exit, Keeper, Launcher, Order, Program, StartError, StartMethod};
+use crate::process::{
+    Child, Environment, Exit, Keeper, Launcher, Order, Program, StartError, StartMethod,
+};
 use crate::sys::{fork, pidfd, wait};
 use crate::worker::boot::boot_variable;
 
@@ -31,13 +33,14 @@ pub(super) fn stop_here_if_not_booted() {
 /// that ends here, before anything is executed a second time.
 pub(super) fn program(method: StartMethod) -> Program {
     stop_here_if_not_booted();
+    let mut environment = Environment::default();
+    environment.set("PROCPOOL_TEST_VARIABLE".into(), "from the pool".into());
+    environment.set(CHILD.into(), "1".into());
     Program {
         method,
-        env: vec![
-            ("PROCPOOL_TEST_VARIABLE".into(), "from the pool".into()),
-            (CHILD.into(), "1".into()),
-        ],
+        environment,
         boot: boot_variable(),
+        shared: None,
         handshake_timeout: Duration::from_secs(10),
     }
 }

@@ -360,6 +360,7 @@ fn what_needs_a_self_describing_format_says_so() {
 
     let error = refusal::<Untagged>(&encoded(&Untagged::Number(1)));
     assert!(error.to_string().contains("Untagged") && error.reason().contains(wanted));
+    assert!(error.reason().contains("procpool::Json"), "and what helps");
     let error = refusal::<Tagged>(&encoded(&Tagged::Number { is: 1 }));
     assert!(error.to_string().contains("Tagged") && error.reason().contains(wanted));
     let flat = Flat {

@@ -16,7 +16,7 @@ use crate::sys::{fork, image};
 use crate::task::head::CallHead;
 use crate::wire::PROTOCOL;
 use crate::wire::frame::{HEADER, Header, Kind};
-use crate::wire::message::Hello;
+use crate::wire::message::{Hello, Readiness};
 use crate::wire::page::{ControlPage, OUTBOX};
 
 /// Lives by the script. `program` and `channel` are what every worker gets.
@@ -95,7 +95,8 @@ impl Stub {
             }
         }
         self.at(Position::InInit);
-        self.send(Kind::Ready, &[]);
+        let ready = postcard::to_stdvec(&Readiness::Ok(())).expect("it is flat");
+        self.send(Kind::Ready, &ready);
     }
 
     /// Reads one call; `None` when there is to be no other.

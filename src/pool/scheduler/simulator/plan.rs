@@ -82,6 +82,7 @@ impl Plan {
                 Restart::OnFailure
             },
             abort_grace: Duration::from_nanos(rng.pick(&graces)),
+            leave_limit: Duration::from_millis(500),
         };
         let paces = [
             Pace::Tiny,

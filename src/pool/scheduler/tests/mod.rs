@@ -15,6 +15,7 @@ use super::{
 use crate::sys::clock::Moment;
 
 const MS: Duration = Duration::from_millis(1);
+const LEAVE_LIMIT: Duration = Duration::from_millis(500);
 const US: Duration = Duration::from_micros(1);
 
 /// How a job came to its end.
@@ -48,6 +49,7 @@ impl Desk {
             starts_at_once: workers,
             restart: Restart::OnFailure,
             abort_grace: Duration::ZERO,
+            leave_limit: LEAVE_LIMIT,
         })
     }
 
