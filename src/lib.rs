@@ -104,7 +104,9 @@ mod worker;
 
 pub use pool::builder::ProcessPoolBuilder;
 pub use pool::error::{BuildError, NotClosed, TaskError, TrySubmitError, WorkerExit};
+pub use pool::events::{Events, PoolEvent};
 pub use pool::handle::TaskHandle;
+pub use pool::histogram::Histogram;
 pub use pool::map::{Map, MapIter};
 pub use pool::reply::CallbackId;
 pub use pool::shutdown::ShutdownOptions;

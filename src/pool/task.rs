@@ -15,10 +15,12 @@ use tokio::sync::{OwnedSemaphorePermit, TryAcquireError};
 use super::builder::bounded;
 use super::driver::Driver;
 use super::error::{ARGUMENT, Kind, TaskError, TrySubmitError};
+use super::events::PoolEvent;
 use super::handle::TaskHandle;
 use super::job::{Client, Job};
 use super::map::{Manner, Map, MapIter};
 use super::reply::{Answer, Raw, Reply};
+use crate::sys::clock::Moment;
 use crate::task::call::{Call, Parts};
 use crate::task::head::CallHead;
 use crate::wire::packed::Packed;
@@ -386,6 +388,7 @@ fn prepare<R: Send + 'static>(
         kind: target.kind(),
         timeout,
         queue_timeout: options.queue_timeout,
+        since: Moment::default(),
         client: Client::Call(reply.clone()),
         permit: None,
     })
@@ -400,6 +403,10 @@ fn admit(driver: &Driver) -> Result<Option<OwnedSemaphorePermit>, TaskError> {
         Ok(permit) => Ok(Some(permit)),
         Err(TryAcquireError::NoPermits) => {
             let limit = driver.plan.max_pending.unwrap_or_default();
+            driver
+                .hub
+                .note(|| PoolEvent::QueueFull { max_pending: limit });
+            driver.hub.tell();
             Err(TaskError::new(Kind::QueueFull(limit)))
         }
         Err(TryAcquireError::Closed) => Err(refused(driver)),
