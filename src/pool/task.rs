@@ -10,6 +10,8 @@ use std::time::Duration;
 use futures::stream::{self, Stream};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+#[cfg(feature = "tower")]
+use tokio::sync::Semaphore;
 use tokio::sync::{OwnedSemaphorePermit, TryAcquireError};
 
 use super::builder::bounded;
@@ -147,6 +149,38 @@ where
         // What is encoded is all that is kept of the argument.
         drop(argument);
         submit(&self.driver, call, &self.options)
+    }
+
+    /// Queues one call that has its part of the room already.
+    #[cfg(feature = "tower")]
+    pub(crate) fn submit_admitted(
+        &self,
+        argument: A,
+        permit: Option<OwnedSemaphorePermit>,
+    ) -> TaskHandle<R> {
+        let parts = Call::of1(self.function, &argument).into_parts();
+        drop(argument);
+        let reply = Reply::new(parts.decode);
+        let job = prepare(
+            &self.driver,
+            &reply,
+            parts.target,
+            parts.argument,
+            &self.options,
+        );
+        accept(&self.driver, reply, job.map(|job| Job { permit, ..job }))
+    }
+
+    /// The room in the queue, where that is bounded.
+    #[cfg(feature = "tower")]
+    pub(crate) fn room(&self) -> Option<Arc<Semaphore>> {
+        self.driver.room.clone()
+    }
+
+    /// Why the pool takes nothing new, if that is so.
+    #[cfg(feature = "tower")]
+    pub(crate) fn refusal(&self) -> Option<TaskError> {
+        self.driver.refusal()
     }
 
     /// Queues one call, or hands the argument back. See
