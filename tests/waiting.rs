@@ -330,7 +330,7 @@ fn handles_go_into_tasks_and_sets_of_tasks() {
         while let Some(outcome) = set.join_next().await {
             sum += outcome.unwrap().unwrap();
         }
-        assert_eq!(sum, (0..40).sum());
+        assert_eq!(sum, (0..40).sum::<u32>());
         // Tasks that are aborted drop their handles, which detaches what those stand for.
         let gate = Gate::new();
         let held: JoinSet<_> = (0..2).map(|_| pool.submit(pass_42, gate.path())).collect();
