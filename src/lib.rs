@@ -64,6 +64,7 @@
 //! | [`ProcessPool`], [`ProcessPoolBuilder`] | the pool and its options: [`StartMethod`], [`Restart`], [`Stdio`], [`Resource`] |
 //! | [`TaskHandle`] | a submitted call: its result, and the means to end it |
 //! | [`Task`], [`TaskCall`] | a call with a time limit, a limit on waiting, a name |
+//! | [`Map`], [`Enumerated`] | the results of one function over many items |
 //! | [`call!`], [`Call`] | a call with several arguments |
 //! | [`TaskError`], [`PanicInfo`], [`WorkerExit`], [`Exit`] | why there is no result |
 //! | [`RemoteError`] | an error that a task can return, made by `?` from any other |
@@ -113,7 +114,7 @@ pub use pool::error::{BuildError, NotClosed, TaskError, TrySubmitError, WorkerEx
 pub use pool::events::{Events, PoolEvent};
 pub use pool::handle::TaskHandle;
 pub use pool::histogram::Histogram;
-pub use pool::map::{Map, MapIter};
+pub use pool::map::{Enumerated, Map, MapIter};
 pub use pool::reply::CallbackId;
 pub use pool::shutdown::ShutdownOptions;
 pub use pool::stats::{Stats, WorkerStats};

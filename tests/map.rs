@@ -115,6 +115,33 @@ fn an_item_that_panics_fails_alone() {
     });
 }
 
+/// CF-097: which item a result is of, where their order does not tell, and some are of no worker.
+#[test]
+fn results_are_told_with_the_numbers_of_their_items() {
+    everywhere(async |method| {
+        let pool = pool(2, method);
+        for size in [1, 5, 100] {
+            let task = pool.task(end_at_seven).chunk_size(size);
+            for (kind, results) in [
+                ("unordered", task.map_unordered(0..50)),
+                ("map", task.map(0..50)),
+            ] {
+                let mut results: Vec<_> = results.enumerate().collect().await;
+                results.sort_unstable_by_key(|(item, _)| *item);
+                assert_eq!(results.len(), 50);
+                for (expected, (item, result)) in results.into_iter().enumerate() {
+                    assert_eq!(item, expected, "{kind} in chunks of {size}");
+                    match result {
+                        Ok(n) => assert_eq!(n as usize, item),
+                        Err(error) => assert!(item % 10 == 7 && error.is_worker_lost()),
+                    }
+                }
+            }
+        }
+        pool.shutdown().await;
+    });
+}
+
 fn end_at_seven(n: u32) -> u32 {
     if n % 10 == 7 {
         std::process::abort();

@@ -10,11 +10,15 @@ use std::time::{Duration, Instant};
 
 use procpool::task::{DecodeError, EncodeError, ForeignFunction, TaskContext};
 use procpool::{
-    BuildError, Call, CallbackId, Exit, NotClosed, PanicInfo, ProcessPool, ProcessPoolBuilder,
-    Restart, ShutdownOptions, StartError, StartMethod, Stats, Stdio, Task, TaskCall, TaskError,
-    TaskHandle, TrySubmitError, UnknownStartMethod, WorkerExit, WorkerLine, WorkerStats,
+    BuildError, Call, CallbackId, Enumerated, Exit, Map, NotClosed, PanicInfo, ProcessPool,
+    ProcessPoolBuilder, Restart, ShutdownOptions, StartError, StartMethod, Stats, Stdio, Task,
+    TaskCall, TaskError, TaskHandle, TrySubmitError, UnknownStartMethod, WorkerExit, WorkerLine,
+    WorkerStats,
 };
 use support::everywhere;
+
+/// Where items come from a plain range.
+type Items = futures::stream::Iter<std::ops::Range<u8>>;
 
 fn shared<T: Send + Sync + Unpin + Debug + 'static>() {}
 fn copied<T: Clone>() {}
@@ -36,6 +40,7 @@ fn the_public_types_can_be_shared_shown_and_kept_across_a_caught_panic() {
     shared::<TaskCall<u8>>();
     shared::<Call<u8>>();
     shared::<TaskContext>();
+    shared::<(Map<Items, u8>, Enumerated<Items, u8>)>();
     shared::<(Stats, WorkerStats, WorkerLine<'static>, Stdio)>();
     shared::<(Exit, WorkerExit, PanicInfo, CallbackId)>();
     shared::<(ShutdownOptions, Restart, StartMethod)>();

@@ -64,8 +64,8 @@ pub(super) struct Book {
     given: u64,
     /// Where order counts: the results of the items from `first` on.
     window: VecDeque<Option<Raw>>,
-    /// Where it does not: results in the order in which they came.
-    ready: VecDeque<Raw>,
+    /// Where it does not: results in the order in which they came, each with its item's number.
+    ready: VecDeque<(u64, Raw)>,
     /// Items that have not been out.
     waiting: VecDeque<(u64, Packed)>,
     /// Rests of chunks, to be sent before anything that waits.
@@ -294,7 +294,7 @@ impl Book {
 
     fn answer(&mut self, index: u64, raw: Raw) {
         if !self.measure.ordered {
-            return self.ready.push_back(raw);
+            return self.ready.push_back((index, raw));
         }
         let place = index.checked_sub(self.first);
         if let Some(place) = place.and_then(|place| self.window.get_mut(place as usize)) {
@@ -311,18 +311,18 @@ impl Book {
         });
     }
 
-    /// The next result for the reader.
-    pub(super) fn give(&mut self) -> Option<Raw> {
-        let raw = if self.measure.ordered {
+    /// The next result for the reader, and which item's it is.
+    pub(super) fn give(&mut self) -> Option<(u64, Raw)> {
+        let given = if self.measure.ordered {
             let raw = self.window.front_mut()?.take()?;
             self.window.pop_front();
             self.first += 1;
-            raw
+            (self.first - 1, raw)
         } else {
             self.ready.pop_front()?
         };
         self.given += 1;
-        Some(raw)
+        Some(given)
     }
 
     /// Whether the reader has been given everything there will ever be.

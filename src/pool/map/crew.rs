@@ -189,11 +189,11 @@ impl Crew {
         reader.into_iter().for_each(Waker::wake);
     }
 
-    /// The next result; `None` at the end.
-    pub(super) fn poll_give(&self, context: &mut Context<'_>) -> Poll<Option<Raw>> {
+    /// The next result and its item's number; `None` at the end.
+    pub(super) fn poll_give(&self, context: &mut Context<'_>) -> Poll<Option<(u64, Raw)>> {
         let mut state = self.lock();
-        if let Some(raw) = state.book.give() {
-            return Poll::Ready(Some(raw));
+        if let Some(given) = state.book.give() {
+            return Poll::Ready(Some(given));
         }
         if state.book.is_finished() {
             return Poll::Ready(None);

@@ -1,9 +1,11 @@
 //! One function over many items: [`ProcessPool::map`](crate::ProcessPool::map) and its relatives.
 //!
 //! - [`book`]: which item is where (pure). [`crew`]: the way of its chunks into the pool.
+//! - [`enumerated`]: results with the numbers of their items.
 
 mod book;
 mod crew;
+mod enumerated;
 
 use std::fmt;
 use std::pin::Pin;
@@ -26,6 +28,8 @@ use crate::task::DecodeError;
 use crate::task::identity::Target;
 use crate::task::payload;
 use crate::wire::packed::Packed;
+
+pub use self::enumerated::Enumerated;
 
 /// How many items are taken ahead of the reader, unless something else was asked for.
 pub(super) const LOOK_AHEAD: usize = 1_024;
@@ -70,6 +74,8 @@ pub struct Map<S, R> {
     items: S,
     source_ended: bool,
     ended: bool,
+    /// How many items were refused one by one, where nothing can be sent.
+    refused: u64,
     on_drop: Ending,
     /// `None` where nothing can be sent: the error is each item's.
     crew: Result<Arc<Crew>, TaskError>,
@@ -121,6 +127,7 @@ where
             items,
             source_ended: false,
             ended: false,
+            refused: 0,
             on_drop: Ending::Cancel,
             crew: target.map(|target| Crew::new(driver.clone(), target, options, measure)),
             decode: payload::decode::<R>,
@@ -162,6 +169,34 @@ impl<S, R> Map<S, R> {
         self.on_drop = Ending::Abort;
         self
     }
+
+    /// Gives each result with the number of its item, counted from zero.
+    ///
+    /// A result that is an error does not say which item has failed. Where results come in the
+    /// order of the items, to count them is enough; where they come as they are ready, it is this
+    /// that tells. ([`StreamExt::enumerate`](futures::StreamExt::enumerate) would count results.)
+    ///
+    /// ```
+    /// use futures::StreamExt;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = procpool::ProcessPool::builder().workers(1).build()?;
+    /// let names = ["one", "zwei", "three"];
+    /// let read = |name: String| assert!(name.is_ascii() && name != "zwei");
+    /// let mut results = pool.map_unordered(read, names.map(String::from)).enumerate();
+    /// while let Some((item, result)) = results.next().await {
+    ///     if let Err(error) = result {
+    ///         assert_eq!(names[item], "zwei");
+    ///         assert!(error.is_panic());
+    ///     }
+    /// }
+    /// # pool.shutdown().await;
+    /// # Ok(()) }
+    /// ```
+    pub fn enumerate(self) -> Enumerated<S, R> {
+        Enumerated::new(self)
+    }
 }
 
 fn pack<A: Serialize>(item: &A, limit: usize) -> Result<Packed, TaskError> {
@@ -178,6 +213,35 @@ fn pack<A: Serialize>(item: &A, limit: usize) -> Result<Packed, TaskError> {
     Ok(packed)
 }
 
+impl<S, A, R> Map<S, R>
+where
+    S: Stream<Item = A>,
+    A: Serialize + DeserializeOwned,
+    R: Serialize + DeserializeOwned,
+{
+    /// The next result and its item's number.
+    fn poll_give(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<(u64, Result<R, TaskError>)>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        self.as_mut().take(context);
+        let this = self.project();
+        let given = match this.crew {
+            Ok(crew) => ready!(crew.poll_give(context))
+                .map(|(number, raw)| (number, decode(*this.decode, raw))),
+            Err(error) => ready!(this.items.poll_next(context)).map(|_| {
+                *this.refused += 1;
+                (*this.refused - 1, Err(error.clone()))
+            }),
+        };
+        *this.ended = given.is_none();
+        Poll::Ready(given)
+    }
+}
+
 impl<S, A, R> Stream for Map<S, R>
 where
     S: Stream<Item = A>,
@@ -187,24 +251,11 @@ where
     type Item = Result<R, TaskError>;
 
     fn poll_next(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<R, TaskError>>> {
-        if self.ended {
-            return Poll::Ready(None);
-        }
-        self.as_mut().take(context);
-        let this = self.project();
-        let raw = match this.crew {
-            Ok(crew) => ready!(crew.poll_give(context)),
-            Err(error) => {
-                let item = ready!(this.items.poll_next(context));
-                *this.ended = item.is_none();
-                return Poll::Ready(item.map(|_| Err(error.clone())));
-            }
-        };
-        *this.ended = raw.is_none();
-        Poll::Ready(raw.map(|raw| decode(*this.decode, raw)))
+        let given = ready!(self.poll_give(context));
+        Poll::Ready(given.map(|(_, result)| result))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -277,7 +328,7 @@ impl ProcessPool {
     }
 
     /// Runs a function over many items; the results come in the order in which they are ready.
-    /// Otherwise as [`map`](Self::map).
+    /// [`enumerate`](Map::enumerate) tells which item's each is. Otherwise as [`map`](Self::map).
     ///
     /// ```
     /// use futures::TryStreamExt;

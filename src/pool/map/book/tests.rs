@@ -66,7 +66,7 @@ fn lost() -> TaskError {
 /// All results that are there: the item, or nothing for an error.
 fn given(book: &mut Book) -> Vec<Option<u8>> {
     std::iter::from_fn(|| book.give())
-        .map(|raw| match raw {
+        .map(|(_, raw)| match raw {
             Raw::Returned(bytes) => Some(bytes[0]),
             Raw::Failed(_) => None,
         })

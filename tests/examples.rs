@@ -1,0 +1,99 @@
+//! The smaller programs in `examples/`, run as they are: what they print, and how they end. The
+//! larger ones have tests of their own.
+
+mod support;
+
+#[path = "support/example.rs"]
+mod example;
+
+use example::{Ended, Running, example};
+use support::scene;
+
+fn run(name: &str, arguments: &[&str]) -> Ended {
+    Running::start(example(name).args(arguments)).end()
+}
+
+/// The line that begins with this, without it.
+fn after<'a>(text: &'a str, start: &str) -> &'a str {
+    let mut lines = text.lines().filter_map(|line| line.strip_prefix(start));
+    lines.next().expect(text).trim()
+}
+
+/// The first thing to try does what its page says.
+#[test]
+fn quickstart_tells_of_a_crash_and_a_limit_and_goes_on() {
+    let _scene = scene();
+    let ended = run("quickstart", &[]);
+    let text = ended.text();
+    assert!(ended.status.success(), "{text}{}", ended.said);
+    assert_eq!(after(&text, "fib(30) ="), "832040");
+    assert_eq!(after(&text, "1 + 2 ="), "3");
+    assert!(after(&text, "the crash:").contains("signal 6 (SIGABRT)"));
+    assert_eq!(after(&text, "its neighbour:"), "42");
+    assert!(after(&text, "the endless one:").contains("its limit of 200ms"));
+}
+
+/// CF-033, CF-034, CF-046: each bad end is told for what it was, and costs nobody else.
+#[test]
+fn crash_and_carry_on_tells_what_became_of_each_task_and_carries_on() {
+    let _scene = scene();
+    let ended = run("crash_and_carry_on", &[]);
+    let text = ended.text();
+    assert!(ended.status.success(), "{text}{}", ended.said);
+    let died = "worker died while it ran the task: ";
+    for (deed, became) in [
+        ("returns ", "a value: 42".to_owned()),
+        ("returns an error", "its own error: no such luck".to_owned()),
+        ("panics", "task panicked: so it goes (at ".to_owned()),
+        ("aborts", format!("{died}signal 6 (SIGABRT)")),
+        ("writes to nowhere", format!("{died}signal 11 (SIGSEGV)")),
+        ("overflows its stack", format!("{died}signal 6 (SIGABRT)")),
+        ("exits", format!("{died}exit code 3")),
+        ("hangs", "task ran longer than its limit of 1s".to_owned()),
+        ("eats memory", format!("{died}signal 6 (SIGABRT)")),
+    ] {
+        let told = after(&text, deed);
+        assert!(told.starts_with(&became), "{deed}: {told}\n{text}");
+    }
+    assert!(text.contains("has overflowed its stack"), "{text}");
+    assert!(
+        text.contains("memory allocation of 67108864 bytes failed"),
+        "{text}"
+    );
+    assert_eq!(
+        after(
+            &text,
+            "and 1000 tasks that came after them are done: the sum is"
+        ),
+        "999000"
+    );
+    // Captured, all of it.
+    assert_eq!(ended.said, "");
+}
+
+/// Sequence, threads and processes agree, also where there is nothing to sum and nothing to share.
+#[test]
+fn speedup_finds_the_same_sum_three_times() {
+    let _scene = scene();
+    for (n, sum) in [("0", 0), ("1", 0), ("3", 17), ("200000", formula(200_000))] {
+        let ended = run("speedup", &["--n", n]);
+        let text = ended.text();
+        assert!(ended.status.success(), "{text}{}", ended.said);
+        assert_eq!(after(&text, "the sum is"), format!("{sum}, modulo 2^64"));
+        for way in ["in sequence", "in threads", "in processes"] {
+            assert!(after(&text, way).ends_with("times as fast"), "{text}");
+        }
+        let longest = text.lines().map(|line| line.matches('█').count()).max();
+        assert_eq!(longest, Some(40), "{text}");
+    }
+    let ended = run("speedup", &["--m", "1"]);
+    assert_eq!(ended.status.code(), Some(1));
+    assert!(ended.said.contains("--m"), "{}", ended.said);
+}
+
+/// The sum of `i + i² + i³` below `n`, by the formulas for each power.
+fn formula(n: u128) -> u64 {
+    let m = n - 1;
+    let (first, second) = (m * n / 2, m * n * (2 * m + 1) / 6);
+    ((first + second + first * first) % (1 << 64)) as u64
+}
