@@ -82,7 +82,10 @@
 //! | [`RemoteError`] | an error that a task can return, made by `?` from any other |
 //! | `Json` (feature `json`) | an argument or result of a type that needs field names or type tags |
 //! | [`BuildError`], [`StartError`], [`TrySubmitError`], [`NotClosed`] | how the pool's other operations fail |
-//! | [`ShutdownOptions`], [`Stats`] | the end of a pool, and a look at it before that |
+//! | [`Map`] | the results of one function over many items |
+//! | [`ShutdownOptions`] | the end of a pool |
+//! | [`Stats`], [`Histogram`], [`Events`] | a look at a pool, and what happens in it as it happens |
+//! | `TaskService` (feature `tower`) | a function in a pool as a `tower` service |
 //! | [`HookOutcome`] | what a worker's initializer and finalizer may return |
 //! | [`task::current`] | what a running task knows of itself |
 //!
@@ -93,6 +96,7 @@
 //! | `auto-init` (default) | workers are recognised before `main`; without it, [`init`] has to be its first line |
 //! | `json` | `Json`, which carries what the crate's encoding cannot: `serde_json::Value`, `flatten`, untagged enums |
 //! | `anyhow` | a [`RemoteError`] becomes an `anyhow::Error` by `?` |
+//! | `tower` | `TaskService`: a pool behind tower's layers |
 //!
 //! # Platform
 //!
@@ -113,12 +117,16 @@ mod sys;
 /// [`ForeignFunction`](task::ForeignFunction) is the [source](std::error::Error::source) of the
 /// [`TaskError`] of a call that could not be sent or answered for that reason.
 pub mod task;
+#[cfg(feature = "tower")]
+mod tower;
 mod wire;
 mod worker;
 
 pub use pool::builder::ProcessPoolBuilder;
 pub use pool::error::{BuildError, NotClosed, TaskError, TrySubmitError, WorkerExit};
+pub use pool::events::{Events, PoolEvent};
 pub use pool::handle::TaskHandle;
+pub use pool::histogram::Histogram;
 pub use pool::map::{Enumerated, Map, MapIter};
 pub use pool::reply::CallbackId;
 pub use pool::shutdown::ShutdownOptions;
@@ -132,6 +140,8 @@ pub use task::Call;
 #[cfg(feature = "json")]
 pub use task::Json;
 pub use task::{HookOutcome, PanicInfo, RemoteError};
+#[cfg(feature = "tower")]
+pub use tower::{TaskResponse, TaskService};
 pub use worker::boot::init;
 
 /// The README's examples are tested like those of this documentation.

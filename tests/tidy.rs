@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 const LONGEST: usize = 600;
 
 /// What each folder of `src/` may name of the crate, beside itself.
-const MAY_NAME: [(&str, &[&str]); 7] = [
+const MAY_NAME: [(&str, &[&str]); 8] = [
     ("sys", &[]),
     ("wire", &["sys"]),
     ("task", &["sys", "wire"]),
@@ -18,6 +18,8 @@ const MAY_NAME: [(&str, &[&str]); 7] = [
         "pool",
         &["sys", "wire", "task", "process", "worker", "supervisor"],
     ),
+    // An adapter.
+    ("tower.rs", &["pool"]),
 ];
 
 /// A file of the repository, its path relative to the root.

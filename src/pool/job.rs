@@ -7,6 +7,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::error::TaskError;
 use super::reply::{Answer, Raw};
+use crate::sys::clock::Moment;
 use crate::wire::packed::Packed;
 
 /// What the scheduler carries along unread: what the worker gets, and who gets the answer.
@@ -21,6 +22,8 @@ pub(crate) struct Job {
     pub(crate) timeout: Option<Duration>,
     /// How long it may wait.
     pub(crate) queue_timeout: Option<Duration>,
+    /// When it was accepted.
+    pub(crate) since: Moment,
     /// Who is to be told.
     pub(crate) client: Client,
     /// Its part of the room in the queue, given back with it.

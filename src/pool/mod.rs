@@ -11,12 +11,14 @@
 //! - [`scheduler`]: decides (pure). [`driver`]: performs, and is told what happens.
 //! - [`reply`]: the duty to answer. [`handle`]: the caller's end. [`error`]: how it can fail.
 //! - [`map`]: one function over many items.
-//! - [`stats`]: what was done and is being done.
+//! - [`stats`]: what was done and is being done. [`events`]: what happens, as it happens.
 
 pub(crate) mod builder;
 mod driver;
 pub(crate) mod error;
+pub(crate) mod events;
 pub(crate) mod handle;
+pub(crate) mod histogram;
 mod job;
 pub(crate) mod map;
 pub(crate) mod reply;

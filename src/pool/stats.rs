@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use super::driver::{Driver, id_of, look};
 use super::error::TaskError;
+use super::histogram::Histogram;
 use super::reply::Raw;
 use super::scheduler::Progress;
 use crate::sys::clock::Moment;
 
 /// Counters that only grow; kept by the driver.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Counts {
     pub(crate) submitted: u64,
     pub(crate) completed: u64,
@@ -20,13 +21,15 @@ pub(crate) struct Counts {
     pub(crate) lost: u64,
     pub(crate) started: u64,
     pub(crate) ended: u64,
-    pub(crate) busy: Duration,
+    pub(crate) waited: Histogram,
+    pub(crate) ran: Histogram,
 }
 
 impl Counts {
-    /// A worker has answered.
-    pub(crate) fn answered(&mut self, raw: &Raw, took: Duration) {
-        self.busy += took;
+    /// A worker has answered a call that was accepted so long ago and ran for so long.
+    pub(crate) fn answered(&mut self, raw: &Raw, ago: Duration, took: Duration) {
+        self.waited.record(ago.saturating_sub(took));
+        self.ran.record(took.min(ago));
         match raw {
             Raw::Returned(_) => self.completed += 1,
             Raw::Failed(_) => self.failed += 1,
@@ -105,8 +108,10 @@ pub struct Stats {
     pub workers_started: u64,
     /// How many workers have ended after they had been ready.
     pub workers_ended: u64,
-    /// How long all answered calls together have run.
-    pub busy: Duration,
+    /// How long tasks that were answered had waited, from when they were accepted to their start.
+    pub waited: Histogram,
+    /// How long tasks that were answered ran.
+    pub ran: Histogram,
 }
 
 /// One worker in a [`Stats`] snapshot.
@@ -178,7 +183,8 @@ pub(super) fn snapshot(driver: &Driver) -> Stats {
             lost: counts.lost,
             workers_started: counts.started,
             workers_ended: counts.ended,
-            busy: counts.busy,
+            waited: counts.waited.clone(),
+            ran: counts.ran.clone(),
         }
     })
 }
@@ -212,6 +218,9 @@ impl fmt::Display for Stats {
             self.workers_started,
             self.workers_ended,
         )?;
+        if self.ran.count() > 0 {
+            write!(f, "\n  waited: {}\n  ran: {}", self.waited, self.ran)?;
+        }
         for worker in &self.workers {
             write!(f, "\n  {} (pid {}): ", worker.name, worker.pid)?;
             match (worker.running, worker.running_for) {

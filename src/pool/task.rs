@@ -10,15 +10,19 @@ use std::time::Duration;
 use futures::stream::{self, Stream};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+#[cfg(feature = "tower")]
+use tokio::sync::Semaphore;
 use tokio::sync::{OwnedSemaphorePermit, TryAcquireError};
 
 use super::builder::bounded;
 use super::driver::Driver;
 use super::error::{ARGUMENT, Kind, TaskError, TrySubmitError};
+use super::events::PoolEvent;
 use super::handle::TaskHandle;
 use super::job::{Client, Job};
 use super::map::{Manner, Map, MapIter};
 use super::reply::{Answer, Raw, Reply};
+use crate::sys::clock::Moment;
 use crate::task::call::{Call, Parts};
 use crate::task::head::CallHead;
 use crate::wire::packed::Packed;
@@ -145,6 +149,38 @@ where
         // What is encoded is all that is kept of the argument.
         drop(argument);
         submit(&self.driver, call, &self.options)
+    }
+
+    /// Queues one call that has its part of the room already.
+    #[cfg(feature = "tower")]
+    pub(crate) fn submit_admitted(
+        &self,
+        argument: A,
+        permit: Option<OwnedSemaphorePermit>,
+    ) -> TaskHandle<R> {
+        let parts = Call::of1(self.function, &argument).into_parts();
+        drop(argument);
+        let reply = Reply::new(parts.decode);
+        let job = prepare(
+            &self.driver,
+            &reply,
+            parts.target,
+            parts.argument,
+            &self.options,
+        );
+        accept(&self.driver, reply, job.map(|job| Job { permit, ..job }))
+    }
+
+    /// The room in the queue, where that is bounded.
+    #[cfg(feature = "tower")]
+    pub(crate) fn room(&self) -> Option<Arc<Semaphore>> {
+        self.driver.room.clone()
+    }
+
+    /// Why the pool takes nothing new, if that is so.
+    #[cfg(feature = "tower")]
+    pub(crate) fn refusal(&self) -> Option<TaskError> {
+        self.driver.refusal()
     }
 
     /// Queues one call, or hands the argument back. See
@@ -386,6 +422,7 @@ fn prepare<R: Send + 'static>(
         kind: target.kind(),
         timeout,
         queue_timeout: options.queue_timeout,
+        since: Moment::default(),
         client: Client::Call(reply.clone()),
         permit: None,
     })
@@ -400,6 +437,10 @@ fn admit(driver: &Driver) -> Result<Option<OwnedSemaphorePermit>, TaskError> {
         Ok(permit) => Ok(Some(permit)),
         Err(TryAcquireError::NoPermits) => {
             let limit = driver.plan.max_pending.unwrap_or_default();
+            driver
+                .hub
+                .note(|| PoolEvent::QueueFull { max_pending: limit });
+            driver.hub.tell();
             Err(TaskError::new(Kind::QueueFull(limit)))
         }
         Err(TryAcquireError::Closed) => Err(refused(driver)),

@@ -14,6 +14,7 @@ use crate::pool::error::TaskError;
 use crate::pool::job::{Break, ChunkOwner, Client, Job, News};
 use crate::pool::reply::Raw;
 use crate::pool::scheduler::{JobKey, Outcome, Ticket, WorkerId};
+use crate::sys::clock::Moment;
 
 /// A chunk that was ended while its worker lived: answers to items before the one that was ended
 /// may be on the way.
@@ -21,6 +22,10 @@ pub(super) struct Trail {
     worker: WorkerId,
     ticket: Ticket,
     owner: Arc<dyn ChunkOwner>,
+    /// The number of its first item.
+    first: u64,
+    /// When the chunk was accepted.
+    since: Moment,
     /// The next item to be answered.
     answered: u32,
     /// No item from this one on will be.
@@ -33,23 +38,21 @@ impl State {
     /// Takes in the answer to one item.
     pub(super) fn take_in_item(
         &mut self,
-        worker: WorkerId,
-        ticket: Ticket,
-        item: u64,
-        raw: Raw,
-        took: Duration,
+        now: Moment,
+        (worker, ticket): (WorkerId, Ticket),
+        (item, raw, took): (u64, Raw, Duration),
         done: &mut Done,
     ) -> Result<(), String> {
         let running = self.scheduler.running(worker);
         let key = running.filter(|(_, first)| *first == ticket);
         let job = key.and_then(|(key, _)| self.scheduler.attachment_mut(key));
-        let (answered, owner) = if let Some(job) = job {
+        let (first, since, answered, owner) = if let (Some((key, _)), Some(job)) = (key, job) {
             match &mut job.client {
                 Client::Chunk {
                     items,
                     answered,
                     owner,
-                } if *answered < *items => (answered, owner),
+                } if *answered < *items => (key.number(), job.since, answered, owner),
                 _ => return Err(format!("an answer to item {item} of a call without it")),
             }
         } else {
@@ -57,19 +60,22 @@ impl State {
             match self.trailing.iter_mut().find(known) {
                 // One that is too large for the ring is sent before it is known that it was ended.
                 Some(trail) if trail.answered == trail.end => return Ok(()),
-                Some(trail) => (&mut trail.answered, &mut trail.owner),
+                Some(trail) => (
+                    trail.first,
+                    trail.since,
+                    &mut trail.answered,
+                    &mut trail.owner,
+                ),
                 None => return Err(format!("an answer to an item of nothing: {ticket:?}")),
             }
         };
         if u64::from(*answered) != item {
             return Err(format!("an answer to item {item} instead of {answered}"));
         }
-        let news = News::Item(*answered, raw);
+        self.counts.answered(&raw, since.until(now), took);
+        self.hub.note_answer(first + item, &raw, took);
+        done.tell(owner, News::Item(*answered, raw));
         *answered += 1;
-        if let News::Item(_, raw) = &news {
-            self.counts.answered(raw, took);
-        }
-        done.tell(owner, news);
         Ok(())
     }
 
@@ -92,6 +98,7 @@ impl State {
     pub(super) fn break_chunk(
         &mut self,
         job: Job,
+        key: JobKey,
         outcome: Outcome,
         sent: Option<(WorkerId, Ticket)>,
         done: &mut Done,
@@ -116,12 +123,19 @@ impl State {
         // What the page says is believed only between the two counts that we know.
         let unbegun = begun.clamp(answered, items);
         let victim = unbegun.checked_sub(1).filter(|victim| *victim >= answered);
-        if victim.is_some() {
+        let number = |item: u32| key.number() + u64::from(item);
+        if let Some(victim) = victim {
             self.counts.failed(&error, 1);
+            self.hub.note_failure(number(victim), &error);
         }
         let left = u64::from(items - unbegun);
         match &rest {
-            Some(rest) => self.counts.failed(rest, left),
+            Some(rest) => {
+                self.counts.failed(rest, left);
+                for item in unbegun..items {
+                    self.hub.note_failure(number(item), rest);
+                }
+            }
             None => self.counts.taken_back(left),
         }
         if let (Some((worker, ticket)), Some(end)) = (sent, victim) {
@@ -129,6 +143,8 @@ impl State {
                 worker,
                 ticket,
                 owner: owner.clone(),
+                first: key.number(),
+                since: job.since,
                 answered,
                 end,
                 error: error.clone(),

@@ -22,6 +22,7 @@ mod state;
 mod time;
 mod workers;
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -32,6 +33,7 @@ use self::state::State;
 pub(super) use self::state::{id_of, look};
 use self::time::Anchor;
 use super::error::TaskError;
+use super::events::Hub;
 use super::job::{ChunkOwner, Job, News};
 use super::reply::Raw;
 use super::scheduler::{Action, Event, JobKey, JobSpec, Progress, Refusal, Rules, Scheduler};
@@ -61,6 +63,8 @@ pub(crate) struct Driver {
     state: Mutex<State>,
     /// Tells the timer that it has to wake up earlier.
     timer: Notify,
+    /// Where events are told.
+    pub(crate) hub: Arc<Hub>,
     /// Changes whenever a worker starts or fails to, and when the pool closes or is finished.
     progress: watch::Sender<Lifetime>,
     this: Weak<Driver>,
@@ -97,6 +101,7 @@ impl Driver {
                 max.saturating_add(workers).min(Semaphore::MAX_PERMITS),
             ))
         });
+        let hub = Arc::new(Hub::new());
         let driver = Arc::new_cyclic(|this| Self {
             room,
             keeper: keeper.handle().clone(),
@@ -114,10 +119,13 @@ impl Driver {
                 helping: false,
                 oom_kills: oom::kills(),
                 counts: Counts::default(),
+                hub: hub.clone(),
+                ended: HashMap::new(),
                 launcher: Some(Arc::new(launcher)),
                 _keeper: Some(keeper),
             }),
             timer: Notify::new(),
+            hub: hub.clone(),
             progress: watch::Sender::new(Lifetime::default()),
             this: this.clone(),
             plan,
@@ -128,7 +136,7 @@ impl Driver {
     }
 
     /// Accepts a job, or says why not.
-    pub(crate) fn submit(&self, job: Job) -> Result<JobKey, TaskError> {
+    pub(crate) fn submit(&self, mut job: Job) -> Result<JobKey, TaskError> {
         let spec = JobSpec {
             kind: job.kind,
             bytes: job.head.len() + job.argument.len(),
@@ -137,6 +145,7 @@ impl Driver {
             items: job.client.items(),
         };
         let now = Moment::now();
+        job.since = now;
         let mut state = self.lock();
         match state.scheduler.submit(now, spec, job) {
             Ok(key) => {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::{Done, Driver, id_of, look};
 use crate::pool::error::WorkerExit;
+use crate::pool::events::PoolEvent;
 use crate::pool::job::Client;
 use crate::pool::reply::Raw;
 use crate::pool::scheduler::{Event, Progress, Restart};
@@ -63,6 +64,9 @@ impl Owner for Driver {
             if let Client::Call(reply) = job.client {
                 reply.resolve(raw);
             }
+        }
+        if self.hub.is_heard() {
+            self.hub.tell();
         }
         for (owner, news) in news {
             owner.hear(news);
@@ -144,6 +148,11 @@ impl Owner for Driver {
                 state.breaking.get_or_insert(exit.clone());
             }
         }
+        state.ended.insert(worker.place, exit.pid);
+        self.hub.note(|| match &lost {
+            Some(exit) => PoolEvent::WorkerLost(exit.clone()),
+            None => PoolEvent::WorkerEnded(exit.clone()),
+        });
         state.exits[worker.place] = Some(exit);
         state.counts.ended += 1;
         state.scheduler.handle(now, Event::Exited(worker));

@@ -1,5 +1,6 @@
 //! What the pool's lock protects, and what is done under it alone.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use tokio::task::AbortHandle;
 use super::Done;
 use super::chunks::{Trail, chunk_over};
 use crate::pool::error::{Breakage, Kind, RESULT, TaskError, WorkerExit};
+use crate::pool::events::{Hub, PoolEvent};
 use crate::pool::job::{Client, Job};
 use crate::pool::reply::Raw;
 use crate::pool::scheduler::{Event, JobKey, Outcome, Progress, Refusal, Scheduler, WorkerId};
@@ -44,6 +46,10 @@ pub(super) struct State {
     pub(super) helping: bool,
     pub(super) oom_kills: u64,
     pub(super) counts: Counts,
+    /// Whether anybody wants to hear of what happens.
+    pub(super) hub: Arc<Hub>,
+    /// The process ids of workers that have ended, by the places that they left vacant.
+    pub(super) ended: HashMap<usize, u32>,
     /// What keeps the crate's thread and starts processes; gone when the pool is finished.
     pub(super) launcher: Option<Arc<Launcher>>,
     pub(super) _keeper: Option<Arc<Keeper>>,
@@ -88,6 +94,11 @@ impl State {
             .scheduler
             .running(worker)
             .is_some_and(|(_, first)| first == ticket);
+        self.hub.note(|| PoolEvent::TaskStarted {
+            task: key.number(),
+            items: job.client.items().max(1),
+            pid: slot.child.pid(),
+        });
         if first {
             done.flush.push(slot.clone());
         } else if slot.claim_bell() {
@@ -118,7 +129,8 @@ impl State {
         let ticket = header.ticket;
         let took = Duration::from_nanos(header.time);
         if header.part {
-            return self.take_in_item(worker, ticket, header.call, raw, took, done);
+            let answer = (header.call, raw, took);
+            return self.take_in_item(now, (worker, ticket), answer, done);
         }
         let next = self.scheduler.running(worker);
         if next.is_some_and(|(key, next)| next == ticket && key.number() != header.call) {
@@ -134,7 +146,8 @@ impl State {
         };
         match job.client {
             Client::Call(_) => {
-                self.counts.answered(&raw, took);
+                self.counts.answered(&raw, job.since.until(now), took);
+                self.hub.note_answer(header.call, &raw, took);
                 done.replies.push((header.call, job, raw));
                 Ok(())
             }
@@ -186,10 +199,11 @@ impl State {
         done: &mut Done,
     ) {
         if job.client.items() > 0 {
-            return self.break_chunk(job, outcome, sent, done);
+            return self.break_chunk(job, key, outcome, sent, done);
         }
         let error = self.error_of(&job, outcome);
         self.counts.failed(&error, 1);
+        self.hub.note_failure(key.number(), &error);
         done.replies.push((key.number(), job, Raw::Failed(error)));
     }
 

@@ -8,6 +8,7 @@ use futures::FutureExt;
 
 use super::Driver;
 use super::state::State;
+use crate::pool::events::PoolEvent;
 use crate::pool::scheduler::{Event, StartFailure, WorkerId};
 use crate::process::StartError;
 use crate::supervisor::slot::{Server, Slot};
@@ -71,6 +72,12 @@ impl Driver {
         match started {
             Ok(slot) => {
                 let slot = Arc::new(slot);
+                let replaces = state.ended.remove(&worker.place);
+                self.hub.note(|| PoolEvent::WorkerReady {
+                    pid: slot.child.pid(),
+                    name: Arc::from(&*slot.name),
+                    replaces,
+                });
                 self.serve(&slot, Server::Home);
                 if state.helping {
                     self.serve(&slot, Server::Keeper);
@@ -89,6 +96,7 @@ impl Driver {
                 } else {
                     StartFailure::Worker
                 };
+                self.hub.note(|| PoolEvent::StartFailed(error.clone()));
                 state.start_error = Some(error);
                 state
                     .scheduler
@@ -147,6 +155,7 @@ impl Driver {
             driver
                 .progress
                 .send_modify(|lifetime| lifetime.finished = true);
+            driver.hub.close();
             driver.timer.notify_one();
             drop(keeper);
         });

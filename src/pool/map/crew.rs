@@ -10,6 +10,7 @@ use crate::pool::job::{Break, ChunkOwner, Client, Job, News};
 use crate::pool::reply::Raw;
 use crate::pool::scheduler::{Event, JobKey};
 use crate::pool::task::Options;
+use crate::sys::clock::Moment;
 use crate::task::head::CallHead;
 use crate::task::identity::Target;
 use crate::wire::packed::Packed;
@@ -147,6 +148,7 @@ impl Crew {
             kind: self.target.kind(),
             timeout: self.options.timeout.or(self.driver.plan.task_timeout),
             queue_timeout: self.options.queue_timeout,
+            since: Moment::default(),
             client: Client::Chunk {
                 items: batch.count,
                 answered: 0,

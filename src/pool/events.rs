@@ -1,0 +1,245 @@
+//! What happens in a pool, told to whoever listens, as it happens.
+//!
+//! Nobody listening, nothing is made: the cost is one look at a number.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures::stream::{self, Stream, StreamExt};
+use tokio::sync::broadcast::{self, error::RecvError};
+
+use super::ProcessPool;
+use super::error::{TaskError, WorkerExit};
+use super::reply::Raw;
+use crate::process::StartError;
+
+/// How many events a listener may be behind before it misses the oldest.
+const BACKLOG: usize = 4_096;
+
+/// Something that has happened in a pool. Got from [`ProcessPool::events`].
+///
+/// `task` is the number that [`TaskHandle::id`](crate::TaskHandle::id) and
+/// [`task::current`](crate::task::current) give.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum PoolEvent {
+    /// A worker is ready for calls.
+    WorkerReady {
+        /// Its process id.
+        pid: u32,
+        /// Its name.
+        name: Arc<str>,
+        /// The process id of the worker whose place it takes, if there was one.
+        replaces: Option<u32>,
+    },
+    /// A worker could not be started; the pool tries again, unless it is broken.
+    StartFailed(StartError),
+    /// A worker died that was not meant to.
+    WorkerLost(WorkerExit),
+    /// A worker has ended as it was meant to: it left, or the pool killed it.
+    WorkerEnded(WorkerExit),
+    /// A task was handed to a worker. It may wait there behind others that are expected to take
+    /// almost no time.
+    TaskStarted {
+        /// Which task; of items that were handed over together, the first.
+        task: u64,
+        /// How many they are; one for a task that is no item of a map.
+        items: u32,
+        /// Who has it.
+        pid: u32,
+    },
+    /// A task has returned.
+    TaskDone {
+        /// Which task.
+        task: u64,
+        /// How long it ran.
+        took: Duration,
+    },
+    /// A task has failed, or did not come to run.
+    TaskFailed {
+        /// Which task.
+        task: u64,
+        /// How.
+        error: TaskError,
+    },
+    /// A task was refused because too many were waiting.
+    QueueFull {
+        /// How many may.
+        max_pending: usize,
+    },
+    /// The listener was too slow: so many events that belong here were dropped.
+    Missed(u64),
+}
+
+/// The events of a pool, from the moment at which it was asked for: a stream that ends with the
+/// pool.
+/// Got from [`ProcessPool::events`].
+///
+/// # Cancel safety
+///
+/// Waiting for the next event is cancel safe.
+#[must_use = "streams do nothing unless polled"]
+pub struct Events {
+    stream: Pin<Box<dyn Stream<Item = PoolEvent> + Send>>,
+    listeners: Arc<AtomicUsize>,
+}
+
+/// Where events are told.
+#[derive(Debug)]
+pub(crate) struct Hub {
+    /// Nothing: that was the last one.
+    sender: broadcast::Sender<Option<PoolEvent>>,
+    over: AtomicBool,
+    /// What has been noted and not been told.
+    noted: Mutex<VecDeque<Option<PoolEvent>>>,
+    /// Held by whoever tells.
+    telling: Mutex<()>,
+    listeners: Arc<AtomicUsize>,
+}
+
+impl Hub {
+    pub(super) fn new() -> Self {
+        Self {
+            sender: broadcast::Sender::new(BACKLOG),
+            over: AtomicBool::new(false),
+            noted: Mutex::default(),
+            telling: Mutex::default(),
+            listeners: Arc::default(),
+        }
+    }
+
+    /// Whether anybody listens.
+    pub(super) fn is_heard(&self) -> bool {
+        self.listeners.load(Ordering::Relaxed) > 0
+    }
+
+    /// Notes an event, if anybody listens. Called where the order of events is decided: under the
+    /// pool's lock.
+    pub(super) fn note(&self, event: impl FnOnce() -> PoolEvent) {
+        if self.is_heard() {
+            lock(&self.noted).push_back(Some(event()));
+        }
+    }
+
+    /// Notes that a task was answered by its worker.
+    pub(super) fn note_answer(&self, task: u64, raw: &Raw, took: Duration) {
+        match raw {
+            Raw::Returned(_) => self.note(|| PoolEvent::TaskDone { task, took }),
+            Raw::Failed(error) => self.note_failure(task, error),
+        }
+    }
+
+    /// Notes that a task failed.
+    pub(super) fn note_failure(&self, task: u64, error: &TaskError) {
+        self.note(|| PoolEvent::TaskFailed {
+            task,
+            error: error.clone(),
+        });
+    }
+
+    /// Tells what has been noted, in its order. Wakes listeners, so no lock of the pool may be held.
+    pub(super) fn tell(&self) {
+        while !lock(&self.noted).is_empty() {
+            // Whoever tells already will find what has been noted since.
+            let Ok(_telling) = self.telling.try_lock() else {
+                return;
+            };
+            while let Some(event) = { lock(&self.noted).pop_front() } {
+                // Nobody has to listen.
+                let _ = self.sender.send(event);
+            }
+        }
+    }
+
+    /// Nothing more will happen.
+    pub(super) fn close(&self) {
+        self.over.store(true, Ordering::SeqCst);
+        lock(&self.noted).push_back(None);
+        self.tell();
+    }
+
+    fn listen(&self) -> Events {
+        self.listeners.fetch_add(1, Ordering::Relaxed);
+        let receiver = self.sender.subscribe();
+        // Looked at after subscribing: the end comes through the channel, or is seen here.
+        let over = self.over.load(Ordering::SeqCst);
+        let next = async |mut receiver: broadcast::Receiver<Option<PoolEvent>>| {
+            let event = match receiver.recv().await {
+                Ok(event) => event?,
+                Err(RecvError::Lagged(count)) => PoolEvent::Missed(count),
+                Err(RecvError::Closed) => return None,
+            };
+            Some((event, receiver))
+        };
+        Events {
+            stream: if over {
+                stream::empty().boxed()
+            } else {
+                stream::unfold(receiver, next).boxed()
+            },
+            listeners: self.listeners.clone(),
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing panics under it.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Stream for Events {
+    type Item = PoolEvent;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<PoolEvent>> {
+        self.stream.poll_next_unpin(context)
+    }
+}
+
+impl Drop for Events {
+    fn drop(&mut self) {
+        self.listeners.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl fmt::Debug for Events {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Events").finish_non_exhaustive()
+    }
+}
+
+/// Listening.
+impl ProcessPool {
+    /// Returns what happens in the pool from now on, as a stream. It ends when the pool has been
+    /// shut down and no process of it is left.
+    ///
+    /// Any number of listeners hear the same. One that falls behind by 4,096 events
+    /// [misses](PoolEvent::Missed) the oldest; nobody waits for it.
+    ///
+    /// ```
+    /// use futures::StreamExt;
+    /// use procpool::PoolEvent;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = procpool::ProcessPool::builder().workers(1).build()?;
+    /// let mut events = pool.events();
+    /// let crash = pool.submit(|_: ()| -> () { std::process::abort() }, ());
+    /// crash.await.unwrap_err();
+    /// while let Some(event) = events.next().await {
+    ///     if let PoolEvent::WorkerLost(exit) = event {
+    ///         println!("{exit}");
+    ///         break;
+    ///     }
+    /// }
+    /// # pool.shutdown().await;
+    /// # Ok(()) }
+    /// ```
+    pub fn events(&self) -> Events {
+        self.driver().hub.listen()
+    }
+}
