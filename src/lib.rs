@@ -57,6 +57,18 @@
 //! **Nothing has to be set up.** Code that runs before `main` turns a process that a pool has started
 //! into its worker; see [`init`] for the way without it.
 //!
+//! # Guide
+//!
+//! | | |
+//! | --- | --- |
+//! | [Choosing a call](guide::choosing_a_call) | which way to hand over work, and what can be handed over |
+//! | [Batches](guide::batches) | one function over many items |
+//! | [Cancellation and time](guide::cancellation_and_time) | who ends a task, and which limit counts what |
+//! | [Failure](guide::failure) | what an error says, and what a pool survives |
+//! | [Lifecycle](guide::lifecycle) | how workers start, what they are given, and how a pool ends |
+//! | [Testing](guide::testing) | pools in tests, and tests of code that has a pool |
+//! | [From Python](guide::from_python) | the names of Python's pools, and what they are called here |
+//!
 //! # Parts
 //!
 //! | | |
@@ -91,6 +103,7 @@
 //! Linux. A worker has the rights of its program: it contains crashes and endless loops, and is no
 //! boundary against code that means harm.
 
+pub mod guide;
 mod pool;
 mod process;
 mod supervisor;

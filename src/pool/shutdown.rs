@@ -74,7 +74,7 @@ impl ProcessPool {
     /// Takes no new work. What was accepted is finished; then the workers leave.
     ///
     /// Idempotent, as everything here that ends a pool, and never blocks. A later call is refused
-    /// with an error that [says so](TaskError::is_shut_down).
+    /// with an error that [says so](crate::TaskError::is_shut_down).
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -164,7 +164,7 @@ impl ProcessPool {
     }
 
     /// Ends everything: what waits and what runs resolves as
-    /// [shut down](TaskError::is_shut_down) at once, the workers are killed, and when the future
+    /// [shut down](crate::TaskError::is_shut_down) at once, the workers are killed, and when the future
     /// resolves no process is left. Results that were finished before that are still delivered.
     ///
     /// The ending does not wait for the future to be polled.

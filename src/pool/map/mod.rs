@@ -295,15 +295,15 @@ impl<S, R> fmt::Debug for Map<S, R> {
 impl ProcessPool {
     /// Runs a function over many items; the results come as a stream, in the order of the items.
     ///
-    /// Work starts at once. Up to 1,024 items ([adjustable](Task::look_ahead)) are taken here and
+    /// Work starts at once. Up to 1,024 items ([adjustable](crate::Task::look_ahead)) are taken here and
     /// now, and more only as the stream is read, so the items may have no end. They are handed
     /// to workers in chunks that take about half a millisecond
-    /// ([or of a given size](Task::chunk_size)). Still each item stands for itself: an error, a
+    /// ([or of a given size](crate::Task::chunk_size)). Still each item stands for itself: an error, a
     /// panic, a time limit or the death of a worker fails the item that was running, and the rest
     /// of its chunk is run elsewhere.
     ///
     /// What is taken counts as accepted: [`close`](Self::close) lets it finish. It takes no room
-    /// of [`max_pending`](ProcessPoolBuilder::max_pending).
+    /// of [`max_pending`](crate::ProcessPoolBuilder::max_pending).
     ///
     /// ```
     /// use futures::TryStreamExt;

@@ -1,0 +1,34 @@
+//! The guide: what the parts of the crate are for, and how they go together.
+//!
+//! | chapter | answers |
+//! | --- | --- |
+//! | [`choosing_a_call`] | which way to hand over work, and what can be handed over |
+//! | [`batches`] | one function over many items: order, chunks, look-ahead, failures |
+//! | [`cancellation_and_time`] | who ends a task, what becomes of it, and which limit counts what |
+//! | [`failure`] | what an error says, what to do about it, and what a pool survives |
+//! | [`lifecycle`] | how workers start, what they are given, and how a pool ends |
+//! | [`testing`] | pools in tests, and tests of code that has a pool |
+//! | [`from_python`] | the names of Python's pools, and what they are called here |
+//!
+//! The title page has the [shortest example](crate).
+
+#[doc = include_str!("guide/choosing_a_call.md")]
+pub mod choosing_a_call {}
+
+#[doc = include_str!("guide/batches.md")]
+pub mod batches {}
+
+#[doc = include_str!("guide/cancellation_and_time.md")]
+pub mod cancellation_and_time {}
+
+#[doc = include_str!("guide/failure.md")]
+pub mod failure {}
+
+#[doc = include_str!("guide/lifecycle.md")]
+pub mod lifecycle {}
+
+#[doc = include_str!("guide/testing.md")]
+pub mod testing {}
+
+#[doc = include_str!("guide/from_python.md")]
+pub mod from_python {}
