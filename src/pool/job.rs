@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::driver::parts::Tally;
 use super::error::TaskError;
 use super::reply::{Answer, Raw};
 use crate::wire::packed::Packed;
@@ -33,10 +34,8 @@ pub(crate) enum Client {
     Call(Arc<dyn Answer>),
     /// Who has put many items into one job.
     Chunk {
-        /// How many there are.
-        items: u32,
-        /// How many have been answered.
-        answered: u32,
+        /// How many there are, and how many have been answered.
+        tally: Tally,
         /// Who is to be told.
         owner: Arc<dyn ChunkOwner>,
     },
@@ -47,7 +46,7 @@ impl Client {
     pub(crate) fn items(&self) -> u32 {
         match self {
             Self::Call(_) => 0,
-            Self::Chunk { items, .. } => *items,
+            Self::Chunk { tally, .. } => tally.items(),
         }
     }
 }

@@ -1,33 +1,16 @@
-//! Jobs of many items: their answers come one by one, and when such a job ends in the middle it
-//! has to be known what became of each item.
-//!
-//! The worker answers in order and begins an item only when the answer to the one before is
-//! visible. So the page's count of begun items and our count of answers taken in say it all: what
-//! was begun and not answered was running, or its answer is on the way.
+//! Jobs of many items: their answers come one by one, and when such a job ends in the middle, it
+//! has to be told what became of each item. [`parts`](super::parts) knows that; here it is asked,
+//! counted, and passed on.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::Done;
+use super::parts::Tally;
 use super::state::State;
-use crate::pool::error::TaskError;
 use crate::pool::job::{Break, ChunkOwner, Client, Job, News};
 use crate::pool::reply::Raw;
 use crate::pool::scheduler::{JobKey, Outcome, Ticket, WorkerId};
-
-/// A chunk that was ended while its worker lived: answers to items before the one that was ended
-/// may be on the way.
-pub(super) struct Trail {
-    worker: WorkerId,
-    ticket: Ticket,
-    owner: Arc<dyn ChunkOwner>,
-    /// The next item to be answered.
-    answered: u32,
-    /// No item from this one on will be.
-    end: u32,
-    /// What is said of those whose answers never come.
-    error: TaskError,
-}
 
 impl State {
     /// Takes in the answer to one item.
@@ -43,33 +26,18 @@ impl State {
         let running = self.scheduler.running(worker);
         let key = running.filter(|(_, first)| *first == ticket);
         let job = key.and_then(|(key, _)| self.scheduler.attachment_mut(key));
-        let (answered, owner) = if let Some(job) = job {
-            match &mut job.client {
-                Client::Chunk {
-                    items,
-                    answered,
-                    owner,
-                } if *answered < *items => (answered, owner),
-                _ => return Err(format!("an answer to item {item} of a call without it")),
+        let (item, owner) = match job.map(|job| &mut job.client) {
+            Some(Client::Chunk { tally, owner }) => (tally.answer(item)?, &*owner),
+            Some(Client::Call(_)) => {
+                return Err(format!("an answer to item {item} of a call without it"));
             }
-        } else {
-            let known = |trail: &&mut Trail| trail.worker == worker && trail.ticket == ticket;
-            match self.trailing.iter_mut().find(known) {
-                // One that is too large for the ring is sent before it is known that it was ended.
-                Some(trail) if trail.answered == trail.end => return Ok(()),
-                Some(trail) => (&mut trail.answered, &mut trail.owner),
-                None => return Err(format!("an answer to an item of nothing: {ticket:?}")),
-            }
+            None => match self.trails.answer(worker, ticket, item)? {
+                Some(trail) => trail,
+                None => return Ok(()),
+            },
         };
-        if u64::from(*answered) != item {
-            return Err(format!("an answer to item {item} instead of {answered}"));
-        }
-        let news = News::Item(*answered, raw);
-        *answered += 1;
-        if let News::Item(_, raw) = &news {
-            self.counts.answered(raw, took);
-        }
-        done.tell(owner, news);
+        self.counts.answered(&raw, took);
+        done.tell(owner, News::Item(item, raw));
         Ok(())
     }
 
@@ -80,10 +48,8 @@ impl State {
         let (Some(last), Some(job)) = (last, job) else {
             return;
         };
-        if let Client::Chunk { items, owner, .. } = &mut job.client {
-            let left = last.saturating_add(1).min(*items);
-            self.counts.taken_back(u64::from(*items - left));
-            *items = left;
+        if let Client::Chunk { tally, owner } = &mut job.client {
+            self.counts.taken_back(tally.cut(last).into());
             done.tell(owner, News::Cut(last));
         }
     }
@@ -97,46 +63,26 @@ impl State {
         done: &mut Done,
     ) {
         let error = self.error_of(&job, outcome);
-        let rest = match outcome {
-            Outcome::Lost(_) | Outcome::RanTooLong => None,
-            Outcome::Aborted(_) => Some(self.error_of(&job, Outcome::Aborted(false))),
-            Outcome::ShutDown(_) => Some(self.error_of(&job, Outcome::ShutDown(false))),
-            Outcome::Cancelled | Outcome::WaitedTooLong | Outcome::Broken(_) => Some(error.clone()),
-        };
-        let Client::Chunk {
-            items,
-            answered,
-            owner,
-        } = job.client
-        else {
+        let rest = outcome.of_unbegun().map(|rest| self.error_of(&job, rest));
+        let Client::Chunk { tally, owner } = job.client else {
             return;
         };
         let slot = sent.and_then(|(worker, ticket)| Some((self.slot(worker)?, ticket)));
-        let begun = slot.map_or(0, |(slot, ticket)| slot.page.begun(ticket));
-        // What the page says is believed only between the two counts that we know.
-        let unbegun = begun.clamp(answered, items);
-        let victim = unbegun.checked_sub(1).filter(|victim| *victim >= answered);
-        if victim.is_some() {
+        let remains = tally.remains(slot.map_or(0, |(slot, ticket)| slot.page.begun(ticket)));
+        if let Some(victim) = remains.victim {
             self.counts.failed(&error, 1);
+            if let Some(sending) = sent {
+                self.trails
+                    .begin(sending, owner.clone(), tally, victim, error.clone());
+            }
         }
-        let left = u64::from(items - unbegun);
         match &rest {
-            Some(rest) => self.counts.failed(rest, left),
-            None => self.counts.taken_back(left),
-        }
-        if let (Some((worker, ticket)), Some(end)) = (sent, victim) {
-            self.trailing.push(Trail {
-                worker,
-                ticket,
-                owner: owner.clone(),
-                answered,
-                end,
-                error: error.clone(),
-            });
+            Some(rest) => self.counts.failed(rest, remains.left.into()),
+            None => self.counts.taken_back(remains.left.into()),
         }
         let news = News::Broke(Break {
-            victim: victim.map(|victim| (victim, error)),
-            unbegun,
+            victim: remains.victim.map(|victim| (victim, error)),
+            unbegun: remains.unbegun,
             rest,
         });
         done.tell(&owner, news);
@@ -144,25 +90,16 @@ impl State {
 
     /// Nothing more comes from that worker, or of that call.
     pub(super) fn seal(&mut self, worker: WorkerId, ticket: Option<Ticket>, done: &mut Done) {
-        let over = |trail: &Trail| {
-            trail.worker == worker && ticket.is_none_or(|ticket| ticket == trail.ticket)
-        };
-        let trailing = std::mem::take(&mut self.trailing);
-        let (sealed, trailing) = trailing.into_iter().partition::<Vec<_>, _>(over);
-        self.trailing = trailing;
-        for trail in sealed {
-            if trail.answered < trail.end {
-                let lost = trail.answered..trail.end;
-                self.counts.failed(&trail.error, lost.len() as u64);
-                done.tell(&trail.owner, News::Missing(lost, trail.error));
-            }
+        for (owner, lost, error) in self.trails.seal(worker, ticket) {
+            self.counts.failed(&error, lost.len() as u64);
+            done.tell(&owner, News::Missing(lost, error));
         }
     }
 }
 
 /// A chunk has come to its own end, or to where it was cut.
 pub(super) fn chunk_over(
-    answered: u32,
+    tally: Tally,
     owner: Arc<dyn ChunkOwner>,
     raw: &Raw,
     took: Duration,
@@ -172,12 +109,7 @@ pub(super) fn chunk_over(
         return Err("a chunk that ends as if it were a call".to_owned());
     };
     let said = <[u8; 4]>::try_from(&**count).map(u32::from_le_bytes);
-    if !said.is_ok_and(|said| said == answered) {
-        return Err(format!(
-            "the end of a chunk after {answered} answers: {said:?}"
-        ));
-    }
-    done.tell(&owner, News::Over(answered, took));
+    done.tell(&owner, News::Over(tally.over(said.ok())?, took));
     Ok(())
 }
 

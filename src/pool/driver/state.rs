@@ -6,9 +6,10 @@ use std::time::Duration;
 use tokio::task::AbortHandle;
 
 use super::Done;
-use super::chunks::{Trail, chunk_over};
+use super::chunks::chunk_over;
+use super::parts::Trails;
 use crate::pool::error::{Breakage, Kind, RESULT, TaskError, WorkerExit};
-use crate::pool::job::{Client, Job};
+use crate::pool::job::{ChunkOwner, Client, Job};
 use crate::pool::reply::Raw;
 use crate::pool::scheduler::{Event, JobKey, Outcome, Progress, Refusal, Scheduler, WorkerId};
 use crate::pool::stats::Counts;
@@ -31,7 +32,7 @@ pub(super) struct State {
     /// Why a worker is being killed that broke the protocol, by place.
     pub(super) violations: Vec<Option<String>>,
     /// Chunks that were ended while results of theirs may have been on the way.
-    pub(super) trailing: Vec<Trail>,
+    pub(super) trails: Trails<Arc<dyn ChunkOwner>>,
     /// Workers that we have killed or told to leave, by place.
     pub(super) dismissed: Vec<Option<u64>>,
     /// Why the last start failed that did.
@@ -138,9 +139,7 @@ impl State {
                 done.replies.push((header.call, job, raw));
                 Ok(())
             }
-            Client::Chunk {
-                answered, owner, ..
-            } => chunk_over(answered, owner, &raw, took, done),
+            Client::Chunk { tally, owner } => chunk_over(tally, owner, &raw, took, done),
         }
     }
 

@@ -156,6 +156,19 @@ pub(crate) enum Outcome {
     Broken(Option<WorkerId>),
 }
 
+impl Outcome {
+    /// What becomes of the items of a chunk that ends like this before they are begun; `None` if
+    /// they may be run elsewhere.
+    pub(crate) fn of_unbegun(self) -> Option<Self> {
+        match self {
+            Self::Lost(_) | Self::RanTooLong => None,
+            Self::Aborted(_) => Some(Self::Aborted(false)),
+            Self::ShutDown(_) => Some(Self::ShutDown(false)),
+            Self::Cancelled | Self::WaitedTooLong | Self::Broken(_) => Some(self),
+        }
+    }
+}
+
 /// Why a job was not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
