@@ -244,6 +244,7 @@ pub(in crate::pool) fn look(page: &page::ControlPage, ticket: Ticket) -> Progres
     match page.progress(ticket) {
         page::Progress::Waiting => Progress::Waiting,
         page::Progress::Running(since) => Progress::Running(since),
+        page::Progress::Between(since) => Progress::Between(since),
         page::Progress::Over => Progress::Over,
     }
 }

@@ -90,8 +90,10 @@ pub(crate) enum Event {
 pub(crate) enum Progress {
     /// It has not been started.
     Waiting,
-    /// It was started at this moment and runs.
+    /// It was started at this moment and runs; of a chunk, the item that was begun last.
     Running(Moment),
+    /// The item of a chunk that was begun at this moment is over, and the next was not begun yet.
+    Between(Moment),
     /// It is over; its response is on the way.
     Over,
 }

@@ -416,14 +416,25 @@ impl<T> Scheduler<T> {
                     self.wake_by(due);
                 }
             }
+            Progress::Between(begun) => {
+                if let Some(limit) = sent.timeout {
+                    let again = now + limit.max(LIMIT_CHECK);
+                    sent.check_at = Some(again);
+                    self.wake_by(again);
+                }
+                if head {
+                    self.look_for_response(now, worker, Some(begun));
+                }
+            }
             // What comes after a call that is over is looked at when that one is first.
-            Progress::Over => self.look_for_response(now, worker),
+            Progress::Over => self.look_for_response(now, worker, None),
         }
     }
 
-    /// A call is over: its response must come soon, or the worker is stopped. What it has finished
-    /// is found when it is dead.
-    pub(super) fn look_for_response(&mut self, now: Moment, worker: WorkerId) {
+    /// A call is over, or the item of it that was begun at that moment: its response, or the next
+    /// item, must come soon, or the worker is stopped. What it has finished is found when it is
+    /// dead.
+    fn look_for_response(&mut self, now: Moment, worker: WorkerId, item: Option<Moment>) {
         let Some(state) = self.worker(worker) else {
             return;
         };
@@ -431,7 +442,9 @@ impl<T> Scheduler<T> {
             return;
         }
         // Not since it became the first: it may have run until a moment ago.
-        let limit = *state.silent.get_or_insert(now) + STALL_LIMIT;
+        let silent = state.silent.filter(|(_, known)| *known == item);
+        let (since, _) = *state.silent.insert(silent.unwrap_or((now, item)));
+        let limit = since + STALL_LIMIT;
         if limit <= now {
             return self.condemn(worker, "the response to a finished call did not come");
         }

@@ -3,6 +3,7 @@
 
 mod bugs;
 mod calls;
+mod chunk_bugs;
 mod workers;
 
 use std::collections::HashMap;
@@ -105,6 +106,40 @@ impl Desk {
                 },
             );
         }
+    }
+
+    /// Submits a chunk of so many items.
+    fn submit_chunk(&mut self, kind: u64, name: &'static str, items: u32) {
+        self.submit(
+            name,
+            JobSpec {
+                kind,
+                items,
+                ..JobSpec::default()
+            },
+        );
+    }
+
+    /// Its worker has finished an item of the chunk and not begun the next.
+    fn end_item(&mut self, name: &str) {
+        let page = self
+            .pages
+            .get_mut(&self.sent[name])
+            .expect("what was sent has a word");
+        let Progress::Running(since) = *page else {
+            panic!("{name} runs no item: {page:?}");
+        };
+        *page = Progress::Between(since);
+    }
+
+    /// Its worker begins the next item of the chunk.
+    fn next_item(&mut self, name: &str) {
+        let page = self
+            .pages
+            .get_mut(&self.sent[name])
+            .expect("what was sent has a word");
+        assert!(matches!(page, Progress::Between(_)), "{name} can go on");
+        *page = Progress::Running(self.now);
     }
 
     /// Makes the core know how long calls of a kind take. Needs an idle worker.

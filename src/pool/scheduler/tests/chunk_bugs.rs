@@ -1,0 +1,53 @@
+//! What was found wrong with chunks, each as small as it goes.
+
+use super::*;
+
+fn limited(items: u32) -> JobSpec {
+    JobSpec {
+        items,
+        timeout: Some(30 * MS),
+        ..JobSpec::default()
+    }
+}
+
+#[test]
+fn a_limit_that_comes_between_two_items_is_no_circle() {
+    let mut desk = Desk::ready(1);
+    desk.submit("a", limited(2));
+    desk.start("a");
+    desk.pass(29 * MS);
+    desk.end_item("a");
+    // It hung here: what had run for its limit was ended, was over, was asked for, had run …
+    desk.pass(50 * MS);
+    desk.next_item("a");
+    desk.pass(29 * MS);
+    assert_eq!((desk.outcome("a"), desk.killed.len()), (None, 0));
+}
+
+#[test]
+fn a_worker_stopped_between_two_items_is_noticed() {
+    let mut desk = Desk::ready(1);
+    desk.submit("a", limited(2));
+    desk.start("a");
+    desk.end_item("a");
+    desk.pass(2_300 * MS);
+    assert_eq!(
+        desk.killed,
+        [desk.worker_of("a")],
+        "what it has finished is found when it is dead"
+    );
+}
+
+#[test]
+fn a_worker_that_is_found_between_two_items_again_and_again_is_not_stopped() {
+    let mut desk = Desk::ready(1);
+    desk.submit("a", limited(1_000));
+    desk.start("a");
+    for _ in 0..500 {
+        desk.end_item("a");
+        desk.pass(9 * MS);
+        desk.next_item("a");
+        desk.pass(MS);
+    }
+    assert_eq!(desk.killed, []);
+}
