@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use super::Done;
 use super::parts::Tally;
-use super::state::State;
+use super::state::{State, look};
 use crate::pool::job::{Break, ChunkOwner, Client, Job, News};
 use crate::pool::reply::Raw;
-use crate::pool::scheduler::{JobKey, Outcome, Ticket, WorkerId};
+use crate::pool::scheduler::{Event, JobKey, Outcome, Progress, Ticket, WorkerId};
+use crate::sys::clock::Moment;
 
 impl State {
     /// Takes in the answer to one item.
@@ -42,10 +43,23 @@ impl State {
     }
 
     /// Cuts a chunk short behind the item that runs.
-    pub(super) fn cut(&mut self, worker: WorkerId, ticket: Ticket, key: JobKey, done: &mut Done) {
-        let last = self.slot(worker).and_then(|slot| slot.page.cut(ticket));
-        let job = self.scheduler.attachment_mut(key);
-        let (Some(last), Some(job)) = (last, job) else {
+    pub(super) fn cut(
+        &mut self,
+        now: Moment,
+        (worker, ticket): (WorkerId, Ticket),
+        key: JobKey,
+        done: &mut Done,
+    ) {
+        let Some(slot) = self.slot(worker) else {
+            return;
+        };
+        let Some(last) = slot.page.cut(ticket) else {
+            if look(&slot.page, ticket) == Progress::Waiting {
+                self.scheduler.handle(now, Event::Uncut(worker, ticket));
+            }
+            return;
+        };
+        let Some(job) = self.scheduler.attachment_mut(key) else {
             return;
         };
         if let Client::Chunk { tally, owner } = &mut job.client {

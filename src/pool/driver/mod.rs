@@ -293,7 +293,7 @@ impl Driver {
             }
             Action::Kill(worker) => self.kill(state, now, worker),
             Action::Release(worker) => state.release(worker, done),
-            Action::Cut(worker, ticket, key) => state.cut(worker, ticket, key, done),
+            Action::Cut(worker, ticket, key) => state.cut(now, (worker, ticket), key, done),
             Action::Resolve(job, key, outcome, sent) => {
                 state.resolve(job, key, outcome, sent, done)
             }

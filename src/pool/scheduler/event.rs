@@ -57,6 +57,8 @@ pub(crate) enum Event {
     Ended(WorkerId, Ticket, bool),
     /// The answer to [`Action::Probe`]: how far the call has come.
     Probed(WorkerId, Ticket, Progress),
+    /// The answer to [`Action::Cut`] where there was nothing to cut: the chunk has not been started.
+    Uncut(WorkerId, Ticket),
     /// The worker has passed by a call that was taken back or ended.
     Acknowledged(WorkerId, Ticket),
     /// A ready worker is dead, and every response it left has been delivered.
@@ -121,7 +123,8 @@ pub(crate) enum Action<T> {
     /// Swap *running* for *ended* in the page, if it runs since that moment or before; answered by
     /// `Ended`.
     End(WorkerId, Ticket, Moment),
-    /// Cut the chunk short behind the item that runs, and tell its owner.
+    /// Cut the chunk short behind the item that runs, and tell its owner; answered by `Uncut` if it
+    /// has not been started.
     Cut(WorkerId, Ticket, JobKey),
     /// Read from the page how far the call has come; answered by `Probed`.
     Probe(WorkerId, Ticket),

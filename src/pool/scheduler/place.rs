@@ -74,6 +74,8 @@ pub(super) struct Sent {
     pub(super) items: u32,
     /// It was cut short: nothing behind the item that runs will be run there.
     pub(super) cut: bool,
+    /// When it was to be cut last and had not been started.
+    pub(super) uncut: Moment,
     pub(super) bytes: usize,
     /// How long it is expected to take; `None` if nobody knows.
     pub(super) expected: Option<u64>,

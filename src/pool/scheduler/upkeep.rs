@@ -248,7 +248,7 @@ impl<T> Scheduler<T> {
         // Who has nothing to do would run the rest of a chunk.
         let hungry = self.line.is_empty()
             && (self.vacant > 0 || self.places.iter().any(|place| place.is_idle()));
-        let mut next = None;
+        let mut next: Option<Moment> = None;
         for place in 0..self.places.len() {
             let Some(worker) = self.places[place].worker.as_mut() else {
                 continue;
@@ -256,26 +256,23 @@ impl<T> Scheduler<T> {
             let Some(first) = worker.ahead.front() else {
                 continue;
             };
-            let behind = worker.ahead.len() > 1 && !worker.relieved;
-            let within = hungry && first.items > 0 && !first.cut;
-            if worker.phase != Phase::Ready || worker.stopping || !(behind || within) {
+            if worker.phase != Phase::Ready || worker.stopping {
                 continue;
             }
-            let due = worker.head_since + LATE;
-            if due <= now {
-                let (id, first) = (worker.id, first.ticket);
-                if behind {
-                    // Once for each: what does not come back has been started, and to ask again
-                    // after every answer would never end.
-                    worker.relieved = true;
-                    self.take_back_all(id, Some(first), Recall::Move);
-                }
-                if within {
-                    self.cut(id, first);
-                }
-            } else {
-                next = Some(next.map_or(due, |next: Moment| next.min(due)));
+            let (id, late, ticket) = (worker.id, worker.head_since + LATE, first.ticket);
+            // Once for each: what does not come back has been started, and to ask again after
+            // every answer would never end.
+            let behind = (worker.ahead.len() > 1 && !worker.relieved).then_some(late);
+            let within = hungry && first.items > 0 && !first.cut;
+            let within = within.then_some(late.max(first.uncut + LATE));
+            if behind.is_some_and(|due| due <= now) {
+                worker.relieved = true;
+                self.take_back_all(id, Some(ticket), Recall::Move);
+            } else if within.is_some_and(|due| due <= now) {
+                self.cut(id, ticket);
             }
+            let later = behind.into_iter().chain(within).filter(|due| *due > now);
+            next = next.into_iter().chain(later).min();
         }
         if let Some(next) = next {
             self.next_relief = next;

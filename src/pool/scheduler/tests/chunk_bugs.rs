@@ -11,6 +11,23 @@ fn limited(items: u32) -> JobSpec {
 }
 
 #[test]
+fn a_chunk_that_was_to_be_cut_before_it_began_is_cut_when_it_has() {
+    for cancelled in [false, true] {
+        let mut desk = Desk::ready(2);
+        desk.submit_chunk(1, "a", 10);
+        // Its worker is slow to begin: there is nothing to be cut yet.
+        desk.pass(3 * MS);
+        assert_eq!(desk.cuts, []);
+        desk.start("a");
+        match cancelled {
+            true => desk.cancel("a"),
+            false => desk.pass(3 * MS),
+        }
+        assert_eq!(desk.cuts, [desk.sent["a"]], "cancelled: {cancelled}");
+    }
+}
+
+#[test]
 fn a_limit_that_comes_between_two_items_is_no_circle() {
     let mut desk = Desk::ready(1);
     desk.submit("a", limited(2));

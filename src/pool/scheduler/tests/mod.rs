@@ -247,7 +247,13 @@ impl Desk {
                 let won = self.swap((worker, ticket), |page| page == Progress::Waiting);
                 self.core.handle(now, Event::TakenBack(worker, ticket, won));
             }
-            Action::Cut(worker, ticket, _) => self.cuts.push((worker, ticket)),
+            Action::Cut(worker, ticket, _) => {
+                if self.pages[&(worker, ticket)] == Progress::Waiting {
+                    self.core.handle(now, Event::Uncut(worker, ticket));
+                } else {
+                    self.cuts.push((worker, ticket));
+                }
+            }
             Action::End(worker, ticket, begun_by) => {
                 let running = |page| matches!(page, Progress::Running(since) if since <= begun_by);
                 let won = self.swap((worker, ticket), running);
