@@ -291,11 +291,11 @@ impl<T> Scheduler<T> {
             sent.ending.get_or_insert(end.outcome(true));
             tickets.push(sent.ticket);
         }
-        self.actions.extend(
-            tickets
-                .into_iter()
-                .map(|ticket| Action::End(worker, ticket, LATEST)),
-        );
+        for ticket in tickets {
+            // Between two items there is nothing to be ended: no other may be begun.
+            self.cut(worker, ticket);
+            self.actions.push_back(Action::End(worker, ticket, LATEST));
+        }
         self.kill(worker);
     }
 

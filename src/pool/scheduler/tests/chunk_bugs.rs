@@ -68,3 +68,13 @@ fn a_worker_that_is_found_between_two_items_again_and_again_is_not_stopped() {
     }
     assert_eq!(desk.killed, []);
 }
+
+#[test]
+fn nothing_is_begun_between_the_end_of_everything_and_the_kill() {
+    let mut desk = Desk::ready(1);
+    desk.submit_chunk(1, "a", 10);
+    desk.start("a");
+    desk.end_item("a");
+    desk.tell(Event::Terminate);
+    assert_eq!(desk.cuts, [desk.sent["a"]]);
+}
