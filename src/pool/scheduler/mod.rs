@@ -185,8 +185,8 @@ impl<T> Scheduler<T> {
         spec: JobSpec,
         attachment: T,
     ) -> Result<JobKey, (Refusal, T)> {
-        // What was accepted before the pool was closed may still come in.
-        let held = spec.items > 0 && self.mode == Mode::Closing;
+        // What was accepted before the pool was closed may still come in, but not after its end.
+        let held = spec.items > 0 && self.mode == Mode::Closing && !self.finished;
         if let Some(refusal) = self.refusal.filter(|_| !held) {
             return Err((refusal, attachment));
         }

@@ -1,6 +1,7 @@
 //! What was found wrong with chunks, each as small as it goes.
 
 use super::*;
+use crate::pool::scheduler::Refusal;
 
 fn limited(items: u32) -> JobSpec {
     JobSpec {
@@ -77,4 +78,16 @@ fn nothing_is_begun_between_the_end_of_everything_and_the_kill() {
     desk.end_item("a");
     desk.tell(Event::Terminate);
     assert_eq!(desk.cuts, [desk.sent["a"]]);
+}
+
+#[test]
+fn a_finished_pool_takes_nothing_more() {
+    let mut desk = Desk::ready(1);
+    desk.tell(Event::Close);
+    desk.exit(desk.retired[0]);
+    assert!(desk.finished);
+    // A map that had seen the pool open, and was slow to take its items.
+    desk.tell(Event::Hold);
+    let late = desk.core.submit(desk.now, limited(2), "late");
+    assert_eq!(late, Err((Refusal::Closed, "late")));
 }
