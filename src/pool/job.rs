@@ -78,8 +78,8 @@ pub(crate) enum News {
 pub(crate) struct Break {
     /// The item that was running, and what became of it.
     pub(crate) victim: Option<(u32, TaskError)>,
-    /// No item from this one on was begun.
-    pub(crate) unbegun: u32,
+    /// These items were not begun; what was cut off before is not among them.
+    pub(crate) unbegun: std::ops::Range<u32>,
     /// What becomes of those; `None` if they may be run elsewhere.
     pub(crate) rest: Option<TaskError>,
 }

@@ -90,9 +90,10 @@ impl State {
                     .begin(sending, owner.clone(), tally, victim, error.clone());
             }
         }
+        let left = remains.unbegun.len() as u64;
         match &rest {
-            Some(rest) => self.counts.failed(rest, remains.left.into()),
-            None => self.counts.taken_back(remains.left.into()),
+            Some(rest) => self.counts.failed(rest, left),
+            None => self.counts.taken_back(left),
         }
         let news = News::Broke(Break {
             victim: remains.victim.map(|victim| (victim, error)),

@@ -18,14 +18,12 @@ pub(crate) struct Tally {
 }
 
 /// What becomes of the items of a chunk that does not come to its own end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Remains {
     /// The item that was running.
     pub(crate) victim: Option<u32>,
-    /// No item from this one on was begun.
-    pub(crate) unbegun: u32,
-    /// How many those are.
-    pub(crate) left: u32,
+    /// Those that were not begun; what was cut off before is not among them.
+    pub(crate) unbegun: Range<u32>,
 }
 
 impl Tally {
@@ -39,6 +37,7 @@ impl Tally {
     }
 
     /// How many have been answered.
+    #[cfg(test)]
     pub(crate) fn answered(&self) -> u32 {
         self.answered
     }
@@ -82,8 +81,7 @@ impl Tally {
         let victim = unbegun.checked_sub(1);
         Remains {
             victim: victim.filter(|victim| *victim >= self.answered),
-            unbegun,
-            left: self.items - unbegun,
+            unbegun: unbegun..self.items,
         }
     }
 }
@@ -199,16 +197,12 @@ mod tests {
     #[test]
     fn what_was_begun_and_not_answered_was_running() {
         let remains = |begun| answered(5, 2).remains(begun);
-        let expect = |victim, unbegun, left| Remains {
-            victim,
-            unbegun,
-            left,
-        };
-        assert_eq!(remains(2), expect(None, 2, 3), "between two items");
-        assert_eq!(remains(3), expect(Some(2), 3, 2));
-        assert_eq!(remains(4), expect(Some(3), 4, 1), "an answer is on the way");
-        assert_eq!(remains(9), expect(Some(4), 5, 0), "nonsense");
-        assert_eq!(remains(0), expect(None, 2, 3), "nonsense");
+        let expect = |victim, unbegun| Remains { victim, unbegun };
+        assert_eq!(remains(2), expect(None, 2..5), "between two items");
+        assert_eq!(remains(3), expect(Some(2), 3..5));
+        assert_eq!(remains(4), expect(Some(3), 4..5), "an answer is on the way");
+        assert_eq!(remains(9), expect(Some(4), 5..5), "nonsense");
+        assert_eq!(remains(0), expect(None, 2..5), "nonsense");
     }
 
     #[test]

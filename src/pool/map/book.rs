@@ -246,11 +246,13 @@ impl Book {
                     self.answer_item(position, item, Raw::Failed(error));
                 }
                 if let Some(error) = rest {
-                    for item in unbegun..self.chunks[position].answered.len() as u32 {
+                    // What was cut off stays until that is heard.
+                    let items = self.chunks[position].answered.len() as u32;
+                    for item in unbegun.start..unbegun.end.min(items) {
                         self.answer_item(position, item, Raw::Failed(error.clone()));
                     }
                 } else {
-                    self.send_back(position, unbegun);
+                    self.send_back(position, unbegun.start);
                 }
                 self.chunks[position].over = true;
             }

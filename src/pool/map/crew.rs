@@ -178,7 +178,7 @@ impl Crew {
 fn refused(error: TaskError) -> News {
     News::Broke(Break {
         victim: None,
-        unbegun: 0,
+        unbegun: 0..u32::MAX,
         rest: Some(error),
     })
 }
