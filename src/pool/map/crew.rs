@@ -64,22 +64,14 @@ impl Crew {
     }
 
     /// Items have been taken; `exhausted` if there will be no more.
-    pub(super) fn take(
-        self: &Arc<Self>,
-        items: impl IntoIterator<Item = Result<Packed, TaskError>>,
-        exhausted: bool,
-    ) {
-        let mut state = self.lock();
-        let book = state.roster.book();
-        items.into_iter().for_each(|item| book.take(item));
-        if exhausted {
-            book.exhaust();
+    pub(super) fn take(self: &Arc<Self>, items: Vec<Result<Packed, TaskError>>, exhausted: bool) {
+        if items.iter().any(Result::is_ok) {
+            let hold = self.lock().roster.prepare();
+            if hold {
+                self.driver.tell(Event::Hold);
+            }
         }
-        let hold = state.roster.taken();
-        drop(state);
-        if hold {
-            self.driver.tell(Event::Hold);
-        }
+        self.lock().roster.take(items, exhausted);
         self.send_out();
     }
 

@@ -3,9 +3,11 @@
 //! somebody else does it, at leisure, while others come here.
 
 use super::book::{Batch, Book, Measure};
+use crate::pool::error::TaskError;
 use crate::pool::job::News;
 use crate::pool::reply::Raw;
 use crate::pool::scheduler::{Event, JobKey};
+use crate::wire::packed::Packed;
 
 /// How a map ends that nobody reads any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +44,8 @@ pub(in crate::pool) struct Roster {
     out: Vec<(u64, Option<JobKey>)>,
     /// The pool has been told, or is just being told, that we have work which is not submitted.
     holding: bool,
+    /// Items are about to be put into the books.
+    taking: bool,
     /// What is to become of everything, since nobody reads any more.
     abandoned: Option<Ending>,
 }
@@ -52,6 +56,7 @@ impl Roster {
             book: Book::new(measure),
             out: Vec::new(),
             holding: false,
+            taking: false,
             abandoned: None,
         }
     }
@@ -61,10 +66,25 @@ impl Roster {
         &mut self.book
     }
 
-    /// Items have been put into the books. True if the pool must be told [`Event::Hold`] before
-    /// anything is submitted: one that is closed meanwhile waits for us.
-    pub(in crate::pool) fn taken(&mut self) -> bool {
-        self.book.is_at_work() && !std::mem::replace(&mut self.holding, true)
+    /// Items that may be sent are about to be [taken](Self::take). True if the pool must be told
+    /// [`Event::Hold`] before that: one that is closed meanwhile waits for us. Until then nobody
+    /// says that it need not.
+    pub(in crate::pool) fn prepare(&mut self) -> bool {
+        self.taking = true;
+        !std::mem::replace(&mut self.holding, true)
+    }
+
+    /// Puts items into the books; `exhausted` if there will be no more.
+    pub(in crate::pool) fn take(
+        &mut self,
+        items: impl IntoIterator<Item = Result<Packed, TaskError>>,
+        exhausted: bool,
+    ) {
+        self.taking = false;
+        items.into_iter().for_each(|item| self.book.take(item));
+        if exhausted {
+            self.book.exhaust();
+        }
     }
 
     /// What is to be done next, if anything is.
@@ -73,7 +93,7 @@ impl Roster {
             self.out.push((batch.id, None));
             return Some(Duty::Submit(batch));
         }
-        let release = self.holding && !self.book.is_at_work();
+        let release = self.holding && !self.taking && !self.book.is_at_work();
         self.holding &= !release;
         release.then_some(Duty::Unhold)
     }
@@ -123,3 +143,6 @@ impl Roster {
         self.holding
     }
 }
+
+#[cfg(test)]
+mod tests;
