@@ -4,6 +4,7 @@
 mod bugs;
 mod calls;
 mod chunk_bugs;
+mod chunks;
 mod workers;
 
 use std::collections::HashMap;
