@@ -101,6 +101,7 @@ impl State {
             Outcome::Lost(_) | Outcome::RanTooLong => None,
             Outcome::Aborted(_) => Some(self.error_of(&job, Outcome::Aborted(false))),
             Outcome::ShutDown(_) => Some(self.error_of(&job, Outcome::ShutDown(false))),
+            Outcome::Expired(_) => Some(self.error_of(&job, Outcome::Expired(false))),
             Outcome::Cancelled | Outcome::WaitedTooLong | Outcome::Broken(_) => Some(error.clone()),
         };
         let Client::Chunk {

@@ -6,10 +6,11 @@ use std::task::{Context, Poll, Waker};
 use super::book::{Batch, Book, Measure};
 use crate::pool::driver::Driver;
 use crate::pool::error::TaskError;
-use crate::pool::job::{Break, ChunkOwner, Client, Job, News};
+use crate::pool::job::{Break, ChunkOwner, Client, Deadline, Job, News};
 use crate::pool::reply::Raw;
 use crate::pool::scheduler::{Event, JobKey};
 use crate::pool::task::Options;
+use crate::sys::clock::Moment;
 use crate::task::head::CallHead;
 use crate::task::identity::Target;
 use crate::wire::packed::Packed;
@@ -19,6 +20,7 @@ pub(super) struct Crew {
     driver: Arc<Driver>,
     target: Target,
     options: Options,
+    deadline: Option<Deadline>,
     state: Mutex<State>,
 }
 
@@ -61,6 +63,7 @@ impl Crew {
         Arc::new(Self {
             driver,
             target,
+            deadline: options.deadline.map(Deadline::after),
             options,
             state: Mutex::new(State {
                 book: Book::new(measure),
@@ -123,6 +126,14 @@ impl Crew {
             let id = batch.id;
             state.out.push((id, None));
             drop(state);
+            // Refused here: what the pool refuses comes back to us from within the call.
+            let late = self
+                .deadline
+                .filter(|deadline| deadline.at <= Moment::now());
+            if let Some(deadline) = late {
+                self.note(id, vec![refused(deadline.missed())]);
+                continue;
+            }
             match self.driver.submit(self.job(batch)) {
                 Ok(key) => self.submitted(id, key),
                 Err(error) => self.note(id, vec![refused(error)]),
@@ -135,6 +146,7 @@ impl Crew {
             target: self.target,
             attempt: 1,
             items: batch.count,
+            deadline: self.deadline.map(|deadline| deadline.at),
             name: self.options.name.as_deref(),
         };
         let owner = Arc::new(Chunk {
@@ -147,6 +159,7 @@ impl Crew {
             kind: self.target.kind(),
             timeout: self.options.timeout.or(self.driver.plan.task_timeout),
             queue_timeout: self.options.queue_timeout,
+            deadline: self.deadline,
             client: Client::Chunk {
                 items: batch.count,
                 answered: 0,

@@ -1,7 +1,7 @@
 //! Which worker gets a waiting job, and when: one that has nothing to do at once, one that is busy
 //! if what it holds takes next to no time.
 
-use super::event::{Action, JobKey, JobSpec, Ticket};
+use super::event::{Action, JobKey, JobSpec, Outcome, Ticket};
 use super::place::{Sent, Worker};
 use super::{Scheduler, upkeep, waits};
 use crate::sys::clock::Moment;
@@ -15,6 +15,10 @@ impl<T> Scheduler<T> {
                 return;
             };
             let spec = jobs[key.index].spec;
+            if spec.deadline.is_some_and(|deadline| deadline <= now) {
+                self.leave_line(key, Outcome::Expired(false));
+                continue;
+            }
             let expected = self.expected(spec);
             let place = self
                 .idle_place()
@@ -76,7 +80,7 @@ impl<T> Scheduler<T> {
             .worker
             .as_mut()
             .expect("a chosen place has a worker");
-        let sent = Sent {
+        let mut sent = Sent {
             ticket: Ticket {
                 lane: 0,
                 sequence: 0,
@@ -89,11 +93,13 @@ impl<T> Scheduler<T> {
             expected,
             timeout: job.spec.timeout,
             sent_at: now,
+            deadline: job.spec.deadline,
             until: job.until,
-            check_at: job.spec.timeout.map(|limit| now + limit),
+            check_at: None,
             recall: None,
             ending: None,
         };
+        sent.check_at = sent.time_is_up(now).map(|(at, _)| at);
         let limits = sent.check_at.into_iter().chain(sent.until);
         let ticket = worker.send(sent, now);
         // What else the worker has to be looked at for has been seen to.

@@ -39,6 +39,8 @@ pub(crate) struct JobSpec {
     pub(crate) timeout: Option<Duration>,
     /// How long it may wait for its start.
     pub(crate) queue_timeout: Option<Duration>,
+    /// When it must be over, waiting and running together.
+    pub(crate) deadline: Option<Moment>,
     /// How many items it carries, each of which runs as long as others of its kind; zero for a
     /// call that is no chunk.
     pub(crate) items: u32,
@@ -150,6 +152,8 @@ pub(crate) enum Outcome {
     RanTooLong,
     /// It waited longer than it may.
     WaitedTooLong,
+    /// Its deadline passed; true if it had been started.
+    Expired(bool),
     /// The pool was shut down; true if it had been started.
     ShutDown(bool),
     /// The pool is broken: it cannot start workers, or lost this one and must not replace it.

@@ -197,7 +197,8 @@ impl<T> Scheduler<T> {
         }
         let number = self.submitted + 1;
         self.submitted += u64::from(spec.items.max(1));
-        let until = spec.queue_timeout.map(|limit| now + limit);
+        let waits_until = spec.queue_timeout.map(|limit| now + limit);
+        let until = waits_until.into_iter().chain(spec.deadline).min();
         let job = Job {
             number,
             spec,

@@ -192,6 +192,10 @@ impl Ledger {
                 started.is_none() && after(record.submitted, spec.queue_timeout),
                 "only what waited for its limit, and was not started, waited too long",
             ),
+            Outcome::Expired(had_started) => (
+                started.is_some() == had_started && spec.deadline.is_some_and(|at| at <= now),
+                "only what passed its deadline is expired, and it is said whether it was started",
+            ),
             Outcome::ShutDown(had_started) => (
                 self.terminated && started.is_some() == had_started,
                 "a shut down says truly whether the call had been started",

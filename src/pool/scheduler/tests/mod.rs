@@ -3,6 +3,7 @@
 
 mod bugs;
 mod calls;
+mod limits;
 mod workers;
 
 use std::collections::HashMap;
