@@ -1,4 +1,4 @@
-//! What a call can be given beside its argument: a deadline.
+//! What a call can be given beside its argument: a deadline, a priority.
 
 #[path = "support/gate.rs"]
 #[allow(dead_code, reason = "every test binary uses its own part of this")]
@@ -178,4 +178,95 @@ fn a_deadline_needs_no_clock_of_the_callers_runtime() {
 fn a_deadline_of_nothing_is_refused() {
     let pool = ProcessPool::builder().workers(1).build().unwrap();
     let _ = pool.task(same).deadline(Duration::ZERO);
+}
+
+/// Takes the line's order out of the order in which one worker runs what waits.
+fn note(gate: &str, name: &str) {
+    let turn = (0..).find(|turn| {
+        !std::path::Path::new(gate)
+            .join(format!("mark-{turn:02}"))
+            .exists()
+    });
+    mark(gate, &format!("{:02}", turn.unwrap()));
+    mark(gate, &format!("{:02}-{name}", turn.unwrap()));
+}
+
+#[test]
+fn the_most_urgent_goes_first_and_within_one_priority_who_was_first() {
+    everywhere(|method| async move {
+        let (gate, pool) = (Gate::new(), pool(1, method));
+        let held = pool.submit(pass, gate.path());
+        assert!(soon(PROMPTLY, || held.is_running()).await);
+        let task = pool.task(|(gate, name): (String, String)| note(&gate, &name));
+        let submit = |name: &str, priority| {
+            let task = task.clone().priority(priority);
+            task.submit((gate.path(), name.to_owned()))
+        };
+        let mut all = vec![
+            submit("normal", 0),
+            submit("low", -1),
+            submit("lowest", i32::MIN),
+        ];
+        all.push(submit("urgent", 9));
+        all.push(task.submit((gate.path(), "normal-too".to_owned())));
+        let regretted = submit("regretted", 99);
+        all.push(
+            pool.task_call(call!(note_call(gate.path(), "highest".to_owned())))
+                .priority(i32::MAX)
+                .submit(),
+        );
+        all.push(submit("urgent-too", 9));
+        assert!(regretted.cancel());
+        gate.open();
+        for handle in all {
+            handle.await.unwrap();
+        }
+        let order: Vec<_> = gate
+            .marks()
+            .into_iter()
+            .filter(|mark| mark.len() > 2)
+            .collect();
+        let expected = [
+            "00-highest",
+            "01-urgent",
+            "02-urgent-too",
+            "03-normal",
+            "04-normal-too",
+            "05-low",
+            "06-lowest",
+        ];
+        assert_eq!(order, expected);
+        held.await.unwrap();
+        pool.shutdown().await;
+    });
+}
+
+fn note_call(gate: String, name: String) {
+    note(&gate, &name);
+}
+
+#[test]
+fn urgent_calls_overtake_the_items_of_a_map_that_wait() {
+    everywhere(|method| async move {
+        let (gate, pool) = (Gate::new(), pool(1, method));
+        let held = pool.submit(pass, gate.path());
+        assert!(soon(PROMPTLY, || held.is_running()).await);
+        let items = (0..20).map(|n| (gate.path(), format!("item-{n:02}")));
+        let bulk = pool.task(|(gate, name): (String, String)| note(&gate, &name));
+        let bulk = bulk.priority(-1).chunk_size(1).map(items);
+        let urgent = pool.submit(
+            |(gate, name): (String, String)| note(&gate, &name),
+            (gate.path(), "call".to_owned()),
+        );
+        gate.open();
+        urgent.await.unwrap();
+        assert_eq!(bulk.count().await, 20);
+        assert!(
+            gate.marks().contains(&"00-call".to_owned()),
+            "{:?}",
+            gate.marks()
+        );
+        held.await.unwrap();
+        pool.shutdown().await;
+    });
 }

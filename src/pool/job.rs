@@ -24,6 +24,8 @@ pub(crate) struct Job {
     pub(crate) queue_timeout: Option<Duration>,
     /// When it must be over.
     pub(crate) deadline: Option<Deadline>,
+    /// Jobs of a higher one go first.
+    pub(crate) priority: i32,
     /// Who is to be told.
     pub(crate) client: Client,
     /// Its part of the room in the queue, given back with it.

@@ -346,6 +346,7 @@ fn prepare<R: Send + 'static>(
         timeout,
         queue_timeout: options.queue_timeout,
         deadline,
+        priority: options.priority,
         client: Client::Call(reply.clone()),
         permit: None,
     })

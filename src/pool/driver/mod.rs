@@ -135,6 +135,7 @@ impl Driver {
             timeout: job.timeout,
             queue_timeout: job.queue_timeout,
             deadline: job.deadline.map(|deadline| deadline.at),
+            priority: job.priority,
             items: job.client.items(),
         };
         let now = Moment::now();

@@ -160,6 +160,7 @@ impl Crew {
             timeout: self.options.timeout.or(self.driver.plan.task_timeout),
             queue_timeout: self.options.queue_timeout,
             deadline: self.deadline,
+            priority: self.options.priority,
             client: Client::Chunk {
                 items: batch.count,
                 answered: 0,

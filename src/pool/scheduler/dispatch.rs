@@ -75,7 +75,7 @@ impl<T> Scheduler<T> {
 
     fn assign(&mut self, now: Moment, place: usize, key: JobKey, expected: Option<u64>) {
         let job = &mut self.jobs[key.index];
-        self.line.take_first(job.until);
+        self.line.take_first(job.waiter(key));
         let worker = self.places[place]
             .worker
             .as_mut()

@@ -41,6 +41,8 @@ pub(crate) struct JobSpec {
     pub(crate) queue_timeout: Option<Duration>,
     /// When it must be over, waiting and running together.
     pub(crate) deadline: Option<Moment>,
+    /// Jobs of a higher one go first.
+    pub(crate) priority: i32,
     /// How many items it carries, each of which runs as long as others of its kind; zero for a
     /// call that is no chunk.
     pub(crate) items: u32,

@@ -23,7 +23,7 @@
 //! The scheduler never guesses: it asks (`TakeBack`, `End`) and goes by the answer. That is why no
 //! order of result, cancel, limit, death and shutdown gives a call two outcomes or none.
 //!
-//! - [`event`]: the vocabulary. [`mod@line`]: who waits. [`place`]: what each worker holds.
+//! - [`event`]: the vocabulary. [`mod@line`], [`queue`]: who waits. [`place`]: what each worker holds.
 //! - [`dispatch`]: which worker gets a job. [`cost`]: how long calls take.
 //! - [`stop`]: ending calls and the pool. [`upkeep`]: workers and time.
 
@@ -32,6 +32,7 @@ mod dispatch;
 mod event;
 mod line;
 mod place;
+mod queue;
 #[cfg(test)]
 mod simulator;
 mod stop;
@@ -45,7 +46,7 @@ use std::time::Duration;
 use slab::Slab;
 
 use self::cost::Costs;
-use self::line::Line;
+use self::line::{Line, Waiter};
 use self::place::{Phase, Place, Worker};
 use crate::supervisor::policy::StartPolicy;
 use crate::sys::clock::Moment;
@@ -80,6 +81,17 @@ struct Job<T> {
     until: Option<Moment>,
     /// The worker that holds it; `None` while it waits in the line.
     sent: Option<(WorkerId, Ticket)>,
+}
+
+impl<T> Job<T> {
+    /// What the line has to know of it.
+    fn waiter(&self, key: JobKey) -> Waiter {
+        Waiter {
+            job: key,
+            priority: self.spec.priority,
+            until: self.until,
+        }
+    }
 }
 
 /// A call that is expected to take less than this does not make finished responses wait long.
@@ -210,7 +222,8 @@ impl<T> Scheduler<T> {
             number: job.number,
             index: self.jobs.insert(job),
         };
-        self.line.push_back(key, until);
+        let waiter = self.jobs[key.index].waiter(key);
+        self.line.push_back(waiter);
         if let Some(until) = until {
             self.wake_by(until);
         }

@@ -14,7 +14,7 @@
 //!
 //! - [`fate`]: chance and time. [`plan`], [`terms`]: what kind of world. [`world`]: events in, [`actions`] out.
 //! - [`callers`], [`faults`], [`life`]: what they do. [`process`], [`page`]: one worker.
-//! - [`ledger`], [`rules`]: what must hold. [`trace`]: what happened.
+//! - [`ledger`], [`rules`], [`turns`]: what must hold. [`trace`]: what happened.
 
 mod actions;
 mod callers;
@@ -28,6 +28,7 @@ mod process;
 mod rules;
 mod terms;
 mod trace;
+mod turns;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};

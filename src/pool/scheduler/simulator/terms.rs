@@ -1,4 +1,5 @@
-//! What callers ask for beside a function and a limit on its run: deadlines; and when it is looked
+//! What callers ask for beside a function and a limit on its run: deadlines and
+//! priorities; and when it is looked
 //! whether they were kept.
 
 use std::time::Duration;
@@ -16,12 +17,14 @@ pub(super) const WAITING: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub(super) struct Terms {
     deadlines: usize,
+    priorities: usize,
 }
 
 impl Terms {
     pub(super) fn new(rng: &mut Rng) -> Self {
         Self {
             deadlines: rng.pick(&[0, 0, 10, 60]),
+            priorities: rng.pick(&[0, 0, 10, 90]),
         }
     }
 
@@ -34,6 +37,9 @@ impl Terms {
                 false => rng.spread(1_000, 5_000_000_000),
             };
             spec.deadline = Some(now + limit);
+        }
+        if rng.percent(self.priorities) {
+            spec.priority = rng.pick(&[1, -1, 2, 7, i32::MIN, i32::MAX]);
         }
     }
 }

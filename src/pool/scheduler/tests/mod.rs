@@ -4,6 +4,7 @@
 mod bugs;
 mod calls;
 mod limits;
+mod line;
 mod workers;
 
 use std::collections::HashMap;
