@@ -75,14 +75,13 @@
 //! | --- | --- |
 //! | [`ProcessPool`], [`ProcessPoolBuilder`] | the pool and its options: [`StartMethod`], [`Restart`], [`Stdio`], [`Resource`] |
 //! | [`TaskHandle`] | a submitted call: its result, and the means to end it |
-//! | [`Task`], [`TaskCall`] | a call with a time limit, a limit on waiting, a name |
+//! | [`Task`], [`TaskCall`] | a call with a time limit, a limit on waiting, a deadline, a priority, a name |
 //! | [`Map`], [`Enumerated`] | the results of one function over many items |
 //! | [`call!`], [`Call`] | a call with several arguments |
 //! | [`TaskError`], [`PanicInfo`], [`WorkerExit`], [`Exit`] | why there is no result |
 //! | [`RemoteError`] | an error that a task can return, made by `?` from any other |
 //! | `Json` (feature `json`) | an argument or result of a type that needs field names or type tags |
 //! | [`BuildError`], [`StartError`], [`TrySubmitError`], [`NotClosed`] | how the pool's other operations fail |
-//! | [`Map`] | the results of one function over many items |
 //! | [`ShutdownOptions`] | the end of a pool |
 //! | [`Stats`], [`Histogram`], [`Events`] | a look at a pool, and what happens in it as it happens |
 //! | `TaskService` (feature `tower`) | a function in a pool as a `tower` service |
