@@ -1,6 +1,7 @@
 //! From nothing to a worker that has said that it is ready, or a reason why not. Runs on the
 //! keeper; every wait has a limit, and a start that is given up leaves no process.
 
+use std::num::NonZeroU64;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -33,6 +34,8 @@ pub(crate) struct Recipe {
     pub(crate) depth: u8,
     /// The longest payload of a call or a result.
     pub(crate) max_frame: usize,
+    /// How many tasks a worker runs at most.
+    pub(crate) max_tasks: Option<NonZeroU64>,
     /// How long a worker may take until its first frame.
     pub(crate) handshake_timeout: Duration,
     /// How long it may take until it is ready.
@@ -82,6 +85,7 @@ async fn start_in_time(
         name: name.clone(),
         depth: recipe.depth,
         max_frame: recipe.max_frame as u64,
+        max_tasks: recipe.max_tasks.map_or(0, NonZeroU64::get),
     };
     let first = postcard::to_stdvec(&first).expect("numbers and a text always encode");
     let channel = vec![requests.read, responses.write, page_file];

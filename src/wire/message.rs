@@ -22,4 +22,6 @@ pub(crate) struct WorkerStart {
     pub(crate) depth: u8,
     /// The longest payload of a call or a result.
     pub(crate) max_frame: u64,
+    /// How many tasks it runs at most; zero for no limit.
+    pub(crate) max_tasks: u64,
 }

@@ -40,6 +40,7 @@ impl State {
         took: Duration,
         done: &mut Done,
     ) -> Result<(), String> {
+        self.scheduler.item_answered(worker, ticket);
         let running = self.scheduler.running(worker);
         let key = running.filter(|(_, first)| *first == ticket);
         let job = key.and_then(|(key, _)| self.scheduler.attachment_mut(key));

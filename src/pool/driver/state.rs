@@ -80,6 +80,7 @@ impl State {
             time: job.timeout.map_or(0, |limit| limit.as_nanos() as u64),
             short: self.scheduler.is_short(key),
             part: false,
+            last: false,
         };
         slot.push(&[&header.to_bytes(), &job.head], &job.argument);
         // The only call of an idle worker is written at once. What is sent ahead waits for more
@@ -97,6 +98,22 @@ impl State {
 
     /// Takes in one frame from a worker.
     pub(super) fn take_in(
+        &mut self,
+        worker: WorkerId,
+        now: Moment,
+        frame: Frame,
+        max_frame: usize,
+        done: &mut Done,
+    ) -> Result<(), String> {
+        let last = frame.header.last;
+        self.take_in_response(worker, now, frame, max_frame, done)?;
+        if last {
+            self.scheduler.handle(now, Event::Resigned(worker));
+        }
+        Ok(())
+    }
+
+    fn take_in_response(
         &mut self,
         worker: WorkerId,
         now: Moment,
@@ -139,8 +156,14 @@ impl State {
                 Ok(())
             }
             Client::Chunk {
-                answered, owner, ..
-            } => chunk_over(answered, owner, &raw, took, done),
+                items,
+                answered,
+                owner,
+            } => {
+                // A worker that resigns leaves the rest of its chunk to others.
+                self.counts.taken_back(u64::from(items - answered));
+                chunk_over(answered, owner, &raw, took, done)
+            }
         }
     }
 

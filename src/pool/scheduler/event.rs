@@ -63,6 +63,8 @@ pub(crate) enum Event {
     Exited(WorkerId),
     /// The worker's fork server is gone: it may finish what it runs, no more.
     Orphaned(WorkerId),
+    /// The worker runs nothing more, whatever it holds, and is to be replaced.
+    Resigned(WorkerId),
     /// The worker broke the protocol: nothing that it says can be believed any more.
     Condemned(WorkerId),
     /// Take the job back if it has not been started.

@@ -178,6 +178,7 @@ impl<T> Scheduler<T> {
         state.stopping = state.ahead.iter().any(|sent| sent.ending.is_some());
         if let (true, Some((key, Some(outcome)))) = (won, stopped) {
             state.withdraw(ticket, now);
+            state.stay.spend();
             if !ending_all && !grace.is_zero() {
                 state.grace = Some((ticket, now + grace));
                 self.wake_by(now + grace);

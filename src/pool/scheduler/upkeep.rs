@@ -60,7 +60,8 @@ impl<T> Scheduler<T> {
             number: self.workers_started,
         };
         self.places[place].wanted = true;
-        self.places[place].worker = Some(Worker::new(id, now));
+        let stay = self.rules.renewal.stay(id.number);
+        self.places[place].worker = Some(Worker::new(id, now, stay));
         self.vacant -= 1;
         self.actions.push_back(Action::Start(id));
     }
@@ -91,6 +92,7 @@ impl<T> Scheduler<T> {
         };
         self.policy.succeeded();
         self.rest(now, worker);
+        self.next_renewal(now);
     }
 
     pub(super) fn start_failed(&mut self, now: Moment, worker: WorkerId, failure: StartFailure) {
@@ -163,12 +165,8 @@ impl<T> Scheduler<T> {
             return;
         };
         state.orphaned = true;
-        if state.phase == Phase::Ready {
-            state.phase = Phase::Finishing;
-            let first = state.ahead.front().map(|sent| sent.ticket);
-            self.take_back_all(worker, first, Recall::Move);
-            self.rest(now, worker);
-        }
+        self.finish(worker);
+        self.rest(now, worker);
     }
 
     /// Nothing that the worker says can be believed: what it has not started goes elsewhere, what

@@ -293,6 +293,7 @@ fn response_to(request: Header, result: &[u8]) -> Header {
         time: 1,
         short: false,
         part: false,
+        last: false,
         ..request
     }
 }

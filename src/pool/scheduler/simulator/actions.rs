@@ -95,6 +95,7 @@ impl World<'_> {
             job,
             length: planned.length,
             large: planned.large,
+            last: planned.last,
         };
         let index = self.index(worker);
         let process = &mut self.processes[index];

@@ -1,5 +1,6 @@
 //! The lives of workers: how they start, go on, speak, and die; and how the parent hears of it.
 
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use super::process::{Hands, Message, Process};
@@ -23,7 +24,9 @@ impl World<'_> {
             "workers are numbered",
             || format!("{worker:?}"),
         );
-        self.processes.push(Process::new(worker));
+        let most = self.plan.rules.renewal.max_tasks;
+        let most = most.map_or(u64::MAX, NonZeroU64::get);
+        self.processes.push(Process::new(worker, most));
         let plan = &self.plan;
         let (birth, takes) = if self.calm || index < plan.sound_starts {
             (Birth::Ready, self.rng.spread(50_000, 5_000_000))
@@ -273,6 +276,12 @@ impl World<'_> {
                             require(false, "a true response is known", || format!("{frame:?}"))
                         }
                     }
+                }
+                Message::Resigned => {
+                    self.processes[index].resignation = true;
+                    let event = Event::Resigned(id);
+                    self.trace.note(self.now, || format!("event   {event:?}"));
+                    self.core.handle(self.now, event);
                 }
                 Message::Passed(ticket) => {
                     self.drain();

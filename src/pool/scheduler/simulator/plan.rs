@@ -1,10 +1,11 @@
 //! What kind of world a seed gives: the pool's rules, what its callers like to do, and which
 //! faults there are. Each seed leaves some out, so that one fault does not hide another.
 
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use super::fate::Rng;
-use crate::pool::scheduler::{JobSpec, Restart, Rules};
+use crate::pool::scheduler::{JobSpec, Renewal, Restart, Rules};
 
 /// How a run ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +33,8 @@ pub(super) struct Planned {
     pub(super) spec: JobSpec,
     pub(super) length: Duration,
     pub(super) large: bool,
+    /// Its worker runs nothing after it.
+    pub(super) last: bool,
 }
 
 /// What is usual in this world; the numbers are percentages where nothing else is said.
@@ -48,6 +51,7 @@ pub(super) struct Plan {
     limits: usize,
     queue_limits: usize,
     large: usize,
+    resignations: usize,
     /// How often an act takes a call back or ends one, rather than submit.
     pub(super) regrets: usize,
     /// How many faults there are, but for those in the workers' own steps.
@@ -82,6 +86,9 @@ impl Plan {
                 Restart::OnFailure
             },
             abort_grace: Duration::from_nanos(rng.pick(&graces)),
+            renewal: Renewal {
+                max_tasks: NonZeroU64::new(rng.pick(&[0, 0, 0, 0, 1, 2, 7, 20])),
+            },
         };
         let paces = [
             Pace::Tiny,
@@ -116,6 +123,7 @@ impl Plan {
             limits: rng.pick(&[0, 10, 50, 100]),
             queue_limits: rng.pick(&[0, 0, 10, 60]),
             large: rng.pick(&[0, 0, 5, 40]),
+            resignations: rng.pick(&[0, 0, 0, 10, 100]),
             regrets: rng.pick(&[0, 5, 20, 45]),
             faults: if faults { rng.below(400) } else { 0 },
             fault_pause: (pause * rng.pick(&[1, 4, 16]) / 4).max(20_000),
@@ -165,6 +173,7 @@ impl Plan {
             spec,
             length,
             large: rng.percent(self.large),
+            last: rng.percent(self.resignations),
         }
     }
 }

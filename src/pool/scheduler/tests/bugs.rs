@@ -121,6 +121,7 @@ fn a_pool_that_may_not_restart_is_broken_by_a_violation() {
         starts_at_once: 1,
         restart,
         abort_grace,
+        ..Rules::default()
     };
     let mut desk = Desk::with(rules).readied();
     desk.submit_all(1, &["a"]);
@@ -139,6 +140,7 @@ fn a_violation_in_a_dying_worker_costs_what_it_had_finished() {
         starts_at_once: 1,
         restart,
         abort_grace,
+        ..Rules::default()
     };
     let mut desk = Desk::with(rules).readied();
     desk.teach(1, US);

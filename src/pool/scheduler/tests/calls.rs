@@ -192,6 +192,7 @@ fn graceful() -> Desk {
         starts_at_once: 1,
         restart,
         abort_grace,
+        ..Rules::default()
     })
     .readied()
 }

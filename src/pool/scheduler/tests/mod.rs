@@ -3,6 +3,7 @@
 
 mod bugs;
 mod calls;
+mod renewal;
 mod workers;
 
 use std::collections::HashMap;
@@ -47,7 +48,7 @@ impl Desk {
             workers,
             starts_at_once: workers,
             restart: Restart::OnFailure,
-            abort_grace: Duration::ZERO,
+            ..Rules::default()
         })
     }
 
