@@ -44,7 +44,7 @@ pub(crate) mod panic;
 pub(crate) mod payload;
 
 pub use call::Call;
-pub use context::{TaskContext, current};
+pub use context::{TaskContext, current, retire_worker};
 pub use error::{DecodeError, EncodeError};
 pub use identity::ForeignFunction;
 #[doc(hidden)]

@@ -81,7 +81,7 @@ impl Station {
             page,
             outbox: outbox.clone(),
             max_frame,
-            term: Term::new(&start),
+            term: Term::new(&start)?,
         };
         let hello = Hello {
             protocol: PROTOCOL,

@@ -99,7 +99,7 @@ impl State {
     ) {
         let error = self.error_of(&job, outcome);
         let rest = match outcome {
-            Outcome::Lost(_) | Outcome::RanTooLong => None,
+            Outcome::Lost(_) | Outcome::RanTooLong | Outcome::GrewTooLarge(..) => None,
             Outcome::Aborted(_) => Some(self.error_of(&job, Outcome::Aborted(false))),
             Outcome::ShutDown(_) => Some(self.error_of(&job, Outcome::ShutDown(false))),
             Outcome::Cancelled | Outcome::WaitedTooLong | Outcome::Broken(_) => Some(error.clone()),

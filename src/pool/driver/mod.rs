@@ -14,9 +14,10 @@
 //!
 //! - [`state`]: what the lock protects, and what is done under it alone.
 //! - [`chunks`]: jobs of many items. [`owner`]: what the workers' slots report. [`workers`]: starting, serving, killing them.
-//! - [`time`]: the timer, and the end of the pool's runtime.
+//! - [`memory`]: how much of it the workers use. [`time`]: the timer, and the end of the pool's runtime.
 
 mod chunks;
+mod memory;
 mod owner;
 mod state;
 mod time;
@@ -59,6 +60,8 @@ pub(crate) struct Driver {
     /// The crate's thread, to run things on; a handle to it does not keep it.
     keeper: Handle,
     state: Mutex<State>,
+    /// Tells whoever looks at the workers' memory that they have something to do.
+    busy: Notify,
     /// Tells the timer that it has to wake up earlier.
     timer: Notify,
     /// Changes whenever a worker starts or fails to, and when the pool closes or is finished.
@@ -117,12 +120,16 @@ impl Driver {
                 launcher: Some(Arc::new(launcher)),
                 _keeper: Some(keeper),
             }),
+            busy: Notify::new(),
             timer: Notify::new(),
             progress: watch::Sender::new(Lifetime::default()),
             this: this.clone(),
             plan,
         });
         driver.keeper.spawn(driver.clone().keep_time());
+        if driver.watches_memory() {
+            driver.keeper.spawn(driver.clone().watch_memory());
+        }
         driver.plan.home.spawn(Anchor(driver.clone()).hold());
         driver
     }
@@ -259,7 +266,12 @@ impl Driver {
     fn perform_one(&self, state: &mut State, now: Moment, action: Action<Job>, done: &mut Done) {
         match action {
             Action::Start(worker) => self.start_worker(state, worker),
-            Action::Assign(worker, ticket, key) => state.assign(worker, ticket, key, done),
+            Action::Assign(worker, ticket, key) => {
+                state.assign(worker, ticket, key, done);
+                if self.watches_memory() {
+                    self.busy.notify_one();
+                }
+            }
             Action::TakeBack(worker, ticket) => {
                 let won = state
                     .slot(worker)

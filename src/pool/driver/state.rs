@@ -226,6 +226,7 @@ impl State {
             Outcome::Cancelled => Kind::Cancelled,
             Outcome::Aborted(started) => Kind::Aborted { started },
             Outcome::RanTooLong => Kind::RanTooLong(job.timeout.unwrap_or_default()),
+            Outcome::GrewTooLarge(used, limit) => Kind::MemoryExceeded { used, limit },
             Outcome::WaitedTooLong => Kind::WaitedTooLong(job.queue_timeout.unwrap_or_default()),
             Outcome::ShutDown(started) => Kind::ShutDown { started },
             Outcome::Broken(worker) => Kind::Broken(self.breakage(worker)),

@@ -148,6 +148,7 @@ impl Driver {
                 .progress
                 .send_modify(|lifetime| lifetime.finished = true);
             driver.timer.notify_one();
+            driver.busy.notify_one();
             drop(keeper);
         });
     }

@@ -5,6 +5,7 @@ use std::fmt;
 use std::io;
 
 use super::TaskError;
+use crate::task::ForeignFunction;
 
 /// Why [`try_submit`](crate::ProcessPool::try_submit) did not take a task; has the argument back.
 ///
@@ -98,6 +99,8 @@ pub(crate) enum BuildFault {
          `procpool::init()` first thing in `main`, or enable the feature `auto-init`"
     )]
     NotInitialised,
+    #[error("invalid argument: a function given to the builder cannot be called in a worker")]
+    Foreign(#[source] ForeignFunction),
     #[error(
         "this copy of the crate is part of a shared library, and workers are started from the \
          program that loaded it; build the pool in a program of your own that contains the crate"
@@ -110,6 +113,8 @@ pub(crate) enum BuildFault {
     RaisedPrivileges,
     #[error("pools are nested {0} deep already, which is as deep as they may be")]
     TooDeep(u8),
+    #[error("there is no /proc here, without which the memory of workers cannot be measured")]
+    Unmeasurable(#[source] io::Error),
     #[error("the system has no room for the pool's own thread")]
     System(#[source] io::Error),
 }
@@ -117,7 +122,7 @@ pub(crate) enum BuildFault {
 impl BuildError {
     /// Tells whether an option has a value that it cannot have.
     pub fn is_invalid_argument(&self) -> bool {
-        matches!(self.0, BuildFault::Invalid(_))
+        matches!(self.0, BuildFault::Invalid(_) | BuildFault::Foreign(_))
     }
 
     /// Tells whether the crate's start-up code has not run in this process: feature `auto-init` is

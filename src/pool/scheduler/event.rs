@@ -65,6 +65,8 @@ pub(crate) enum Event {
     Orphaned(WorkerId),
     /// The worker runs nothing more, whatever it holds, and is to be replaced.
     Resigned(WorkerId),
+    /// At the time of this event the worker used so many bytes of memory.
+    Measured(WorkerId, u64),
     /// The worker broke the protocol: nothing that it says can be believed any more.
     Condemned(WorkerId),
     /// Take the job back if it has not been started.
@@ -150,6 +152,8 @@ pub(crate) enum Outcome {
     Aborted(bool),
     /// It ran longer than it may.
     RanTooLong,
+    /// Its worker used so many bytes of memory while it ran, more than so many.
+    GrewTooLarge(u64, u64),
     /// It waited longer than it may.
     WaitedTooLong,
     /// The pool was shut down; true if it had been started.

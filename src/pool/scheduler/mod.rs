@@ -271,6 +271,7 @@ impl<T> Scheduler<T> {
             Event::Exited(worker) => self.exited(worker),
             Event::Orphaned(worker) => self.orphaned(now, worker),
             Event::Resigned(worker) => self.resigned(now, worker),
+            Event::Measured(worker, used) => self.measured(now, worker, used),
             Event::Condemned(worker) => self.condemn(worker, "it broke the protocol"),
             Event::Cancel(job) => self.cancel(job),
             Event::Abort(job) => self.abort(job),
@@ -489,7 +490,7 @@ impl<T> Scheduler<T> {
 
     /// A worker has less to do than before. Puts one that has nothing to do where the next job will find it.
     fn rest(&mut self, now: Moment, worker: WorkerId) {
-        self.renew(worker);
+        self.renew(now, worker);
         let Some(state) = self.worker(worker) else {
             return;
         };

@@ -322,7 +322,8 @@ impl Worker {
             .flat_map(|sent| [sent.check_at, sent.until])
             .flatten();
         let grace = self.grace.map(|(_, until)| until);
-        limits.chain(grace).chain(self.look_at).min()
+        let looks = self.look_at.into_iter().chain(self.stay.look_at);
+        limits.chain(grace).chain(looks).min()
     }
 }
 

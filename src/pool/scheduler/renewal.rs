@@ -7,9 +7,11 @@
 //! a worker again that is ready.
 
 use std::num::NonZeroU64;
+use std::time::Duration;
 
-use super::event::{Ticket, WorkerId};
+use super::event::{Outcome, Ticket, WorkerId};
 use super::place::{Phase, Recall, Worker};
+use super::stop::LATEST;
 use super::{Mode, Scheduler};
 use crate::sys::clock::Moment;
 
@@ -21,6 +23,10 @@ const EARLY: u64 = 100;
 pub(crate) struct Renewal {
     /// How many tasks it runs; items of a chunk count like calls.
     pub(crate) max_tasks: Option<NonZeroU64>,
+    /// How long it stays, from the moment when it is ready.
+    pub(crate) max_age: Option<Duration>,
+    /// How many bytes of memory it uses.
+    pub(crate) max_memory: Option<u64>,
 }
 
 /// How much of its bounds one worker has used.
@@ -29,6 +35,11 @@ pub(super) struct Stay {
     /// How many tasks it has run to their ends.
     spent: u64,
     tasks: Option<Bound<u64>>,
+    age: Option<Bound<Duration>>,
+    /// When it became ready.
+    since: Moment,
+    /// When its age is to be looked at next.
+    pub(super) look_at: Option<Moment>,
 }
 
 /// A bound, and from where on a planned renewal may come before it.
@@ -39,7 +50,7 @@ struct Bound<T> {
 }
 
 /// Whether a worker is to be renewed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Due {
     /// Not yet.
     Not,
@@ -52,12 +63,21 @@ enum Due {
 impl Renewal {
     /// The stay of a worker that is being started.
     pub(super) fn stay(&self, number: u64) -> Stay {
+        let bound = |last: u64| Bound {
+            planned: last - early(last, number),
+            last,
+        };
+        let length = |last: Duration| {
+            let Bound { planned, .. } = bound(last.as_nanos() as u64);
+            Bound {
+                planned: Duration::from_nanos(planned),
+                last,
+            }
+        };
         Stay {
-            spent: 0,
-            tasks: self.max_tasks.map(|max| Bound {
-                planned: max.get() - early(max.get(), number),
-                last: max.get(),
-            }),
+            tasks: self.max_tasks.map(|tasks| bound(tasks.get())),
+            age: self.max_age.map(length),
+            ..Stay::default()
         }
     }
 }
@@ -74,11 +94,45 @@ impl Stay {
             .is_none_or(|tasks| self.spent + held() < tasks.last)
     }
 
-    fn due(&self) -> Due {
-        match self.tasks {
-            Some(tasks) if self.spent >= tasks.last => Due::Now,
-            Some(tasks) if self.spent >= tasks.planned => Due::Planned,
-            _ => Due::Not,
+    /// The worker is ready.
+    pub(super) fn begin(&mut self, now: Moment) {
+        self.since = now;
+        self.look_at = self.age.map(|age| now + age.planned);
+    }
+
+    /// Whether its age is to be looked at; notes when it is next.
+    pub(super) fn is_time(&mut self, now: Moment) -> bool {
+        let due = self.look_at.take_if(|at| *at <= now).is_some();
+        if due {
+            let last = self.age.map(|age| self.since + age.last);
+            self.look_at = last.filter(|last| *last > now);
+        }
+        due
+    }
+
+    fn due(&self, now: Moment, mode: Mode) -> Due {
+        let tasks = self
+            .tasks
+            .map_or(Due::Not, |tasks| tasks.reached(self.spent));
+        let age = self
+            .age
+            .map_or(Due::Not, |age| age.reached(self.since.until(now)));
+        match mode {
+            Mode::Open | Mode::Closing => tasks.max(age),
+            // Nobody would come after it.
+            Mode::Stranded | Mode::Ending(_) => tasks,
+        }
+    }
+}
+
+impl<T: PartialOrd> Bound<T> {
+    fn reached(&self, used: T) -> Due {
+        if used >= self.last {
+            Due::Now
+        } else if used >= self.planned {
+            Due::Planned
+        } else {
+            Due::Not
         }
     }
 }
@@ -117,17 +171,18 @@ impl<T> Scheduler<T> {
     }
 
     /// Lets a worker finish and go if its time has come.
-    pub(super) fn renew(&mut self, worker: WorkerId) {
+    pub(super) fn renew(&mut self, now: Moment, worker: WorkerId) {
+        let mode = self.mode;
         let Some(state) = self.worker(worker) else {
             return;
         };
         let due = match state.phase {
-            Phase::Ready => state.stay.due(),
+            Phase::Ready => state.stay.due(now, mode),
             _ => Due::Not,
         };
         match due {
             Due::Now => self.finish(worker),
-            Due::Planned if self.mode == Mode::Open && !self.is_renewing() => {
+            Due::Planned if mode == Mode::Open && !self.is_renewing() => {
                 self.renewing = Some(worker.place);
                 self.finish(worker);
             }
@@ -154,9 +209,7 @@ impl<T> Scheduler<T> {
         for place in 0..self.places.len() {
             let worker = self.places[place].worker.as_ref();
             if let Some(worker) = worker.filter(|worker| worker.phase == Phase::Ready) {
-                let worker = worker.id;
-                self.renew(worker);
-                self.rest(now, worker);
+                self.rest(now, worker.id);
             }
         }
     }
@@ -169,9 +222,46 @@ impl<T> Scheduler<T> {
         };
         if state.phase == Phase::Ready {
             state.phase = Phase::Finishing;
+            state.stay.look_at = None;
             let first = state.ahead.front().map(|sent| sent.ticket);
             self.take_back_all(worker, first, Recall::Move);
         }
+    }
+
+    /// The worker was measured at `now`. One that uses too much is renewed; what runs in it is
+    /// ended.
+    ///
+    /// What runs is what has grown: a worker looks at itself after each task, and begins nothing
+    /// after one that leaves it too large.
+    pub(super) fn measured(&mut self, now: Moment, worker: WorkerId, used: u64) {
+        let max = self.rules.renewal.max_memory.unwrap_or(u64::MAX);
+        if used <= max {
+            return;
+        }
+        self.finish(worker);
+        let Some(state) = self.worker(worker) else {
+            return;
+        };
+        if state.phase != Phase::Finishing {
+            return;
+        }
+        if state.grace.is_some() {
+            // Its caller has been told.
+            return self.kill(worker);
+        }
+        // The responses to those before it may be on the way: which of them runs, the page knows.
+        let held: Vec<_> = state
+            .ahead
+            .iter()
+            .map(|sent| (sent.ticket, sent.items))
+            .collect();
+        for (ticket, items) in held {
+            // By the time of the swap another item of a chunk may run.
+            let begun_by = if items > 0 { now } else { LATEST };
+            let outcome = Outcome::GrewTooLarge(used, max);
+            self.stop(worker, ticket, outcome, begun_by);
+        }
+        self.rest(now, worker);
     }
 
     /// The worker has said that it runs nothing more: it begins nothing that it holds, so all of

@@ -179,7 +179,9 @@ impl<T> Scheduler<T> {
         if let (true, Some((key, Some(outcome)))) = (won, stopped) {
             state.withdraw(ticket, now);
             state.stay.spend();
-            if !ending_all && !grace.is_zero() {
+            // What grows goes on growing in a grace.
+            let grows = matches!(outcome, Outcome::GrewTooLarge(..));
+            if !ending_all && !grows && !grace.is_zero() {
                 state.grace = Some((ticket, now + grace));
                 self.wake_by(now + grace);
             } else {

@@ -90,6 +90,11 @@ impl<T> Scheduler<T> {
         } else {
             Phase::Ready
         };
+        state.stay.begin(now);
+        let look_at = state.stay.look_at;
+        if let Some(look_at) = look_at {
+            self.wake_by(look_at);
+        }
         self.policy.succeeded();
         self.rest(now, worker);
         self.next_renewal(now);
@@ -314,6 +319,7 @@ impl<T> Scheduler<T> {
         if worker.grace.is_some_and(|(_, until)| until <= now) {
             return self.kill(id);
         }
+        let old = worker.stay.is_time(now);
         if worker.look_at.is_some_and(|at| at <= now) {
             worker.look_at = None;
             match worker.phase {
@@ -326,6 +332,9 @@ impl<T> Scheduler<T> {
                 }
                 Phase::Starting | Phase::Killed | Phase::Gone { .. } => {}
             }
+        }
+        if old {
+            self.rest(now, id);
         }
         self.check_limits(now, place);
     }

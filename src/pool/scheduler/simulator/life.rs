@@ -15,7 +15,32 @@ const STOPPING: Duration = Duration::from_millis(50);
 /// … and be answered this long after it, whatever its worker does.
 const ANSWERING: Duration = Duration::from_secs(3);
 
+/// How often the parent looks at the memory of its workers.
+const MEASURE: Duration = Duration::from_millis(250);
+
 impl World<'_> {
+    /// The parent looks at the memory of its workers.
+    pub(super) fn measure(&mut self) {
+        let Some(max) = self
+            .plan
+            .rules
+            .renewal
+            .max_memory
+            .filter(|_| !self.finished)
+        else {
+            return;
+        };
+        for index in 0..self.processes.len() {
+            let process = &self.processes[index];
+            if process.ready && !process.reaped {
+                let used = if process.grown { max + 1 } else { max };
+                let id = process.id;
+                self.tell(Event::Measured(id, used));
+            }
+        }
+        self.office.enter(self.now + MEASURE, Office::Measure);
+    }
+
     pub(super) fn start(&mut self, worker: WorkerId) {
         self.starts.check(worker, &self.processes, self.now);
         let index = self.processes.len();
@@ -64,6 +89,7 @@ impl World<'_> {
         self.drain();
         let process = &mut self.processes[index];
         process.ready = true;
+        process.ready_at = self.now;
         if !process.killed {
             self.starts.succeeded();
         }
@@ -114,6 +140,11 @@ impl World<'_> {
             self.trace
                 .note(self.now, || format!("machine {id:?} starts job {job}"));
             self.ledger.started(job, id, self.now);
+            if self.processes[index].grown {
+                let due = self.now + MEASURE;
+                self.office
+                    .enter(due + STOPPING, Office::MustHaveStopped(job));
+            }
             if let Some(limit) = self.ledger.planned(job).spec.timeout {
                 let due = self.now + limit;
                 self.office

@@ -19,6 +19,8 @@ pub(super) struct Frame {
     pub(super) large: bool,
     /// After it the worker runs nothing more.
     pub(super) last: bool,
+    /// With it the worker grows too large.
+    pub(super) grows: bool,
 }
 
 /// What travels back.
@@ -68,6 +70,8 @@ pub(super) struct Process {
     pub(super) stopped: Option<Moment>,
     /// How many tasks it may still run.
     pub(super) tasks_left: u64,
+    /// It uses more memory than it may.
+    pub(super) grown: bool,
     /// It runs nothing more.
     pub(super) resigned: bool,
     /// When it went on after it had been stopped.
@@ -80,6 +84,8 @@ pub(super) struct Process {
 
     /// The parent has been told: it is ready.
     pub(super) ready: bool,
+    /// When that was.
+    pub(super) ready_at: Moment,
     /// The parent has been told: it is dead.
     pub(super) reaped: bool,
     pub(super) orphaned: bool,
@@ -113,12 +119,14 @@ impl Process {
             step: None,
             stopped: None,
             tasks_left,
+            grown: false,
             resigned: false,
             woken: None,
             dead: false,
             killed_to_death: false,
             unsaid: None,
             ready: false,
+            ready_at: Moment(0),
             reaped: false,
             orphaned: false,
             condemned: false,
@@ -215,6 +223,7 @@ impl Process {
         };
         if self.page.start(frame.ticket, now) {
             self.spend();
+            self.grown |= frame.grows;
             self.hands = Hands::Running(frame);
             let (next, started) = (Some(frame.length), Some(frame.job));
             return Stepped {
@@ -257,7 +266,7 @@ impl Process {
 
     /// A task has come to its end, and may have been the last.
     fn task_over(&mut self, frame: Frame) {
-        if frame.last {
+        if frame.last || self.grown {
             self.resigned = true;
             self.outbox.push_back(Message::Resigned);
         }

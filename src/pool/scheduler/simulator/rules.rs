@@ -228,6 +228,25 @@ impl Process {
 }
 
 impl World<'_> {
+    /// At a tick: nobody stays longer than it may.
+    pub(super) fn check_ages(&self, now: Moment) {
+        let Some(max_age) = self.plan.rules.renewal.max_age.filter(|_| !self.closed) else {
+            return;
+        };
+        let workers = self.core.places.iter();
+        let ready = workers
+            .filter_map(|place| place.worker.as_ref())
+            .filter(|worker| worker.phase == Phase::Ready);
+        for worker in ready {
+            let process = &self.processes[worker.id.number as usize - 1];
+            require(
+                process.ready_at + max_age > now,
+                "nobody stays longer than it may",
+                || format!("{worker:?}"),
+            );
+        }
+    }
+
     /// Who has resigned is on its way out.
     fn check_resignations(&self) {
         let workers = self.core.places.iter();
@@ -244,6 +263,7 @@ impl World<'_> {
 
     /// Who finishes without need is being renewed by plan, and nobody else is.
     fn check_plans(&mut self) {
+        let (now, max_age) = (self.now, self.plan.rules.renewal.max_age);
         let workers = self.core.places.iter();
         let finishing = workers
             .filter_map(|place| place.worker.as_ref())
@@ -251,7 +271,9 @@ impl World<'_> {
             .map(|worker| worker.id.number as usize - 1);
         for index in finishing {
             let process = &mut self.processes[index];
-            let needed = process.orphaned || process.resignation || process.tasks_left == 0;
+            let old = max_age.is_some_and(|age| process.ready_at + age <= now);
+            let spent = process.tasks_left == 0 || old || process.grown;
+            let needed = process.orphaned || process.resignation || spent;
             if needed || std::mem::replace(&mut process.planned, true) {
                 continue;
             }

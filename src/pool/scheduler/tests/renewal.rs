@@ -11,6 +11,7 @@ fn limited(workers: usize, max_tasks: u64) -> Desk {
         workers,
         Renewal {
             max_tasks: NonZeroU64::new(max_tasks),
+            ..Renewal::default()
         },
     )
 }
@@ -96,6 +97,7 @@ fn an_ended_call_was_run() {
         abort_grace: 50 * MS,
         renewal: Renewal {
             max_tasks: NonZeroU64::new(1),
+            ..Renewal::default()
         },
         ..Rules::default()
     };
@@ -247,4 +249,156 @@ fn a_closed_pool_renews_only_who_may_run_no_more() {
     desk.finish("c", 10 * MS);
     desk.exit(desk.retired[1]);
     assert!(desk.finished);
+}
+
+fn aging(workers: usize) -> Desk {
+    let max_age = Some(1_000 * MS);
+    renewing(
+        workers,
+        Renewal {
+            max_age,
+            ..Renewal::default()
+        },
+    )
+}
+
+#[test]
+fn an_idle_worker_is_renewed_in_the_last_tenth_of_its_age() {
+    let mut desk = aging(1);
+    desk.pass(899 * MS);
+    assert_eq!(desk.retired, []);
+    desk.pass(101 * MS);
+    assert_eq!(desk.retired, [desk.started[0]]);
+    desk.replace(desk.started[0]);
+    desk.pass(899 * MS);
+    assert_eq!(desk.retired.len(), 1, "its own age counts");
+}
+
+#[test]
+fn a_busy_worker_finishes_its_call_before_it_goes_for_its_age() {
+    let mut desk = aging(1);
+    desk.submit_all(1, &["long"]);
+    desk.start("long");
+    desk.pass(3_000 * MS);
+    desk.submit_all(1, &["next"]);
+    assert_eq!((&*desk.retired, &*desk.killed), (&[][..], &[][..]));
+    desk.finish("long", 3_000 * MS);
+    assert_eq!(desk.retired, [desk.started[0]]);
+    assert!(!desk.was_sent("next"));
+}
+
+#[test]
+fn ages_follow_each_other_unless_one_holds_up_the_others_to_the_end() {
+    let mut desk = aging(3);
+    desk.pass(990 * MS);
+    let [first] = *desk.retired else {
+        panic!("one by plan: {:?}", desk.retired)
+    };
+    // It does not leave; the others go at their full age.
+    desk.pass(9 * MS);
+    assert_eq!(desk.retired, [first]);
+    desk.pass(MS);
+    assert_eq!(desk.retired.len(), 3);
+}
+
+const FULL: u64 = 1_000;
+
+fn measured(workers: usize, abort_grace: Duration) -> Desk {
+    let rules = Rules {
+        workers,
+        starts_at_once: workers,
+        abort_grace,
+        renewal: Renewal {
+            max_memory: Some(FULL),
+            ..Renewal::default()
+        },
+        ..Rules::default()
+    };
+    Desk::with(rules).readied()
+}
+
+#[test]
+fn a_call_with_which_its_worker_has_grown_too_large_is_ended_and_no_other() {
+    let mut desk = measured(1, 50 * MS);
+    desk.teach(1, US);
+    desk.submit_all(1, &["grows", "behind"]);
+    let worker = desk.worker_of("grows");
+    assert_eq!(desk.worker_of("behind"), worker);
+    desk.start("grows");
+    desk.tell(Event::Measured(worker, FULL));
+    assert_eq!(desk.outcome("grows"), None, "so much it may use");
+    desk.tell(Event::Measured(worker, FULL + 1));
+    let outcome = Outcome::GrewTooLarge(FULL + 1, FULL);
+    assert_eq!(desk.outcome("grows"), Some(outcome));
+    assert_eq!(desk.killed, [worker], "there is no grace for it");
+    desk.replace(worker);
+    assert_ne!(desk.worker_of("behind"), worker);
+}
+
+#[test]
+fn a_result_that_was_finished_counts_however_large_its_worker_is() {
+    let mut desk = measured(1, Duration::ZERO);
+    desk.submit_all(1, &["done"]);
+    let worker = desk.worker_of("done");
+    desk.start("done");
+    desk.end("done");
+    desk.tell(Event::Measured(worker, FULL + 1));
+    desk.respond("done", MS);
+    assert_eq!((&*desk.killed, &*desk.retired), (&[][..], &[worker][..]));
+}
+
+#[test]
+fn an_item_that_was_begun_after_the_measurement_is_not_blamed_for_it() {
+    let mut desk = measured(1, Duration::ZERO);
+    let chunk = JobSpec {
+        items: 10,
+        ..JobSpec::default()
+    };
+    desk.submit("chunk", chunk);
+    let worker = desk.worker_of("chunk");
+    let then = desk.now;
+    desk.now = desk.now + MS;
+    desk.start("chunk");
+    desk.core.handle(then, Event::Measured(worker, FULL + 1));
+    desk.drain();
+    assert_eq!(desk.outcome("chunk"), None);
+    desk.tell(Event::Measured(worker, FULL + 1));
+    let outcome = Outcome::GrewTooLarge(FULL + 1, FULL);
+    assert_eq!(desk.outcome("chunk"), Some(outcome));
+}
+
+#[test]
+fn who_grows_is_ended_also_when_the_response_before_it_has_not_come() {
+    let mut desk = measured(1, Duration::ZERO);
+    desk.teach(1, US);
+    desk.submit_all(1, &["done", "grows"]);
+    let worker = desk.worker_of("grows");
+    desk.start("done");
+    desk.end("done");
+    desk.start("grows");
+    desk.tell(Event::Measured(worker, FULL + 1));
+    assert_eq!(desk.outcome("done"), None);
+    let outcome = Outcome::GrewTooLarge(FULL + 1, FULL);
+    assert_eq!(desk.outcome("grows"), Some(outcome));
+    desk.respond("done", US);
+}
+
+#[test]
+fn an_idle_worker_that_is_too_large_is_renewed() {
+    let mut desk = measured(2, Duration::ZERO);
+    let worker = desk.started[0];
+    desk.tell(Event::Measured(worker, FULL + 1));
+    assert_eq!((&*desk.killed, &*desk.retired), (&[][..], &[worker][..]));
+}
+
+#[test]
+fn what_goes_on_in_its_grace_and_grows_is_killed() {
+    let mut desk = measured(1, 5_000 * MS);
+    desk.submit_all(1, &["aborted"]);
+    let worker = desk.worker_of("aborted");
+    desk.start("aborted");
+    desk.abort("aborted");
+    assert_eq!(desk.killed, []);
+    desk.tell(Event::Measured(worker, FULL + 1));
+    assert_eq!(desk.killed, [worker]);
 }
