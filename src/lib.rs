@@ -115,6 +115,7 @@ mod sys;
 /// [`EncodeError`](task::EncodeError), a [`DecodeError`](task::DecodeError) or a
 /// [`ForeignFunction`](task::ForeignFunction) is the [source](std::error::Error::source) of the
 /// [`TaskError`] of a call that could not be sent or answered for that reason.
+/// [`retire_worker`](task::retire_worker) has the worker replaced after this task.
 pub mod task;
 #[cfg(feature = "tower")]
 mod tower;

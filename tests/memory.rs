@@ -146,7 +146,7 @@ fn a_worker_that_the_kernel_kills_for_its_memory_is_suspected_of_that() {
                 let exit = error.worker_exit().unwrap();
                 assert_eq!(exit.exit().signal(), Some(libc::SIGKILL), "{error}");
                 assert!(exit.oom_suspected(), "{error}");
-                assert!(error.to_string().contains("memory"), "{error}");
+                assert!(format!("{error:#}").contains("memory"), "{error:#}");
                 pool.submit(own_pid, ()).await.unwrap();
             }
             // A kill by somebody else is not taken for one.

@@ -4,7 +4,7 @@
 mod hooks;
 mod worker;
 
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -15,11 +15,13 @@ use self::worker::{Checked, WorkerOptions};
 use super::ProcessPool;
 use super::driver::{Driver, Plan};
 use super::error::{BuildError, BuildFault};
-use super::scheduler::{Restart, Rules};
+use super::scheduler::{Renewal, Restart, Rules};
 use crate::process::{Keeper, Launcher, Program, StartMethod};
 use crate::supervisor::start::Recipe;
 use crate::supervisor::stdio::Stdio;
+use crate::sys::memory::Memory;
 use crate::sys::{reactor, required};
+use crate::task::identity::Target;
 use crate::worker::boot::{self, Readiness};
 
 /// How many pools may be nested in each other's tasks.
@@ -69,6 +71,10 @@ pub struct ProcessPoolBuilder {
     handshake_timeout: Duration,
     max_frame: usize,
     max_pending: Option<usize>,
+    max_tasks_per_worker: Option<usize>,
+    max_age: Option<Duration>,
+    max_memory_per_worker: Option<u64>,
+    retire_when: Option<fn() -> bool>,
     abort_grace: Duration,
     restart: Restart,
     worker_name: Option<String>,
@@ -89,6 +95,10 @@ impl Default for ProcessPoolBuilder {
             handshake_timeout: Duration::from_secs(10),
             max_frame: 1 << 30,
             max_pending: None,
+            max_tasks_per_worker: None,
+            max_age: None,
+            max_memory_per_worker: None,
+            retire_when: None,
             abort_grace: Duration::ZERO,
             restart: Restart::default(),
             worker_name: None,
@@ -161,6 +171,126 @@ impl ProcessPoolBuilder {
         self
     }
 
+    /// Sets how many tasks a worker runs before another takes its place; each item of a
+    /// [`map`](ProcessPool::map) is a task. Default: no limit. Zero is an error of
+    /// [`build`](Self::build).
+    ///
+    /// For tasks that leak, or that wear their process down in other ways. A worker never runs more
+    /// than this; so that not all workers are replaced together, one of them may go when it has run
+    /// nine tenths, unless the limit is below ten. With 1 each task has a process of its own, which
+    /// costs about a millisecond. Callers notice nothing else of it.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use procpool::ProcessPool;
+    ///
+    /// let pool = ProcessPool::builder().workers(1).max_tasks_per_worker(2).build()?;
+    /// let mut pids = Vec::new();
+    /// for _ in 0..4 {
+    ///     pids.push(pool.submit(|_: ()| std::process::id(), ()).await?);
+    /// }
+    /// assert!(pids[0] == pids[1] && pids[1] != pids[2] && pids[2] == pids[3]);
+    /// # pool.shutdown().await;
+    /// # Ok(()) }
+    /// ```
+    #[doc(alias = "max_tasks_per_child")]
+    #[doc(alias = "maxtasksperchild")]
+    pub fn max_tasks_per_worker(mut self, tasks: usize) -> Self {
+        self.max_tasks_per_worker = Some(tasks);
+        self
+    }
+
+    /// Sets how long a worker lives before another takes its place. Default: no limit. Zero is an
+    /// error of [`build`](Self::build).
+    ///
+    /// No task is cut short: a worker that is old enough finishes what it runs, however long that
+    /// takes, and is given nothing more. So that not all workers are replaced together, each has a
+    /// time of its own in the last tenth, and one goes after the other; at the full age whoever is
+    /// left goes in any case. Idle workers are replaced, too.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::time::Duration;
+    /// use procpool::ProcessPool;
+    ///
+    /// let pool = ProcessPool::builder().max_age(Duration::from_secs(3600)).build()?;
+    /// # pool.shutdown().await;
+    /// # Ok(()) }
+    /// ```
+    pub fn max_age(mut self, age: Duration) -> Self {
+        self.max_age = Some(age);
+        self
+    }
+
+    /// Sets how many bytes of memory a worker may use. Default: no limit. Zero is an error of
+    /// [`build`](Self::build), and so is any limit where there is no `/proc`.
+    ///
+    /// A task during which its worker grows beyond that is ended, and its error
+    /// [says so](crate::TaskError::is_memory_exceeded); a worker that a task has left too large
+    /// runs nothing more. In both cases another worker takes the place.
+    ///
+    /// What counts is what the process itself has allocated and written to (resident, not shared),
+    /// which for a worker that has done nothing yet is one or two MiB. Processes that a task starts
+    /// are not counted. The workers are measured four times a second while they have something to
+    /// do, so what grows very fast gets further than this; to set a hard bound, or one for all
+    /// workers together, use a control group.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::time::Duration;
+    /// use procpool::ProcessPool;
+    ///
+    /// fn balloon(_: ()) {
+    ///     let mut memory = Vec::new();
+    ///     loop {
+    ///         memory.push(vec![1u8; 1 << 20]);
+    ///         std::thread::sleep(Duration::from_millis(1));
+    ///     }
+    /// }
+    ///
+    /// let pool = ProcessPool::builder().workers(1).max_memory_per_worker(64 << 20).build()?;
+    /// assert!(pool.submit(balloon, ()).await.unwrap_err().is_memory_exceeded());
+    /// # pool.shutdown().await;
+    /// # Ok(()) }
+    /// ```
+    pub fn max_memory_per_worker(mut self, bytes: u64) -> Self {
+        self.max_memory_per_worker = Some(bytes);
+        self
+    }
+
+    /// Sets a function that is called in a worker after each task, and whose `true` has the worker
+    /// replaced. Default: none. [`task::retire_worker`](crate::task::retire_worker) is for the
+    /// tasks that know it themselves.
+    ///
+    /// It is called before the task's result is sent, so it should be quick; its time counts in
+    /// the task's limit. Nothing is run in the worker after a `true`. If it panics the worker is
+    /// replaced as well. A function that is not part of the program itself is an error of
+    /// [`build`](Self::build).
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::fs;
+    /// use procpool::ProcessPool;
+    ///
+    /// /// A library leaks descriptors: a hundred of them are enough.
+    /// fn leaks() -> bool {
+    ///     fs::read_dir("/proc/self/fd").is_ok_and(|open| open.count() > 100)
+    /// }
+    ///
+    /// let pool = ProcessPool::builder().workers(1).retire_when(leaks).build()?;
+    /// assert_eq!(pool.submit(|n: u64| n + 1, 1).await?, 2);
+    /// # pool.shutdown().await;
+    /// # Ok(()) }
+    /// ```
+    pub fn retire_when(mut self, predicate: fn() -> bool) -> Self {
+        self.retire_when = Some(predicate);
+        self
+    }
+
     /// Gives a task that was aborted, or whose time is up, this long to come to its end by itself
     /// ([`TaskContext::is_cancelled`](crate::task::TaskContext::is_cancelled)) before its worker
     /// is killed. Default: none. The caller is answered at once in any case; a task that ends
@@ -229,6 +359,10 @@ impl ProcessPoolBuilder {
             handshake_timeout,
             max_frame,
             max_pending,
+            max_tasks_per_worker,
+            max_age,
+            max_memory_per_worker,
+            retire_when,
             abort_grace,
             restart,
             worker_name,
@@ -249,6 +383,24 @@ impl ProcessPoolBuilder {
             task_timeout != Some(Duration::ZERO),
             "a task timeout must be greater than 0",
         )?;
+        check(
+            max_tasks_per_worker != Some(0),
+            "the number of tasks per worker must be greater than 0",
+        )?;
+        let max_tasks = max_tasks_per_worker.and_then(|tasks| NonZeroU64::new(tasks as u64));
+        check(
+            max_age != Some(Duration::ZERO),
+            "a worker's age must be greater than 0",
+        )?;
+        check(
+            max_memory_per_worker != Some(0),
+            "the memory of a worker must be greater than 0",
+        )?;
+        if max_memory_per_worker.is_some() {
+            Memory::of_self().map_err(BuildFault::Unmeasurable)?;
+        }
+        let retire_when = retire_when.map(Target::of::<_, ()>).transpose();
+        let retire_when = retire_when.map_err(BuildFault::Foreign)?;
         check(
             !start_timeout.is_zero(),
             "the start timeout must be greater than 0",
@@ -301,11 +453,19 @@ impl ProcessPoolBuilder {
                 restart,
                 abort_grace: bounded(abort_grace),
                 leave_limit: bounded(leave_limit),
+                renewal: Renewal {
+                    max_tasks,
+                    max_age: max_age.map(bounded),
+                    max_memory: max_memory_per_worker,
+                },
             },
             recipe: Recipe {
                 name: worker_name.unwrap_or_else(default_name),
                 depth: depth + 1,
                 max_frame,
+                max_tasks,
+                max_memory: max_memory_per_worker,
+                retire_when,
                 handshake_timeout: bounded(handshake_timeout),
                 start_timeout: bounded(start_timeout),
                 attributes,

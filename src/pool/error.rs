@@ -78,6 +78,10 @@ pub(crate) enum Kind {
         size: usize,
         limit: usize,
     },
+    MemoryExceeded {
+        used: u64,
+        limit: u64,
+    },
     QueueFull(usize),
     ShutDown {
         started: bool,
@@ -193,6 +197,17 @@ impl TaskError {
         matches!(*self.0, Kind::TooLarge { .. })
     }
 
+    /// Tells whether the task was ended because its worker used more memory than
+    /// [`max_memory_per_worker`](crate::ProcessPoolBuilder::max_memory_per_worker). The error's
+    /// text has both numbers.
+    ///
+    /// Where the kernel, and not the pool, has killed the worker for want of memory, the worker is
+    /// [lost](Self::is_worker_lost) and its exit
+    /// [says that](crate::WorkerExit::oom_suspected).
+    pub fn is_memory_exceeded(&self) -> bool {
+        matches!(*self.0, Kind::MemoryExceeded { .. })
+    }
+
     /// Tells whether the task was refused because
     /// [`max_pending`](crate::ProcessPoolBuilder::max_pending) others were waiting.
     pub fn is_queue_full(&self) -> bool {
@@ -219,6 +234,7 @@ impl TaskError {
             Kind::Panicked(_)
             | Kind::WorkerLost(_)
             | Kind::RanTooLong(_)
+            | Kind::MemoryExceeded { .. }
             | Kind::Elapsed(_)
             | Kind::EncodeResult(_)
             | Kind::DecodeResult(_)
@@ -308,6 +324,11 @@ impl fmt::Display for Kind {
             Kind::TooLarge { what, size, limit } => write!(
                 f,
                 "{what} of {size} bytes is larger than a frame may be (max_frame is {limit} bytes)"
+            ),
+            Kind::MemoryExceeded { used, limit } => write!(
+                f,
+                "task was ended because its worker used {used} bytes of memory \
+                 (max_memory_per_worker is {limit} bytes)"
             ),
             Kind::QueueFull(limit) => write!(f, "queue is full (max_pending is {limit})"),
             Kind::ShutDown { started: true } => {

@@ -22,6 +22,7 @@ use super::incoming::{Incoming, Pipe};
 use super::outgoing::{Flushed, Outgoing};
 use super::stdio::Tail;
 use crate::process::Child;
+use crate::sys::memory::Memory;
 use crate::sys::pipe::Enlargement;
 use crate::sys::reactor;
 use crate::wire::frame::{Header, Kind};
@@ -44,6 +45,8 @@ pub(crate) struct Slot {
     pub(crate) child: Child,
     /// The words by which calls change hands.
     pub(crate) page: ControlPage,
+    /// Its memory, where that is bounded.
+    pub(crate) memory: Option<Memory>,
     /// What it printed last, where that is captured.
     pub(crate) tail: Option<Arc<Tail>>,
     pub(super) outgoing: Outgoing,

@@ -1,7 +1,8 @@
 //! From nothing to a worker that has said that it is ready, or a reason why not. Runs on the
 //! keeper; every wait has a limit, and a start that is given up leaves no process.
 
-use std::os::fd::OwnedFd;
+use std::num::NonZeroU64;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -18,7 +19,9 @@ use super::slot::{Bell, Slot};
 use super::stdio::{Stdio, Tail};
 use crate::process::{Child, Launcher, Order, StartError};
 use crate::sys::attributes::Attributes;
+use crate::sys::memory::Memory;
 use crate::sys::{image, pipe, reactor};
+use crate::task::identity::Target;
 use crate::wire::PROTOCOL;
 use crate::wire::codec::Frame;
 use crate::wire::frame::Kind;
@@ -34,6 +37,12 @@ pub(crate) struct Recipe {
     pub(crate) depth: u8,
     /// The longest payload of a call or a result.
     pub(crate) max_frame: usize,
+    /// How many tasks a worker runs at most.
+    pub(crate) max_tasks: Option<NonZeroU64>,
+    /// How many bytes of memory a worker uses at most.
+    pub(crate) max_memory: Option<u64>,
+    /// What is asked after each task whether it was the worker's last.
+    pub(crate) retire_when: Option<Target>,
     /// How long a worker may take until its first frame.
     pub(crate) handshake_timeout: Duration,
     /// How long it may take until it is ready.
@@ -104,6 +113,9 @@ async fn start_in_time(
         attributes: recipe.attributes_at(place),
         initializer: recipe.initializer,
         finalizer: recipe.finalizer.clone(),
+        max_tasks: recipe.max_tasks.map_or(0, NonZeroU64::get),
+        max_memory: recipe.max_memory,
+        retire_when: recipe.retire_when.map_or_else(Vec::new, encoded),
     };
     let first = postcard::to_stdvec(&first).expect("numbers and texts always encode");
     let channel = vec![requests.read, responses.write, page_file];
@@ -136,6 +148,10 @@ async fn start_in_time(
     let hello = tokio::time::timeout(recipe.handshake_timeout, greeting.next(Kind::Hello));
     check(&hello.await.map_err(late)??)?;
     check_readiness(&greeting.next(Kind::Ready).await?)?;
+    // One that is dead already has none.
+    let memory = recipe
+        .max_memory
+        .and_then(|_| Memory::of(pid, child.get().pidfd().as_fd()).ok());
     let requests = Arc::new(requests.write);
     let (tail, stop_stderr) = stderr.unzip();
     let stops = [stdout.map(|(_, stop)| stop), stop_stderr];
@@ -145,6 +161,7 @@ async fn start_in_time(
         name,
         child: child.ready(),
         page,
+        memory,
         tail,
         outgoing: Outgoing::new(requests.clone()),
         incoming: Mutex::new(incoming),
@@ -156,6 +173,10 @@ async fn start_in_time(
         bell: Bell::default(),
         served: Default::default(),
     })
+}
+
+fn encoded(target: Target) -> Vec<u8> {
+    postcard::to_stdvec(&target).expect("two numbers always encode")
 }
 
 /// What a worker says before it is ready.

@@ -11,6 +11,7 @@ pub(crate) mod fork;
 #[cfg_attr(not(feature = "auto-init"), allow(dead_code))]
 pub(crate) mod image;
 pub(crate) mod mapping;
+pub(crate) mod memory;
 pub(crate) mod pidfd;
 pub(crate) mod pipe;
 pub(crate) mod prctl;

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use crate::sys::clock::Moment;
@@ -76,6 +77,42 @@ pub struct TaskContext {
 pub fn current() -> Option<TaskContext> {
     CURRENT.with_borrow(Clone::clone)
 }
+
+/// Has the worker that runs this task replaced when the task is over.
+///
+/// For a task that knows that its process is not fit for another one: it has leaked, a library in
+/// it has lost its connection, a thread of it is stuck. The task itself ends as any other, and what
+/// it returns counts. Nothing is run in this worker after it: calls that were sent there already,
+/// and the items behind it in a chunk of a [`map`](crate::ProcessPool::map), go to other workers.
+///
+/// May be called from any thread of the worker, any number of times; it is looked at when a task
+/// is over. Outside of a worker it does nothing. To ask after every task, whatever it is, see
+/// [`retire_when`](crate::ProcessPoolBuilder::retire_when).
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// fn wears_out(_: ()) -> u32 {
+///     procpool::task::retire_worker();
+///     std::process::id()
+/// }
+///
+/// # let pool = procpool::ProcessPool::builder().workers(1).build()?;
+/// let (one, two) = (pool.submit(wears_out, ()).await?, pool.submit(wears_out, ()).await?);
+/// assert_ne!(one, two);
+/// # pool.shutdown().await;
+/// # Ok(()) }
+/// ```
+pub fn retire_worker() {
+    RETIRE.store(true, Ordering::Relaxed);
+}
+
+/// Whether a task has asked that its worker be replaced.
+pub(crate) fn is_to_retire() -> bool {
+    RETIRE.load(Ordering::Relaxed)
+}
+
+static RETIRE: AtomicBool = AtomicBool::new(false);
 
 impl TaskContext {
     /// Returns the task's number in its pool, which is also its handle's

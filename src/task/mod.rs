@@ -50,7 +50,7 @@ pub(crate) mod payload;
 pub(crate) mod remote;
 
 pub use call::Call;
-pub use context::{TaskContext, current};
+pub use context::{TaskContext, current, retire_worker};
 pub use error::{DecodeError, EncodeError};
 pub use hook::HookOutcome;
 pub use identity::ForeignFunction;

@@ -29,6 +29,7 @@ pub(crate) const CONTROL_LIMIT: usize = 64 * 1024;
 /// The flags.
 const SHORT: u8 = 1;
 const PART: u8 = 2;
+const LAST: u8 = 4;
 /// The first byte of every header.
 const MARK: u8 = 0xC5;
 
@@ -106,6 +107,8 @@ pub(crate) struct Header {
     pub(crate) short: bool,
     /// A response to one item of a chunk: more will follow. `call` is the item's place in it.
     pub(crate) part: bool,
+    /// A response after which this worker will run nothing more: it is to be replaced.
+    pub(crate) last: bool,
 }
 
 /// Bytes that are no frame, or a frame that may not be.
@@ -139,13 +142,15 @@ impl Header {
             time: 0,
             short: false,
             part: false,
+            last: false,
         }
     }
 
     /// The header's bytes.
     pub(crate) fn to_bytes(self) -> [u8; HEADER] {
         let mut bytes = [0; HEADER];
-        let flags = (self.short as u8 * SHORT) | (self.part as u8 * PART);
+        let flags =
+            (self.short as u8 * SHORT) | (self.part as u8 * PART) | (self.last as u8 * LAST);
         bytes[..4].copy_from_slice(&[MARK, self.kind as u8, self.ticket.lane, flags]);
         let length = u32::try_from(self.length).expect("frames are shorter than 4 GiB");
         bytes[4..8].copy_from_slice(&length.to_le_bytes());
@@ -167,7 +172,7 @@ impl Header {
         let [mark, kind, lane, flags, ..] = *bytes;
         let bad = BadFrame::Header([mark, kind, lane, flags]);
         let Some(kind) =
-            Kind::from_byte(kind).filter(|_| mark == MARK && flags & !(SHORT | PART) == 0)
+            Kind::from_byte(kind).filter(|_| mark == MARK && flags & !(SHORT | PART | LAST) == 0)
         else {
             return Err(bad);
         };
@@ -190,6 +195,7 @@ impl Header {
             time: number(24),
             short: flags & SHORT != 0,
             part: flags & PART != 0,
+            last: flags & LAST != 0,
         }))
     }
 }
@@ -211,6 +217,7 @@ mod tests {
             time: 5,
             short: true,
             part: true,
+            last: true,
         }
     }
 

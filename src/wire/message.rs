@@ -29,6 +29,12 @@ pub(crate) struct WorkerStart {
     pub(crate) initializer: bool,
     /// What it runs before it leaves, a hook as well; empty for nothing.
     pub(crate) finalizer: Vec<u8>,
+    /// How many tasks it runs at most; zero for no limit.
+    pub(crate) max_tasks: u64,
+    /// How many bytes of memory it may use when a task is over, if it is to stay.
+    pub(crate) max_memory: Option<u64>,
+    /// The function that is asked after each task whether it was the last, encoded; empty for none.
+    pub(crate) retire_when: Vec<u8>,
 }
 
 /// The payload of [`Kind::Ready`](super::frame::Kind::Ready): whether it is. Nothing follows it if

@@ -44,7 +44,7 @@ impl Desk {
             }
             match answer.step? {
                 Step::Ended => return self.pass(request),
-                Step::On if item + 1 < head.items => {}
+                Step::On if item + 1 < head.items && !self.term.is_over() => {}
                 Step::On | Step::Last => break,
             }
             if request.short {
@@ -66,6 +66,7 @@ impl Desk {
             length: done.len(),
             time: started.until(Moment::now()).as_nanos() as u64,
             short: false,
+            last: self.term.is_over(),
             ..request
         };
         self.outbox.respond(header, &done, || true).map(|_| ())
@@ -85,13 +86,15 @@ struct ItemAnswer<'a> {
 impl Sink for ItemAnswer<'_> {
     fn publish(&mut self, verdict: Verdict<'_>) {
         let (kind, payload) = spoken(&verdict, self.desk.max_frame);
+        let time = self.begun.until(Moment::now()).as_nanos() as u64;
         let header = Header {
             kind,
             length: payload.len(),
             call: u64::from(self.item),
-            time: self.begun.until(Moment::now()).as_nanos() as u64,
+            time,
             short: false,
             part: true,
+            last: self.desk.term.task_over(),
             ..self.request
         };
         let mut step = Step::Ended;

@@ -8,6 +8,7 @@
 //!
 //! - [`boot`]: a process that a pool has started never reaches `main`.
 //! - [`serve`]: the loop: read, run, answer. [`prepare`]: what comes before it.
+//! - [`term`]: when a worker has run enough, and asks to be replaced.
 //! - [`intake`]: calls out of the request pipe. [`outbox`]: responses into the response pipe.
 //! - [`watch`]: the second thread: ends the worker with its parent, flushes what waits too long.
 //!
@@ -21,6 +22,7 @@ mod prepare;
 mod serve;
 #[cfg(test)]
 pub(crate) mod stand_in;
+mod term;
 mod watch;
 
 use std::os::fd::OwnedFd;

@@ -11,6 +11,7 @@ use super::DEPTH;
 use super::intake::Intake;
 use super::outbox::Outbox;
 use super::prepare::prepare;
+use super::term::Term;
 use super::watch::Watcher;
 use crate::sys::clock::Moment;
 use crate::sys::{image, title};
@@ -65,6 +66,7 @@ pub(super) struct Desk {
     pub(super) page: Arc<ControlPage>,
     pub(super) outbox: Arc<Outbox>,
     pub(super) max_frame: usize,
+    pub(super) term: Term,
 }
 
 impl Station {
@@ -89,6 +91,7 @@ impl Station {
             page,
             outbox: outbox.clone(),
             max_frame,
+            term: Term::new(&start)?,
         };
         let hello = Hello {
             protocol: PROTOCOL,
@@ -120,6 +123,8 @@ impl Station {
         loop {
             while let Some((header, payload)) = self.intake.next().map_err(io::Error::other)? {
                 match header.kind {
+                    // The parent takes back what we do not begin, and then lets us go.
+                    Kind::Call if self.desk.term.is_over() => {}
                     Kind::Call => {
                         self.desk
                             .answer(header, payload, &mut self.scratch, &self.watcher)?;
@@ -245,6 +250,7 @@ impl Desk {
             length: 0,
             time: 0,
             short: false,
+            last: self.term.is_over(),
             ..request
         };
         self.outbox.respond(header, &[], || true).map(|_| ())
@@ -286,6 +292,7 @@ impl Answer<'_> {
         let took = self.started.until(Moment::now()).as_nanos() as u64;
         let ticket: Ticket = self.request.ticket;
         let call = self.request.call;
+        let last = self.desk.term.task_over();
         let header = Header {
             kind,
             ticket,
@@ -294,6 +301,7 @@ impl Answer<'_> {
             time: took,
             short: false,
             part: false,
+            last,
         };
         let claim = || self.desk.page.finish(ticket);
         self.sent = match self.desk.outbox.respond(header, payload, claim) {

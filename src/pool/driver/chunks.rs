@@ -31,6 +31,7 @@ impl State {
         (item, raw, took): (u64, Raw, Duration),
         done: &mut Done,
     ) -> Result<(), String> {
+        self.scheduler.item_answered(worker, ticket);
         let running = self.scheduler.running(worker);
         let key = running.filter(|(_, first)| *first == ticket);
         let job = key.and_then(|(key, _)| self.scheduler.attachment_mut(key));

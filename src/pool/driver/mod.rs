@@ -13,10 +13,13 @@
 //! ```
 //!
 //! - [`state`]: what the lock protects, and what is done under it alone.
-//! - [`chunks`]: jobs of many items; [`parts`]: how far each has come. [`owner`]: what the workers' slots report. [`workers`]: starting, serving, killing them.
-//! - [`time`]: the timer, and the end of the pool's runtime.
+//! - [`chunks`]: jobs of many items; [`parts`]: how far each has come.
+//! - [`owner`]: what the workers' slots report. [`workers`]: starting, serving, killing them.
+//! - [`memory`]: how much of it the workers use. [`time`]: the timer, and the end of the pool's
+//!   runtime.
 
 mod chunks;
+mod memory;
 mod owner;
 pub(super) mod parts;
 mod state;
@@ -63,6 +66,8 @@ pub(crate) struct Driver {
     /// The crate's thread, to run things on; a handle to it does not keep it.
     keeper: Handle,
     state: Mutex<State>,
+    /// Tells whoever looks at the workers' memory that they have something to do.
+    busy: Notify,
     /// Tells the timer that it has to wake up earlier.
     timer: Notify,
     /// Where events are told.
@@ -126,6 +131,7 @@ impl Driver {
                 launcher: Some(Arc::new(launcher)),
                 _keeper: Some(keeper),
             }),
+            busy: Notify::new(),
             timer: Notify::new(),
             hub: hub.clone(),
             progress: watch::Sender::new(Lifetime::default()),
@@ -133,6 +139,9 @@ impl Driver {
             plan,
         });
         driver.keeper.spawn(driver.clone().keep_time());
+        if driver.watches_memory() {
+            driver.keeper.spawn(driver.clone().watch_memory());
+        }
         driver.plan.home.spawn(Anchor(driver.clone()).hold());
         driver
     }
@@ -272,7 +281,12 @@ impl Driver {
     fn perform_one(&self, state: &mut State, now: Moment, action: Action<Job>, done: &mut Done) {
         match action {
             Action::Start(worker) => self.start_worker(state, worker),
-            Action::Assign(worker, ticket, key) => state.assign(worker, ticket, key, done),
+            Action::Assign(worker, ticket, key) => {
+                state.assign(worker, ticket, key, done);
+                if self.watches_memory() {
+                    self.busy.notify_one();
+                }
+            }
             Action::TakeBack(worker, ticket) => {
                 let won = state
                     .slot(worker)

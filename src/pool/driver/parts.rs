@@ -36,6 +36,11 @@ impl Tally {
         self.items
     }
 
+    /// How many have not been answered.
+    pub(crate) fn left(&self) -> u32 {
+        self.items - self.answered
+    }
+
     /// How many have been answered.
     #[cfg(test)]
     pub(crate) fn answered(&self) -> u32 {

@@ -87,6 +87,7 @@ impl State {
             time: job.timeout.map_or(0, |limit| limit.as_nanos() as u64),
             short: self.scheduler.is_short(key),
             part: false,
+            last: false,
         };
         slot.push(&[&header.to_bytes(), &job.head], &job.argument);
         // The only call of an idle worker is written at once. What is sent ahead waits for more
@@ -109,6 +110,22 @@ impl State {
 
     /// Takes in one frame from a worker.
     pub(super) fn take_in(
+        &mut self,
+        worker: WorkerId,
+        now: Moment,
+        frame: Frame,
+        max_frame: usize,
+        done: &mut Done,
+    ) -> Result<(), String> {
+        let last = frame.header.last;
+        self.take_in_response(worker, now, frame, max_frame, done)?;
+        if last {
+            self.scheduler.handle(now, Event::Resigned(worker));
+        }
+        Ok(())
+    }
+
+    fn take_in_response(
         &mut self,
         worker: WorkerId,
         now: Moment,
@@ -152,7 +169,11 @@ impl State {
                 done.replies.push((header.call, job, raw));
                 Ok(())
             }
-            Client::Chunk { tally, owner } => chunk_over(tally, owner, &raw, took, done),
+            Client::Chunk { tally, owner } => {
+                // A worker that resigns leaves the rest of its chunk to others.
+                self.counts.taken_back(tally.left().into());
+                chunk_over(tally, owner, &raw, took, done)
+            }
         }
     }
 
@@ -216,6 +237,7 @@ impl State {
             Outcome::Cancelled => Kind::Cancelled,
             Outcome::Aborted(started) => Kind::Aborted { started },
             Outcome::RanTooLong => Kind::RanTooLong(job.timeout.unwrap_or_default()),
+            Outcome::GrewTooLarge(used, limit) => Kind::MemoryExceeded { used, limit },
             Outcome::WaitedTooLong => Kind::WaitedTooLong(job.queue_timeout.unwrap_or_default()),
             Outcome::Expired(started) => Kind::Expired {
                 limit: job

@@ -157,6 +157,7 @@ impl Driver {
                 .send_modify(|lifetime| lifetime.finished = true);
             driver.hub.close();
             driver.timer.notify_one();
+            driver.busy.notify_one();
             drop(keeper);
         });
     }

@@ -6,6 +6,7 @@ use std::io;
 
 use super::TaskError;
 use crate::sys::required::Refused;
+use crate::task::ForeignFunction;
 use crate::task::hook::NoHook;
 
 /// Why [`try_submit`](crate::ProcessPool::try_submit) did not take a task; has the argument back.
@@ -100,6 +101,8 @@ pub(crate) enum BuildFault {
          `procpool::init()` first thing in `main`, or enable the feature `auto-init`"
     )]
     NotInitialised,
+    #[error("invalid argument: a function given to the builder cannot be called in a worker")]
+    Foreign(#[source] ForeignFunction),
     #[error(
         "this copy of the crate is part of a shared library, and workers are started from the \
          program that loaded it; build the pool in a program of your own that contains the crate"
@@ -125,6 +128,8 @@ pub(crate) enum BuildFault {
     Hook(NoHook),
     #[error("the system has no room for the initializer's argument")]
     Initializer(#[source] io::Error),
+    #[error("there is no /proc here, without which the memory of workers cannot be measured")]
+    Unmeasurable(#[source] io::Error),
     #[error("the pool's own thread could not be started")]
     System(#[source] io::Error),
 }
@@ -132,7 +137,7 @@ pub(crate) enum BuildFault {
 impl BuildError {
     /// Tells whether an option has a value that it cannot have.
     pub fn is_invalid_argument(&self) -> bool {
-        matches!(self.0, BuildFault::Invalid(_))
+        matches!(self.0, BuildFault::Invalid(_) | BuildFault::Foreign(_))
     }
 
     /// Tells whether the crate's start-up code has not run in this process: feature `auto-init` is

@@ -88,6 +88,7 @@ impl<T> Scheduler<T> {
             job: key,
             kind: job.spec.kind,
             items: job.spec.items,
+            answered: 0,
             cut: false,
             uncut: now,
             bytes: job.spec.bytes,

@@ -69,6 +69,10 @@ pub(crate) enum Event {
     Exited(WorkerId),
     /// The worker's fork server is gone: it may finish what it runs, no more.
     Orphaned(WorkerId),
+    /// The worker runs nothing more, whatever it holds, and is to be replaced.
+    Resigned(WorkerId),
+    /// At the time of this event the worker used so many bytes of memory.
+    Measured(WorkerId, u64),
     /// The worker broke the protocol: nothing that it says can be believed any more.
     Condemned(WorkerId),
     /// Take the job back if it has not been started.
@@ -157,6 +161,8 @@ pub(crate) enum Outcome {
     Aborted(bool),
     /// It ran longer than it may.
     RanTooLong,
+    /// Its worker used so many bytes of memory while it ran, more than so many.
+    GrewTooLarge(u64, u64),
     /// It waited longer than it may.
     WaitedTooLong,
     /// Its deadline passed; true if it had been started.
@@ -172,7 +178,7 @@ impl Outcome {
     /// they may be run elsewhere.
     pub(crate) fn of_unbegun(self) -> Option<Self> {
         match self {
-            Self::Lost(_) | Self::RanTooLong => None,
+            Self::Lost(_) | Self::RanTooLong | Self::GrewTooLarge(..) => None,
             Self::Aborted(_) => Some(Self::Aborted(false)),
             Self::ShutDown(_) => Some(Self::ShutDown(false)),
             Self::Expired(_) => Some(Self::Expired(false)),

@@ -26,6 +26,7 @@
 //! - [`event`]: the vocabulary. [`mod@line`], [`queue`]: who waits. [`place`]: what each worker holds.
 //! - [`dispatch`]: which worker gets a job. [`cost`]: how long calls take.
 //! - [`stop`]: ending calls and the pool. [`upkeep`]: workers and time.
+//! - [`renewal`]: workers that have served long enough.
 
 mod cost;
 mod dispatch;
@@ -33,6 +34,7 @@ mod event;
 mod line;
 mod place;
 mod queue;
+mod renewal;
 #[cfg(test)]
 mod simulator;
 mod stop;
@@ -55,11 +57,12 @@ pub use self::event::Restart;
 pub(crate) use self::event::{
     Action, Event, JobKey, JobSpec, Outcome, Progress, Refusal, StartFailure, Ticket, WorkerId,
 };
+pub(crate) use self::renewal::Renewal;
 #[cfg(test)]
 use crate::wire::page::LANES;
 
 /// What does not change while a pool lives.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Rules {
     /// How many workers there may be.
     pub(crate) workers: usize,
@@ -71,6 +74,8 @@ pub(crate) struct Rules {
     pub(crate) abort_grace: Duration,
     /// How long a worker that has been told to leave may take.
     pub(crate) leave_limit: Duration,
+    /// When workers are replaced with which nothing is wrong.
+    pub(crate) renewal: Renewal,
 }
 
 /// A job in the pool: what is known of it, what is attached to it, and where it is.
@@ -160,6 +165,8 @@ pub(crate) struct Scheduler<T> {
     /// Where the search for room begins, so that all get their share.
     cursor: usize,
     workers_started: u64,
+    /// The place whose worker is being renewed by plan, or was last.
+    renewing: Option<usize>,
     costs: Costs,
     policy: StartPolicy,
     actions: VecDeque<Action<T>>,
@@ -185,6 +192,7 @@ impl<T> Scheduler<T> {
             vacant: rules.workers,
             cursor: 0,
             workers_started: 0,
+            renewing: None,
             costs: Costs::default(),
             policy: StartPolicy::default(),
             actions: VecDeque::new(),
@@ -281,6 +289,8 @@ impl<T> Scheduler<T> {
             Event::Acknowledged(worker, ticket) => self.acknowledged(now, worker, ticket),
             Event::Exited(worker) => self.exited(worker),
             Event::Orphaned(worker) => self.orphaned(now, worker),
+            Event::Resigned(worker) => self.resigned(now, worker),
+            Event::Measured(worker, used) => self.measured(now, worker, used),
             Event::Condemned(worker) => self.condemn(worker, "it broke the protocol"),
             Event::Cancel(job) => self.cancel(job),
             Event::Abort(job) => self.abort(job),
@@ -399,6 +409,7 @@ impl<T> Scheduler<T> {
 
     /// A worker has less to do than before. Puts one that has nothing to do where the next job will find it.
     fn rest(&mut self, now: Moment, worker: WorkerId) {
+        self.renew(now, worker);
         let Some(state) = self.worker(worker) else {
             return;
         };
@@ -407,7 +418,7 @@ impl<T> Scheduler<T> {
             if !self.idle.contains(&worker.place) {
                 self.idle.push(worker.place);
             }
-        } else if state.phase == Phase::Finishing && state.ahead.is_empty() {
+        } else if state.has_finished() {
             self.retire(now, worker);
         } else {
             if state.is_choked() {

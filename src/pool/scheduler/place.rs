@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::event::{JobKey, JobSpec, Outcome, Ticket, WorkerId};
+use super::renewal::Stay;
 use crate::sys::clock::Moment;
 
 /// How much work is sent ahead of a worker's needs. More hides longer pauses of the parent; less
@@ -72,6 +73,8 @@ pub(super) struct Sent {
     pub(super) kind: u64,
     /// How many items it carries; zero for a call that is no chunk.
     pub(super) items: u32,
+    /// How many of them have been answered.
+    pub(super) answered: u32,
     /// It was cut short: nothing behind the item that runs will be run there.
     pub(super) cut: bool,
     /// When it was to be cut last and had not been started.
@@ -142,10 +145,12 @@ pub(super) struct Worker {
     pub(super) look_at: Option<Moment>,
     /// How many responses it has given.
     pub(super) done: u64,
+    /// How much of its bounds it has used.
+    pub(super) stay: Stay,
 }
 
 impl Worker {
-    pub(super) fn new(id: WorkerId, now: Moment) -> Self {
+    pub(super) fn new(id: WorkerId, now: Moment, stay: Stay) -> Self {
         Self {
             id,
             phase: Phase::Starting,
@@ -166,6 +171,7 @@ impl Worker {
             silent: None,
             look_at: None,
             done: 0,
+            stay,
         }
     }
 
@@ -186,11 +192,18 @@ impl Worker {
             && self.grace.is_none()
             && self.stalled.is_none()
             && self.lanes != u64::MAX
+            && self.stay.allows_more(|| self.in_hand())
     }
 
     /// Whether it has nothing to do and may be sent something.
     pub(super) fn is_idle(&self) -> bool {
         self.ahead.is_empty() && self.takes_calls()
+    }
+
+    /// Whether it was to finish what it holds, and has. An ended call is waited for as long as its
+    /// grace lasts.
+    pub(super) fn has_finished(&self) -> bool {
+        self.phase == Phase::Finishing && self.ahead.is_empty() && self.grace.is_none()
     }
 
     /// Whether it has nothing to run, and no lane for a new call because it passes by none of those
@@ -254,6 +267,9 @@ impl Worker {
         let sent = self.take(0, now)?;
         self.free_lane(sent.ticket);
         self.done += 1;
+        if sent.items == 0 {
+            self.stay.spend();
+        }
         Some(sent)
     }
 
@@ -322,7 +338,8 @@ impl Worker {
             .flat_map(|sent| [sent.check_at, sent.until])
             .flatten();
         let grace = self.grace.map(|(_, until)| until);
-        limits.chain(grace).chain(self.look_at).min()
+        let looks = self.look_at.into_iter().chain(self.stay.look_at);
+        limits.chain(grace).chain(looks).min()
     }
 }
 

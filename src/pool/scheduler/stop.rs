@@ -187,7 +187,10 @@ impl<T> Scheduler<T> {
         state.stopping = state.ahead.iter().any(|sent| sent.ending.is_some());
         if let (true, Some((key, Some(outcome)))) = (won, stopped) {
             state.withdraw(ticket, now);
-            if !ending_all && !grace.is_zero() {
+            state.stay.spend();
+            // What grows goes on growing in a grace.
+            let grows = matches!(outcome, Outcome::GrewTooLarge(..));
+            if !ending_all && !grows && !grace.is_zero() {
                 state.grace = Some((ticket, now + grace));
                 self.wake_by(now + grace);
             } else {

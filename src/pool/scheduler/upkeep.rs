@@ -67,7 +67,8 @@ impl<T> Scheduler<T> {
             number: self.workers_started,
         };
         self.places[place].wanted = true;
-        self.places[place].worker = Some(Worker::new(id, now));
+        let stay = self.rules.renewal.stay(id.number);
+        self.places[place].worker = Some(Worker::new(id, now, stay));
         self.vacant -= 1;
         self.actions.push_back(Action::Start(id));
     }
@@ -96,8 +97,14 @@ impl<T> Scheduler<T> {
         } else {
             Phase::Ready
         };
+        state.stay.begin(now);
+        let look_at = state.stay.look_at;
+        if let Some(look_at) = look_at {
+            self.wake_by(look_at);
+        }
         self.policy.succeeded();
         self.rest(now, worker);
+        self.next_renewal(now);
     }
 
     pub(super) fn start_failed(&mut self, now: Moment, worker: WorkerId, failure: StartFailure) {
@@ -170,12 +177,8 @@ impl<T> Scheduler<T> {
             return;
         };
         state.orphaned = true;
-        if state.phase == Phase::Ready {
-            state.phase = Phase::Finishing;
-            let first = state.ahead.front().map(|sent| sent.ticket);
-            self.take_back_all(worker, first, Recall::Move);
-            self.rest(now, worker);
-        }
+        self.finish(worker);
+        self.rest(now, worker);
     }
 
     /// Nothing that the worker says can be believed: what it has not started goes elsewhere, what
@@ -323,6 +326,7 @@ impl<T> Scheduler<T> {
         if worker.grace.is_some_and(|(_, until)| until <= now) {
             return self.kill(id);
         }
+        let old = worker.stay.is_time(now);
         if worker.look_at.is_some_and(|at| at <= now) {
             worker.look_at = None;
             match worker.phase {
@@ -335,6 +339,9 @@ impl<T> Scheduler<T> {
                 }
                 Phase::Starting | Phase::Killed | Phase::Gone { .. } => {}
             }
+        }
+        if old {
+            self.rest(now, id);
         }
         self.check_limits(now, place);
     }

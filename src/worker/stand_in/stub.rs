@@ -302,6 +302,7 @@ fn response_to(request: Header, result: &[u8]) -> Header {
         time: 1,
         short: false,
         part: false,
+        last: false,
         ..request
     }
 }

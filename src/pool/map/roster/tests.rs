@@ -54,10 +54,7 @@ fn the_pool_is_told_to_wait_before_there_is_work_and_not_to_wait_after_it() {
 fn key() -> JobKey {
     let mut core = crate::pool::scheduler::Scheduler::new(crate::pool::scheduler::Rules {
         workers: 1,
-        starts_at_once: 1,
-        restart: crate::Restart::OnFailure,
-        abort_grace: std::time::Duration::ZERO,
-        leave_limit: std::time::Duration::ZERO,
+        ..Default::default()
     });
     let now = crate::sys::clock::Moment(1);
     core.submit(now, Default::default(), ())

@@ -95,6 +95,8 @@ impl World<'_> {
             job,
             length: planned.length,
             large: planned.large,
+            last: planned.last,
+            grows: planned.grows && self.plan.rules.renewal.max_memory.is_some(),
         };
         let index = self.index(worker);
         let process = &mut self.processes[index];

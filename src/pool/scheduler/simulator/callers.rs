@@ -131,7 +131,9 @@ impl World<'_> {
             }
             Ending::Liveness => {
                 self.calm_down();
-                self.office.enter(self.now + self.at_most(), Office::Quiet);
+                self.quiet_by = self.now + self.at_most();
+                self.office.enter(self.quiet_by, Office::Quiet);
+                self.look_around();
             }
         }
     }
@@ -163,6 +165,7 @@ impl World<'_> {
     fn submit_plain(&mut self) {
         let mut planned = self.plan.call(self.now, &mut self.rng);
         planned.length = planned.length.min(Duration::from_millis(1));
+        planned.grows = false;
         (planned.spec.timeout, planned.spec.queue_timeout) = (None, None);
         planned.spec.deadline = None;
         let job = self.ledger.open(planned, self.now);
@@ -187,8 +190,25 @@ impl World<'_> {
         runs.sum::<Duration>() + HEALING
     }
 
+    /// Where workers come and go by themselves, an idle pool is not watched for long.
+    pub(super) fn look_around(&mut self) {
+        if self.plan.rules.renewal.max_age.is_none() || self.now >= self.quiet_by {
+            return;
+        }
+        let pause = Duration::from_millis(500);
+        if self.ledger.open_count() > 0 {
+            self.office.enter(self.now + pause, Office::LookAround);
+        } else {
+            self.quiet_by = self.now + 10 * pause;
+            self.office.enter(self.quiet_by, Office::Quiet);
+        }
+    }
+
     /// Nothing is wrong any more and there was time enough.
     pub(super) fn quiet(&mut self) {
+        if std::mem::replace(&mut self.was_quiet, true) {
+            return;
+        }
         self.drain();
         self.ledger
             .check_all_answered("when the faults have stopped");

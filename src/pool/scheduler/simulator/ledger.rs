@@ -201,6 +201,10 @@ impl Ledger {
                 started.is_some_and(|(since, _)| after(since, spec.timeout)),
                 "only what ran for its limit ran too long",
             ),
+            Outcome::GrewTooLarge(..) => (
+                started.is_some() && record.planned.grows,
+                "only who has grown too large is ended for that",
+            ),
             Outcome::WaitedTooLong => (
                 started.is_none() && after(record.submitted, spec.queue_timeout),
                 "only what waited for its limit, and was not started, waited too long",

@@ -1,5 +1,6 @@
 //! The lives of workers: how they start, go on, speak, and die; and how the parent hears of it.
 
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use super::process::{Hands, Message, Process};
@@ -14,7 +15,32 @@ pub(super) const STOPPING: Duration = Duration::from_millis(50);
 /// … and be answered this long after it, whatever its worker does.
 pub(super) const ANSWERING: Duration = Duration::from_secs(3);
 
+/// How often the parent looks at the memory of its workers.
+const MEASURE: Duration = Duration::from_millis(250);
+
 impl World<'_> {
+    /// The parent looks at the memory of its workers.
+    pub(super) fn measure(&mut self) {
+        let Some(max) = self
+            .plan
+            .rules
+            .renewal
+            .max_memory
+            .filter(|_| !self.finished)
+        else {
+            return;
+        };
+        for index in 0..self.processes.len() {
+            let process = &self.processes[index];
+            if process.ready && !process.reaped {
+                let used = if process.grown { max + 1 } else { max };
+                let id = process.id;
+                self.tell(Event::Measured(id, used));
+            }
+        }
+        self.office.enter(self.now + MEASURE, Office::Measure);
+    }
+
     pub(super) fn start(&mut self, worker: WorkerId) {
         self.starts.check(worker, &self.processes, self.now);
         let index = self.processes.len();
@@ -23,7 +49,9 @@ impl World<'_> {
             "workers are numbered",
             || format!("{worker:?}"),
         );
-        self.processes.push(Process::new(worker));
+        let most = self.plan.rules.renewal.max_tasks;
+        let most = most.map_or(u64::MAX, NonZeroU64::get);
+        self.processes.push(Process::new(worker, most));
         let plan = &self.plan;
         let (birth, takes) = if self.calm || index < plan.sound_starts {
             (Birth::Ready, self.rng.spread(50_000, 5_000_000))
@@ -61,6 +89,7 @@ impl World<'_> {
         self.drain();
         let process = &mut self.processes[index];
         process.ready = true;
+        process.ready_at = self.now;
         if !process.killed {
             self.starts.succeeded();
         }
@@ -111,6 +140,11 @@ impl World<'_> {
             self.trace
                 .note(self.now, || format!("machine {id:?} starts job {job}"));
             self.ledger.started(job, id, self.now);
+            if self.processes[index].grown {
+                let due = self.now + MEASURE;
+                self.office
+                    .enter(due + STOPPING, Office::MustHaveStopped(job));
+            }
             if let Some(limit) = self.ledger.planned(job).spec.timeout {
                 let due = self.now + limit;
                 self.office
@@ -273,6 +307,12 @@ impl World<'_> {
                             require(false, "a true response is known", || format!("{frame:?}"))
                         }
                     }
+                }
+                Message::Resigned => {
+                    self.processes[index].resignation = true;
+                    let event = Event::Resigned(id);
+                    self.trace.note(self.now, || format!("event   {event:?}"));
+                    self.core.handle(self.now, event);
                 }
                 Message::Passed(ticket) => {
                     self.drain();

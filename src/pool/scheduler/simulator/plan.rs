@@ -1,11 +1,12 @@
 //! What kind of world a seed gives: the pool's rules, what its callers like to do, and which
 //! faults there are. Each seed leaves some out, so that one fault does not hide another.
 
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use super::fate::Rng;
 use super::terms::Terms;
-use crate::pool::scheduler::{JobSpec, Restart, Rules};
+use crate::pool::scheduler::{JobSpec, Renewal, Restart, Rules};
 use crate::sys::clock::Moment;
 
 /// How a run ends.
@@ -34,6 +35,10 @@ pub(super) struct Planned {
     pub(super) spec: JobSpec,
     pub(super) length: Duration,
     pub(super) large: bool,
+    /// Its worker runs nothing after it.
+    pub(super) last: bool,
+    /// Its worker is too large from its start on.
+    pub(super) grows: bool,
 }
 
 /// What is usual in this world; the numbers are percentages where nothing else is said.
@@ -51,6 +56,8 @@ pub(super) struct Plan {
     limits: usize,
     queue_limits: usize,
     large: usize,
+    resignations: usize,
+    growing: usize,
     /// How often an act takes a call back or ends one, rather than submit.
     pub(super) regrets: usize,
     /// How many faults there are, but for those in the workers' own steps.
@@ -76,6 +83,10 @@ pub(super) struct Plan {
 impl Plan {
     pub(super) fn new(rng: &mut Rng, ending: Ending) -> Self {
         let graces = [0, 0, 1_000_000, 50_000_000, 2_000_000_000];
+        let pause = rng.pick(&[0, 2_000, 100_000, 3_000_000, 100_000_000, 2_000_000_000]);
+        // Not so short that nothing else happens.
+        let ages = [None, None, None, None, None, Some(500), Some(5_000)];
+        let age = |millis| Duration::from_millis(millis).max(Duration::from_nanos(pause / 10));
         let rules = Rules {
             workers: rng.pick(&[1, 1, 2, 2, 3, 4, 5, 6]),
             starts_at_once: 1 + rng.below(4),
@@ -86,6 +97,11 @@ impl Plan {
             },
             abort_grace: Duration::from_nanos(rng.pick(&graces)),
             leave_limit: Duration::from_millis(500),
+            renewal: Renewal {
+                max_tasks: NonZeroU64::new(rng.pick(&[0, 0, 0, 0, 1, 2, 7, 20])),
+                max_age: rng.pick(&ages).map(age),
+                max_memory: rng.pick(&[None, None, Some(1_000_000)]),
+            },
         };
         let paces = [
             Pace::Tiny,
@@ -96,7 +112,6 @@ impl Plan {
             Pace::Long,
             Pace::Endless,
         ];
-        let pause = rng.pick(&[0, 2_000, 100_000, 3_000_000, 100_000_000, 2_000_000_000]);
         let faults = rng.percent(85);
         let mut some = |often: usize, most: usize| match faults && rng.percent(often) {
             true => rng.pick(&[1, most.div_ceil(4), most]),
@@ -121,6 +136,8 @@ impl Plan {
             limits: rng.pick(&[0, 10, 50, 100]),
             queue_limits: rng.pick(&[0, 0, 10, 60]),
             large: rng.pick(&[0, 0, 5, 40]),
+            resignations: rng.pick(&[0, 0, 0, 10, 100]),
+            growing: rng.pick(&[0, 0, 5, 40]),
             regrets: rng.pick(&[0, 5, 20, 45]),
             faults: if faults { rng.below(400) } else { 0 },
             fault_pause: (pause * rng.pick(&[1, 4, 16]) / 4).max(20_000),
@@ -171,6 +188,8 @@ impl Plan {
             spec,
             length,
             large: rng.percent(self.large),
+            last: rng.percent(self.resignations),
+            grows: rng.percent(self.growing),
         }
     }
 }

@@ -17,6 +17,10 @@ pub(super) struct Frame {
     pub(super) length: Duration,
     /// Its response does not fit the outbox: it counts once it is written whole.
     pub(super) large: bool,
+    /// After it the worker runs nothing more.
+    pub(super) last: bool,
+    /// With it the worker grows too large.
+    pub(super) grows: bool,
 }
 
 /// What travels back.
@@ -24,6 +28,8 @@ pub(super) struct Frame {
 pub(super) enum Message {
     Response(Frame),
     Passed(Ticket),
+    /// With the response or the passing that stands before it.
+    Resigned,
 }
 
 /// What the worker is at.
@@ -62,6 +68,12 @@ pub(super) struct Process {
     /// The step that is due; others are out of date.
     pub(super) step: Option<Moment>,
     pub(super) stopped: Option<Moment>,
+    /// How many tasks it may still run.
+    pub(super) tasks_left: u64,
+    /// It uses more memory than it may.
+    pub(super) grown: bool,
+    /// It runs nothing more.
+    pub(super) resigned: bool,
     /// When it went on after it had been stopped.
     pub(super) woken: Option<Moment>,
     pub(super) dead: bool,
@@ -72,6 +84,8 @@ pub(super) struct Process {
 
     /// The parent has been told: it is ready.
     pub(super) ready: bool,
+    /// When that was.
+    pub(super) ready_at: Moment,
     /// The parent has been told: it is dead.
     pub(super) reaped: bool,
     pub(super) orphaned: bool,
@@ -79,6 +93,10 @@ pub(super) struct Process {
     /// The core has said so.
     pub(super) killed: bool,
     pub(super) retired: bool,
+    /// The parent has been told: it has resigned.
+    pub(super) resignation: bool,
+    /// It is being renewed by plan.
+    pub(super) planned: bool,
     pub(super) released: bool,
     /// Which sending holds which lane: from `Assign` until the parent has read the end of it.
     pub(super) lanes: BTreeMap<u8, u64>,
@@ -90,7 +108,7 @@ pub(super) struct Process {
 }
 
 impl Process {
-    pub(super) fn new(id: WorkerId) -> Self {
+    pub(super) fn new(id: WorkerId, tasks_left: u64) -> Self {
         Self {
             id,
             page: Page::new(),
@@ -100,16 +118,22 @@ impl Process {
             pipe: VecDeque::new(),
             step: None,
             stopped: None,
+            tasks_left,
+            grown: false,
+            resigned: false,
             woken: None,
             dead: false,
             killed_to_death: false,
             unsaid: None,
             ready: false,
+            ready_at: Moment(0),
             reaped: false,
             orphaned: false,
             condemned: false,
             killed: false,
             retired: false,
+            resignation: false,
+            planned: false,
             released: false,
             lanes: BTreeMap::new(),
             sequence: 0,
@@ -143,7 +167,7 @@ impl Process {
             .chain(&self.pipe)
             .any(|message| match message {
                 Message::Response(frame) => !limited(frame.job),
-                Message::Passed(_) => false,
+                Message::Passed(_) | Message::Resigned => false,
             });
         self.stopped.is_some() && (running || unsaid)
     }
@@ -166,6 +190,8 @@ impl Process {
             Hands::Writing(frame) => {
                 // The parent may read it whole before the word says so: the next step is later.
                 self.pipe.push_back(Message::Response(frame));
+                self.task_over(frame);
+                self.flush();
                 self.hands = Hands::Written(frame);
                 Stepped {
                     next: Some(rng.up_to(200_000)),
@@ -186,6 +212,9 @@ impl Process {
     }
 
     fn read_on(&mut self, now: Moment) -> Stepped {
+        if self.resigned {
+            self.inbox.clear();
+        }
         let Some(frame) = self.inbox.pop_front() else {
             return Stepped {
                 left: self.retired,
@@ -193,6 +222,8 @@ impl Process {
             };
         };
         if self.page.start(frame.ticket, now) {
+            self.spend();
+            self.grown |= frame.grows;
             self.hands = Hands::Running(frame);
             let (next, started) = (Some(frame.length), Some(frame.job));
             return Stepped {
@@ -230,6 +261,15 @@ impl Process {
             true => Message::Response(frame),
             false => Message::Passed(frame.ticket),
         });
+        self.task_over(frame);
+    }
+
+    /// A task has come to its end, and may have been the last.
+    fn task_over(&mut self, frame: Frame) {
+        if frame.last || self.grown {
+            self.resigned = true;
+            self.outbox.push_back(Message::Resigned);
+        }
     }
 
     /// Writes out what is finished.

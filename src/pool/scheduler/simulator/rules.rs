@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::process::Process;
 use super::world::World;
+use crate::pool::scheduler::place::Phase;
 use crate::pool::scheduler::{LANES, Restart, Rules, StartFailure, Ticket, WorkerId};
 use crate::sys::clock::Moment;
 
@@ -154,6 +155,16 @@ impl Process {
         self.sequence = ticket.sequence;
     }
 
+    /// A task is begun.
+    pub(super) fn spend(&mut self) {
+        require(
+            self.tasks_left > 0,
+            "no worker runs more tasks than it may",
+            || format!("{:?}", self.id),
+        );
+        self.tasks_left -= 1;
+    }
+
     /// The parent has read the end of a sending.
     pub(super) fn free_lane(&mut self, ticket: Ticket) {
         self.lanes.remove(&ticket.lane);
@@ -217,8 +228,77 @@ impl Process {
 }
 
 impl World<'_> {
+    /// At a tick: nobody stays longer than it may.
+    pub(super) fn check_ages(&self, now: Moment) {
+        let Some(max_age) = self.plan.rules.renewal.max_age.filter(|_| !self.closed) else {
+            return;
+        };
+        let workers = self.core.places.iter();
+        let ready = workers
+            .filter_map(|place| place.worker.as_ref())
+            .filter(|worker| worker.phase == Phase::Ready);
+        for worker in ready {
+            let process = &self.processes[worker.id.number as usize - 1];
+            require(
+                process.ready_at + max_age > now,
+                "nobody stays longer than it may",
+                || format!("{worker:?}"),
+            );
+        }
+    }
+
+    /// Who has resigned is on its way out.
+    fn check_resignations(&self) {
+        let workers = self.core.places.iter();
+        for worker in workers.filter_map(|place| place.worker.as_ref()) {
+            let resigned = self.processes[worker.id.number as usize - 1].resignation;
+            let stays = matches!(worker.phase, Phase::Starting | Phase::Ready);
+            require(
+                !(resigned && stays),
+                "a worker that has resigned is renewed",
+                || format!("{worker:?}"),
+            );
+        }
+    }
+
+    /// Who finishes without need is being renewed by plan, and nobody else is.
+    fn check_plans(&mut self) {
+        let (now, max_age) = (self.now, self.plan.rules.renewal.max_age);
+        let workers = self.core.places.iter();
+        let finishing = workers
+            .filter_map(|place| place.worker.as_ref())
+            .filter(|worker| worker.phase == Phase::Finishing)
+            .map(|worker| worker.id.number as usize - 1);
+        for index in finishing {
+            let process = &mut self.processes[index];
+            let old = max_age.is_some_and(|age| process.ready_at + age <= now);
+            let spent = process.tasks_left == 0 || old || process.grown;
+            let needed = process.orphaned || process.resignation || spent;
+            if needed || std::mem::replace(&mut process.planned, true) {
+                continue;
+            }
+            let under_way = |other: &usize| {
+                let place = self.processes[*other].id.place;
+                let after = &self.processes[other + 1..];
+                let replaced = after
+                    .iter()
+                    .any(|next| next.id.place == place && next.ready);
+                self.processes[*other].planned && !replaced
+            };
+            let others = (0..self.processes.len()).filter(|other| *other != index);
+            let other = others.clone().find(under_way);
+            require(
+                other.is_none(),
+                "one worker at a time is renewed by plan",
+                || format!("{index} and {other:?}"),
+            );
+        }
+    }
+
     /// What the core remembers stays bounded and agrees with what the world knows.
-    pub(super) fn check_core(&self) {
+    pub(super) fn check_core(&mut self) {
+        self.check_plans();
+        self.check_resignations();
         let core = &self.core;
         require(
             core.unfinished() == self.ledger.open_count(),

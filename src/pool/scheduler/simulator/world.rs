@@ -43,6 +43,8 @@ pub(super) enum Office {
     Read(usize),
     /// Actions that were left are performed.
     Drain,
+    /// The workers are measured.
+    Measure,
     /// A worker's death is noticed.
     Reap(usize),
     /// Something is heard of a worker that is no more.
@@ -53,6 +55,8 @@ pub(super) enum Office {
     MustHaveStopped(usize),
     /// A job must have been answered by now.
     MustBeAnswered(usize),
+    /// Have all jobs been answered?
+    LookAround,
     /// All jobs must have been answered by now.
     Quiet,
     /// All must be over by now.
@@ -89,6 +93,9 @@ pub(super) struct World<'t> {
     pub(super) longest_line: usize,
     /// When the performing of actions that is under way began; they were decided then or later.
     pub(super) drained: Moment,
+    /// When all jobs must have been answered, once the faults have stopped.
+    pub(super) quiet_by: Moment,
+    pub(super) was_quiet: bool,
     over: bool,
     happenings: usize,
     lateness: Duration,
@@ -114,6 +121,8 @@ impl<'t> World<'t> {
             plain: Vec::new(),
             longest_line: 0,
             drained: Moment(0),
+            quiet_by: Moment(0),
+            was_quiet: false,
             over: false,
             happenings: 0,
             lateness: Duration::ZERO,
@@ -127,6 +136,7 @@ impl<'t> World<'t> {
     pub(super) fn run(mut self) {
         self.office.enter(self.now, Office::Act);
         self.office.enter(self.now, Office::Fault);
+        self.office.enter(self.now, Office::Measure);
         while !self.over {
             self.count();
             self.happen();
@@ -181,6 +191,7 @@ impl<'t> World<'t> {
             "a tick does what is due",
             || format!("{wake:?} is not"),
         );
+        self.check_ages(now);
         self.drain();
         self.check_core();
     }
@@ -192,6 +203,7 @@ impl<'t> World<'t> {
             Office::Born(index, birth) => self.born(index, birth),
             Office::Read(index) => self.read(index),
             Office::Drain => self.drain(),
+            Office::Measure => self.measure(),
             Office::Reap(index) => self.reap(index),
             Office::Echo(index) => self.echo(index),
             Office::MustHaveBegun(job) => self.ledger.check_begun(job, self.now),
@@ -199,6 +211,7 @@ impl<'t> World<'t> {
                 self.ledger.check_stopped(job, &self.processes, self.now)
             }
             Office::MustBeAnswered(job) => self.ledger.check_answered(job, self.now),
+            Office::LookAround => self.look_around(),
             Office::Quiet => self.quiet(),
             Office::Over => {
                 require(self.finished, "a closed pool finishes", || {

@@ -122,6 +122,7 @@ fn a_pool_that_may_not_restart_is_broken_by_a_violation() {
         restart,
         abort_grace,
         leave_limit: LEAVE_LIMIT,
+        ..Rules::default()
     };
     let mut desk = Desk::with(rules).readied();
     desk.submit_all(1, &["a"]);
@@ -141,6 +142,7 @@ fn a_violation_in_a_dying_worker_costs_what_it_had_finished() {
         restart,
         abort_grace,
         leave_limit: LEAVE_LIMIT,
+        ..Rules::default()
     };
     let mut desk = Desk::with(rules).readied();
     desk.teach(1, US);

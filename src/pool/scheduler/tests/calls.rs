@@ -193,6 +193,7 @@ fn graceful() -> Desk {
         restart,
         abort_grace,
         leave_limit: LEAVE_LIMIT,
+        ..Rules::default()
     })
     .readied()
 }

@@ -7,6 +7,7 @@ mod chunk_bugs;
 mod chunks;
 mod limits;
 mod line;
+mod renewal;
 mod workers;
 
 use std::collections::HashMap;
@@ -52,8 +53,8 @@ impl Desk {
             workers,
             starts_at_once: workers,
             restart: Restart::OnFailure,
-            abort_grace: Duration::ZERO,
             leave_limit: LEAVE_LIMIT,
+            ..Rules::default()
         })
     }
 

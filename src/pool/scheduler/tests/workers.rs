@@ -124,8 +124,8 @@ fn a_pool_that_may_not_restart_breaks_at_the_first_loss() {
         workers: 2,
         starts_at_once: 2,
         restart: Restart::Never,
-        abort_grace: Duration::ZERO,
         leave_limit: LEAVE_LIMIT,
+        ..Rules::default()
     };
     let mut desk = Desk::with(rules).readied();
     desk.submit_all(1, &["a", "b", "c"]);
@@ -153,8 +153,8 @@ fn a_pool_that_may_not_restart_replaces_what_it_killed_itself() {
         workers: 1,
         starts_at_once: 1,
         restart: Restart::Never,
-        abort_grace: Duration::ZERO,
         leave_limit: LEAVE_LIMIT,
+        ..Rules::default()
     };
     let mut desk = Desk::with(rules).readied();
     desk.submit_all(1, &["a"]);
