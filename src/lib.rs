@@ -82,7 +82,6 @@
 //! | [`RemoteError`] | an error that a task can return, made by `?` from any other |
 //! | `Json` (feature `json`) | an argument or result of a type that needs field names or type tags |
 //! | [`BuildError`], [`StartError`], [`TrySubmitError`], [`NotClosed`] | how the pool's other operations fail |
-//! | [`Map`] | the results of one function over many items |
 //! | [`ShutdownOptions`] | the end of a pool |
 //! | [`Stats`], [`Histogram`], [`Events`] | a look at a pool, and what happens in it as it happens |
 //! | `TaskService` (feature `tower`) | a function in a pool as a `tower` service |
