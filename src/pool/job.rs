@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::driver::parts::Tally;
 use super::error::TaskError;
 use super::reply::{Answer, Raw};
 use crate::sys::clock::Moment;
@@ -36,10 +37,8 @@ pub(crate) enum Client {
     Call(Arc<dyn Answer>),
     /// Who has put many items into one job.
     Chunk {
-        /// How many there are.
-        items: u32,
-        /// How many have been answered.
-        answered: u32,
+        /// How many there are, and how many have been answered.
+        tally: Tally,
         /// Who is to be told.
         owner: Arc<dyn ChunkOwner>,
     },
@@ -50,7 +49,7 @@ impl Client {
     pub(crate) fn items(&self) -> u32 {
         match self {
             Self::Call(_) => 0,
-            Self::Chunk { items, .. } => *items,
+            Self::Chunk { tally, .. } => tally.items(),
         }
     }
 }
@@ -82,8 +81,8 @@ pub(crate) enum News {
 pub(crate) struct Break {
     /// The item that was running, and what became of it.
     pub(crate) victim: Option<(u32, TaskError)>,
-    /// No item from this one on was begun.
-    pub(crate) unbegun: u32,
+    /// These items were not begun; what was cut off before is not among them.
+    pub(crate) unbegun: std::ops::Range<u32>,
     /// What becomes of those; `None` if they may be run elsewhere.
     pub(crate) rest: Option<TaskError>,
 }

@@ -7,7 +7,7 @@
 //!   TaskHandle ◀── reply ◀─────────────────┘ ◀── frames, deaths, time
 //! ```
 //!
-//! - [`builder`], [`shutdown`], [`task`]: what can be asked for.
+//! - [`builder`], [`shared`], [`shutdown`], [`task`]: what can be asked for.
 //! - [`scheduler`]: decides (pure). [`driver`]: performs, and is told what happens.
 //! - [`reply`]: the duty to answer. [`handle`]: the caller's end. [`error`]: how it can fail.
 //! - [`map`]: one function over many items.
@@ -23,6 +23,7 @@ mod job;
 pub(crate) mod map;
 pub(crate) mod reply;
 mod scheduler;
+mod shared;
 pub(crate) mod shutdown;
 pub(crate) mod stats;
 pub(crate) mod task;

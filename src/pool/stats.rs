@@ -158,7 +158,9 @@ pub(super) fn snapshot(driver: &Driver) -> Stats {
                 .first
                 .map(|(key, ticket)| (key, look(&slot.page, ticket)));
             let running = match first {
-                Some((key, Progress::Running(since))) => Some((key.number(), since.until(now))),
+                Some((key, Progress::Running(since) | Progress::Between(since))) => {
+                    Some((key.number(), since.until(now)))
+                }
                 _ => None,
             };
             WorkerStats {

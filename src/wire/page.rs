@@ -102,6 +102,8 @@ pub(crate) enum Progress {
     Waiting,
     /// It was started at this moment and runs; of a chunk, the item that was begun last.
     Running(Moment),
+    /// The item that was begun last, at this moment, is over, and the next was not begun yet.
+    Between(Moment),
     /// It is over.
     Over,
 }
@@ -250,10 +252,13 @@ impl ControlPage {
     pub(crate) fn progress(&self, ticket: Ticket) -> Progress {
         let now = self.word(ticket);
         let is = |state| now.item_if(ticket, state).is_some();
+        let since = || Moment(self.start_time(ticket).load(Ordering::Relaxed));
         if is(State::Waiting) {
             Progress::Waiting
-        } else if is(State::Running) || is(State::Between) || is(State::Last) {
-            Progress::Running(Moment(self.start_time(ticket).load(Ordering::Relaxed)))
+        } else if is(State::Running) || is(State::Last) {
+            Progress::Running(since())
+        } else if is(State::Between) {
+            Progress::Between(since())
         } else {
             Progress::Over
         }

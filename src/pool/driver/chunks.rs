@@ -1,37 +1,25 @@
-//! Jobs of many items: their answers come one by one, and when such a job ends in the middle it
-//! has to be known what became of each item.
-//!
-//! The worker answers in order and begins an item only when the answer to the one before is
-//! visible. So the page's count of begun items and our count of answers taken in say it all: what
-//! was begun and not answered was running, or its answer is on the way.
+//! Jobs of many items: their answers come one by one, and when such a job ends in the middle, it
+//! has to be told what became of each item. [`parts`](super::parts) knows that; here it is asked,
+//! counted, and passed on.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::Done;
-use super::state::State;
-use crate::pool::error::TaskError;
+use super::parts::Tally;
+use super::state::{State, look};
 use crate::pool::job::{Break, ChunkOwner, Client, Job, News};
 use crate::pool::reply::Raw;
-use crate::pool::scheduler::{JobKey, Outcome, Ticket, WorkerId};
+use crate::pool::scheduler::{Event, JobKey, Outcome, Progress, Ticket, WorkerId};
 use crate::sys::clock::Moment;
 
-/// A chunk that was ended while its worker lived: answers to items before the one that was ended
-/// may be on the way.
-pub(super) struct Trail {
-    worker: WorkerId,
-    ticket: Ticket,
+/// Whose chunk it is that has ended, and what is known of it.
+pub(super) struct Origin {
     owner: Arc<dyn ChunkOwner>,
     /// The number of its first item.
     first: u64,
-    /// When the chunk was accepted.
+    /// When it was accepted.
     since: Moment,
-    /// The next item to be answered.
-    answered: u32,
-    /// No item from this one on will be.
-    end: u32,
-    /// What is said of those whose answers never come.
-    error: TaskError,
 }
 
 impl State {
@@ -46,50 +34,50 @@ impl State {
         let running = self.scheduler.running(worker);
         let key = running.filter(|(_, first)| *first == ticket);
         let job = key.and_then(|(key, _)| self.scheduler.attachment_mut(key));
-        let (first, since, answered, owner) = if let (Some((key, _)), Some(job)) = (key, job) {
+        let answered = if let (Some((key, _)), Some(job)) = (key, job) {
             match &mut job.client {
-                Client::Chunk {
-                    items,
-                    answered,
-                    owner,
-                } if *answered < *items => (key.number(), job.since, answered, owner),
-                _ => return Err(format!("an answer to item {item} of a call without it")),
+                Client::Chunk { tally, owner } => {
+                    (tally.answer(item)?, key.number(), job.since, &*owner)
+                }
+                Client::Call(_) => {
+                    return Err(format!("an answer to item {item} of a call without it"));
+                }
             }
         } else {
-            let known = |trail: &&mut Trail| trail.worker == worker && trail.ticket == ticket;
-            match self.trailing.iter_mut().find(known) {
-                // One that is too large for the ring is sent before it is known that it was ended.
-                Some(trail) if trail.answered == trail.end => return Ok(()),
-                Some(trail) => (
-                    trail.first,
-                    trail.since,
-                    &mut trail.answered,
-                    &mut trail.owner,
-                ),
-                None => return Err(format!("an answer to an item of nothing: {ticket:?}")),
+            match self.trails.answer(worker, ticket, item)? {
+                Some((item, origin)) => (item, origin.first, origin.since, &origin.owner),
+                None => return Ok(()),
             }
         };
-        if u64::from(*answered) != item {
-            return Err(format!("an answer to item {item} instead of {answered}"));
-        }
+        let (item, first, since, owner) = answered;
         self.counts.answered(&raw, since.until(now), took);
-        self.hub.note_answer(first + item, &raw, took);
-        done.tell(owner, News::Item(*answered, raw));
-        *answered += 1;
+        self.hub.note_answer(first + u64::from(item), &raw, took);
+        done.tell(owner, News::Item(item, raw));
         Ok(())
     }
 
     /// Cuts a chunk short behind the item that runs.
-    pub(super) fn cut(&mut self, worker: WorkerId, ticket: Ticket, key: JobKey, done: &mut Done) {
-        let last = self.slot(worker).and_then(|slot| slot.page.cut(ticket));
-        let job = self.scheduler.attachment_mut(key);
-        let (Some(last), Some(job)) = (last, job) else {
+    pub(super) fn cut(
+        &mut self,
+        now: Moment,
+        (worker, ticket): (WorkerId, Ticket),
+        key: JobKey,
+        done: &mut Done,
+    ) {
+        let Some(slot) = self.slot(worker) else {
             return;
         };
-        if let Client::Chunk { items, owner, .. } = &mut job.client {
-            let left = last.saturating_add(1).min(*items);
-            self.counts.taken_back(u64::from(*items - left));
-            *items = left;
+        let Some(last) = slot.page.cut(ticket) else {
+            if look(&slot.page, ticket) == Progress::Waiting {
+                self.scheduler.handle(now, Event::Uncut(worker, ticket));
+            }
+            return;
+        };
+        let Some(job) = self.scheduler.attachment_mut(key) else {
+            return;
+        };
+        if let Client::Chunk { tally, owner } = &mut job.client {
+            self.counts.taken_back(tally.cut(last).into());
             done.tell(owner, News::Cut(last));
         }
     }
@@ -104,55 +92,39 @@ impl State {
         done: &mut Done,
     ) {
         let error = self.error_of(&job, outcome);
-        let rest = match outcome {
-            Outcome::Lost(_) | Outcome::RanTooLong => None,
-            Outcome::Aborted(_) => Some(self.error_of(&job, Outcome::Aborted(false))),
-            Outcome::ShutDown(_) => Some(self.error_of(&job, Outcome::ShutDown(false))),
-            Outcome::Cancelled | Outcome::WaitedTooLong | Outcome::Broken(_) => Some(error.clone()),
-        };
-        let Client::Chunk {
-            items,
-            answered,
-            owner,
-        } = job.client
-        else {
+        let rest = outcome.of_unbegun().map(|rest| self.error_of(&job, rest));
+        let Client::Chunk { tally, owner } = job.client else {
             return;
         };
         let slot = sent.and_then(|(worker, ticket)| Some((self.slot(worker)?, ticket)));
-        let begun = slot.map_or(0, |(slot, ticket)| slot.page.begun(ticket));
-        // What the page says is believed only between the two counts that we know.
-        let unbegun = begun.clamp(answered, items);
-        let victim = unbegun.checked_sub(1).filter(|victim| *victim >= answered);
+        let remains = tally.remains(slot.map_or(0, |(slot, ticket)| slot.page.begun(ticket)));
         let number = |item: u32| key.number() + u64::from(item);
-        if let Some(victim) = victim {
+        if let Some(victim) = remains.victim {
             self.counts.failed(&error, 1);
             self.hub.note_failure(number(victim), &error);
+            if let Some(sending) = sent {
+                let origin = Origin {
+                    owner: owner.clone(),
+                    first: key.number(),
+                    since: job.since,
+                };
+                self.trails
+                    .begin(sending, origin, tally, victim, error.clone());
+            }
         }
-        let left = u64::from(items - unbegun);
+        let left = remains.unbegun.len() as u64;
         match &rest {
             Some(rest) => {
                 self.counts.failed(rest, left);
-                for item in unbegun..items {
+                for item in remains.unbegun.clone() {
                     self.hub.note_failure(number(item), rest);
                 }
             }
             None => self.counts.taken_back(left),
         }
-        if let (Some((worker, ticket)), Some(end)) = (sent, victim) {
-            self.trailing.push(Trail {
-                worker,
-                ticket,
-                owner: owner.clone(),
-                first: key.number(),
-                since: job.since,
-                answered,
-                end,
-                error: error.clone(),
-            });
-        }
         let news = News::Broke(Break {
-            victim: victim.map(|victim| (victim, error)),
-            unbegun,
+            victim: remains.victim.map(|victim| (victim, error)),
+            unbegun: remains.unbegun,
             rest,
         });
         done.tell(&owner, news);
@@ -160,25 +132,16 @@ impl State {
 
     /// Nothing more comes from that worker, or of that call.
     pub(super) fn seal(&mut self, worker: WorkerId, ticket: Option<Ticket>, done: &mut Done) {
-        let over = |trail: &Trail| {
-            trail.worker == worker && ticket.is_none_or(|ticket| ticket == trail.ticket)
-        };
-        let trailing = std::mem::take(&mut self.trailing);
-        let (sealed, trailing) = trailing.into_iter().partition::<Vec<_>, _>(over);
-        self.trailing = trailing;
-        for trail in sealed {
-            if trail.answered < trail.end {
-                let lost = trail.answered..trail.end;
-                self.counts.failed(&trail.error, lost.len() as u64);
-                done.tell(&trail.owner, News::Missing(lost, trail.error));
-            }
+        for (origin, lost, error) in self.trails.seal(worker, ticket) {
+            self.counts.failed(&error, lost.len() as u64);
+            done.tell(&origin.owner, News::Missing(lost, error));
         }
     }
 }
 
 /// A chunk has come to its own end, or to where it was cut.
 pub(super) fn chunk_over(
-    answered: u32,
+    tally: Tally,
     owner: Arc<dyn ChunkOwner>,
     raw: &Raw,
     took: Duration,
@@ -188,12 +151,7 @@ pub(super) fn chunk_over(
         return Err("a chunk that ends as if it were a call".to_owned());
     };
     let said = <[u8; 4]>::try_from(&**count).map(u32::from_le_bytes);
-    if !said.is_ok_and(|said| said == answered) {
-        return Err(format!(
-            "the end of a chunk after {answered} answers: {said:?}"
-        ));
-    }
-    done.tell(&owner, News::Over(answered, took));
+    done.tell(&owner, News::Over(tally.over(said.ok())?, took));
     Ok(())
 }
 

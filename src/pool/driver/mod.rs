@@ -13,11 +13,12 @@
 //! ```
 //!
 //! - [`state`]: what the lock protects, and what is done under it alone.
-//! - [`chunks`]: jobs of many items. [`owner`]: what the workers' slots report. [`workers`]: starting, serving, killing them.
+//! - [`chunks`]: jobs of many items; [`parts`]: how far each has come. [`owner`]: what the workers' slots report. [`workers`]: starting, serving, killing them.
 //! - [`time`]: the timer, and the end of the pool's runtime.
 
 mod chunks;
 mod owner;
+pub(super) mod parts;
 mod state;
 mod time;
 mod workers;
@@ -29,6 +30,7 @@ use std::time::Duration;
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::{Notify, Semaphore, watch};
 
+use self::parts::Trails;
 use self::state::State;
 pub(super) use self::state::{id_of, look};
 use self::time::Anchor;
@@ -111,7 +113,7 @@ impl Driver {
                 starts: vec![None; workers],
                 exits: vec![None; workers],
                 violations: vec![None; workers],
-                trailing: Vec::new(),
+                trails: Trails::new(),
                 dismissed: vec![None; workers],
                 start_error: None,
                 breaking: None,
@@ -300,7 +302,7 @@ impl Driver {
             }
             Action::Kill(worker) => self.kill(state, now, worker),
             Action::Release(worker) => state.release(worker, done),
-            Action::Cut(worker, ticket, key) => state.cut(worker, ticket, key, done),
+            Action::Cut(worker, ticket, key) => state.cut(now, (worker, ticket), key, done),
             Action::Resolve(job, key, outcome, sent) => {
                 state.resolve(job, key, outcome, sent, done)
             }

@@ -7,7 +7,8 @@ use std::time::Duration;
 use tokio::task::AbortHandle;
 
 use super::Done;
-use super::chunks::{Trail, chunk_over};
+use super::chunks::{Origin, chunk_over};
+use super::parts::Trails;
 use crate::pool::error::{Breakage, Kind, RESULT, TaskError, WorkerExit};
 use crate::pool::events::{Hub, PoolEvent};
 use crate::pool::job::{Client, Job};
@@ -33,7 +34,7 @@ pub(super) struct State {
     /// Why a worker is being killed that broke the protocol, by place.
     pub(super) violations: Vec<Option<String>>,
     /// Chunks that were ended while results of theirs may have been on the way.
-    pub(super) trailing: Vec<Trail>,
+    pub(super) trails: Trails<Origin>,
     /// Workers that we have killed or told to leave, by place.
     pub(super) dismissed: Vec<Option<u64>>,
     /// Why the last start failed that did.
@@ -151,9 +152,7 @@ impl State {
                 done.replies.push((header.call, job, raw));
                 Ok(())
             }
-            Client::Chunk {
-                answered, owner, ..
-            } => chunk_over(answered, owner, &raw, took, done),
+            Client::Chunk { tally, owner } => chunk_over(tally, owner, &raw, took, done),
         }
     }
 
@@ -259,6 +258,7 @@ pub(in crate::pool) fn look(page: &page::ControlPage, ticket: Ticket) -> Progres
     match page.progress(ticket) {
         page::Progress::Waiting => Progress::Waiting,
         page::Progress::Running(since) => Progress::Running(since),
+        page::Progress::Between(since) => Progress::Between(since),
         page::Progress::Over => Progress::Over,
     }
 }

@@ -110,6 +110,8 @@ pub(crate) enum BuildFault {
          obey its environment, by which workers are told what they are"
     )]
     RaisedPrivileges,
+    #[error("the shared pool is the program's, and this is a worker: build a pool of its own")]
+    SharedInWorker,
     #[error("pools are nested {0} deep already, which is as deep as they may be")]
     TooDeep(u8),
     #[error(
@@ -161,6 +163,11 @@ impl BuildError {
     /// that a worker could find.
     pub fn is_encode(&self) -> bool {
         matches!(self.0, BuildFault::Hook(_))
+    }
+
+    /// Tells whether the [shared pool](crate::ProcessPool::shared) was asked for inside of a worker.
+    pub fn is_in_worker(&self) -> bool {
+        matches!(self.0, BuildFault::SharedInWorker)
     }
 
     /// Tells whether this process is inside of as many pools as may be nested.

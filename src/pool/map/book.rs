@@ -30,31 +30,31 @@ const GROWTH: usize = 4;
 
 /// What does not change while a map lives.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Measure {
+pub(in crate::pool) struct Measure {
     /// How many results may be out or unread.
-    pub(super) look_ahead: usize,
+    pub(in crate::pool) look_ahead: usize,
     /// The number of items in each chunk; `None` to go by the time they take.
-    pub(super) chunk_size: Option<usize>,
+    pub(in crate::pool) chunk_size: Option<usize>,
     /// Whether results are given in the order of the items.
-    pub(super) ordered: bool,
+    pub(in crate::pool) ordered: bool,
     /// How many workers there may be.
-    pub(super) workers: usize,
+    pub(in crate::pool) workers: usize,
 }
 
 /// Items that go out together.
 #[derive(Debug)]
-pub(super) struct Batch {
+pub(in crate::pool) struct Batch {
     /// Names the chunk in [`Book::hear`].
-    pub(super) id: u64,
+    pub(in crate::pool) id: u64,
     /// How many items there are.
-    pub(super) count: u32,
+    pub(in crate::pool) count: u32,
     /// The items.
-    pub(super) bytes: Bytes,
+    pub(in crate::pool) bytes: Bytes,
 }
 
 /// One map's books.
 #[derive(Debug)]
-pub(super) struct Book {
+pub(in crate::pool) struct Book {
     measure: Measure,
     /// The first item that the reader has not been given; where order counts.
     first: u64,
@@ -101,7 +101,7 @@ struct Chunk {
 }
 
 impl Book {
-    pub(super) fn new(measure: Measure) -> Self {
+    pub(in crate::pool) fn new(measure: Measure) -> Self {
         Self {
             measure,
             first: 0,
@@ -121,7 +121,7 @@ impl Book {
 
     /// How many items may be taken now. Nothing until there is room for several, so that chunks
     /// are not made of crumbs.
-    pub(super) fn room(&self) -> usize {
+    pub(in crate::pool) fn room(&self) -> usize {
         if self.exhausted {
             return 0;
         }
@@ -135,7 +135,7 @@ impl Book {
     }
 
     /// An item was taken: its encoding, or why there is none.
-    pub(super) fn take(&mut self, item: Result<Packed, TaskError>) {
+    pub(in crate::pool) fn take(&mut self, item: Result<Packed, TaskError>) {
         let index = self.taken;
         self.taken += 1;
         if self.measure.ordered {
@@ -148,12 +148,12 @@ impl Book {
     }
 
     /// Nothing more will be taken.
-    pub(super) fn exhaust(&mut self) {
+    pub(in crate::pool) fn exhaust(&mut self) {
         self.exhausted = true;
     }
 
     /// The next chunk to go out, if one should. Submit it, or [`hear`](Self::hear) why not.
-    pub(super) fn next_batch(&mut self) -> Option<Batch> {
+    pub(in crate::pool) fn next_batch(&mut self) -> Option<Batch> {
         let out = self.chunks.iter().filter(|chunk| !chunk.over).count();
         if out >= self.measure.workers.saturating_mul(2) {
             return None;
@@ -225,7 +225,7 @@ impl Book {
     }
 
     /// Something has become known of a chunk.
-    pub(super) fn hear(&mut self, id: u64, news: News) {
+    pub(in crate::pool) fn hear(&mut self, id: u64, news: News) {
         let Some(position) = self.chunks.iter().position(|chunk| chunk.id == id) else {
             return;
         };
@@ -246,11 +246,13 @@ impl Book {
                     self.answer_item(position, item, Raw::Failed(error));
                 }
                 if let Some(error) = rest {
-                    for item in unbegun..self.chunks[position].answered.len() as u32 {
+                    // What was cut off stays until that is heard.
+                    let items = self.chunks[position].answered.len() as u32;
+                    for item in unbegun.start..unbegun.end.min(items) {
                         self.answer_item(position, item, Raw::Failed(error.clone()));
                     }
                 } else {
-                    self.send_back(position, unbegun);
+                    self.send_back(position, unbegun.start);
                 }
                 self.chunks[position].over = true;
             }
@@ -312,7 +314,7 @@ impl Book {
     }
 
     /// The next result for the reader, and which item's it is.
-    pub(super) fn give(&mut self) -> Option<(u64, Raw)> {
+    pub(in crate::pool) fn give(&mut self) -> Option<(u64, Raw)> {
         let given = if self.measure.ordered {
             let raw = self.window.front_mut()?.take()?;
             self.window.pop_front();
@@ -326,18 +328,18 @@ impl Book {
     }
 
     /// Whether the reader has been given everything there will ever be.
-    pub(super) fn is_finished(&self) -> bool {
+    pub(in crate::pool) fn is_finished(&self) -> bool {
         self.exhausted && self.given == self.taken
     }
 
     /// Whether anything that was taken has not been out, or may come back.
-    pub(super) fn is_at_work(&self) -> bool {
+    pub(in crate::pool) fn is_at_work(&self) -> bool {
         !(self.waiting.is_empty() && self.rests.is_empty())
             || self.chunks.iter().any(|chunk| !chunk.over)
     }
 
     /// Nobody reads any more: drops what has not gone out, and what comes back.
-    pub(super) fn abandon(&mut self) {
+    pub(in crate::pool) fn abandon(&mut self) {
         self.exhausted = true;
         self.waiting.clear();
         self.rests.clear();

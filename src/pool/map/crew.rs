@@ -1,14 +1,17 @@
-//! What a `map` and its chunks share: the books, and the way into the pool.
+//! The way of a map's chunks into the pool, and of their answers back. What is to be done says the
+//! [`roster`](super::roster).
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use super::book::{Batch, Book, Measure};
+use super::book::{Batch, Measure};
+use super::roster::{Duty, Ending, Roster};
 use crate::pool::driver::Driver;
+use crate::pool::driver::parts::Tally;
 use crate::pool::error::TaskError;
 use crate::pool::job::{Break, ChunkOwner, Client, Job, News};
 use crate::pool::reply::Raw;
-use crate::pool::scheduler::{Event, JobKey};
+use crate::pool::scheduler::Event;
 use crate::pool::task::Options;
 use crate::sys::clock::Moment;
 use crate::task::head::CallHead;
@@ -24,32 +27,8 @@ pub(super) struct Crew {
 }
 
 struct State {
-    book: Book,
-    /// The chunks that are out and not over, by their names in the book.
-    out: Vec<(u64, Option<JobKey>)>,
+    roster: Roster,
     reader: Option<Waker>,
-    /// The pool has been told that we have taken work which we have not submitted.
-    holding: bool,
-    /// What is to become of everything, since nobody reads any more.
-    abandoned: Option<Ending>,
-}
-
-/// How a map ends that nobody reads any more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ending {
-    /// What runs may finish.
-    Cancel,
-    /// What runs is ended.
-    Abort,
-}
-
-impl Ending {
-    fn event(self, key: JobKey) -> Event {
-        match self {
-            Self::Cancel => Event::Cancel(key),
-            Self::Abort => Event::Abort(key),
-        }
-    }
 }
 
 impl Crew {
@@ -64,18 +43,15 @@ impl Crew {
             target,
             options,
             state: Mutex::new(State {
-                book: Book::new(measure),
-                out: Vec::new(),
+                roster: Roster::new(measure),
                 reader: None,
-                holding: false,
-                abandoned: None,
             }),
         })
     }
 
     /// How many items may be taken now.
     pub(super) fn room(&self) -> usize {
-        self.lock().book.room()
+        self.lock().roster.book().room()
     }
 
     /// Why the pool takes nothing new, if that is so.
@@ -89,45 +65,37 @@ impl Crew {
     }
 
     /// Items have been taken; `exhausted` if there will be no more.
-    pub(super) fn take(
-        self: &Arc<Self>,
-        items: impl IntoIterator<Item = Result<Packed, TaskError>>,
-        exhausted: bool,
-    ) {
-        let mut state = self.lock();
-        items.into_iter().for_each(|item| state.book.take(item));
-        if exhausted {
-            state.book.exhaust();
+    pub(super) fn take(self: &Arc<Self>, items: Vec<Result<Packed, TaskError>>, exhausted: bool) {
+        if items.iter().any(Result::is_ok) {
+            let hold = self.lock().roster.prepare();
+            if hold {
+                self.driver.tell(Event::Hold);
+            }
         }
-        // Said before anything is submitted: a pool that is closed meanwhile waits for us.
-        let hold = state.book.is_at_work() && !std::mem::replace(&mut state.holding, true);
-        drop(state);
-        if hold {
-            self.driver.tell(Event::Hold);
-        }
+        self.lock().roster.take(items, exhausted);
         self.send_out();
     }
 
     /// Submits chunks as long as there should be more of them out.
     fn send_out(self: &Arc<Self>) {
         loop {
-            let mut state = self.lock();
-            let Some(batch) = state.book.next_batch() else {
-                let release = state.holding && !state.book.is_at_work();
-                state.holding &= !release;
-                drop(state);
-                if release {
-                    self.driver.tell(Event::Unhold);
-                }
-                return;
-            };
-            let id = batch.id;
-            state.out.push((id, None));
-            drop(state);
-            match self.driver.submit(self.job(batch)) {
-                Ok(key) => self.submitted(id, key),
-                Err(error) => self.note(id, vec![refused(error)]),
+            let duty = self.lock().roster.duty();
+            match duty {
+                Some(Duty::Submit(batch)) => self.submit(batch),
+                Some(Duty::Unhold) => return self.driver.tell(Event::Unhold),
+                None => return,
             }
+        }
+    }
+
+    fn submit(self: &Arc<Self>, batch: Batch) {
+        let id = batch.id;
+        match self.driver.submit(self.job(batch)) {
+            Ok(key) => {
+                let event = self.lock().roster.submitted(id, key);
+                event.into_iter().for_each(|event| self.driver.tell(event));
+            }
+            Err(error) => self.note(id, vec![refused(error)]),
         }
     }
 
@@ -150,40 +118,16 @@ impl Crew {
             queue_timeout: self.options.queue_timeout,
             since: Moment::default(),
             client: Client::Chunk {
-                items: batch.count,
-                answered: 0,
+                tally: Tally::new(batch.count),
                 owner,
             },
             permit: None,
         }
     }
 
-    /// A chunk has a name in the pool now; it may be over already.
-    fn submitted(&self, id: u64, key: JobKey) {
-        let mut state = self.lock();
-        let known = state.out.iter_mut().find(|(known, _)| *known == id);
-        match known {
-            Some((_, place)) => *place = Some(key),
-            None => {
-                let ending = state.abandoned;
-                drop(state);
-                if let Some(ending) = ending {
-                    self.driver.tell(ending.event(key));
-                }
-            }
-        }
-    }
-
     fn note(&self, id: u64, news: Vec<News>) {
         let mut state = self.lock();
-        for news in news {
-            if matches!(news, News::Over(..) | News::Broke(_)) {
-                state.out.retain(|(known, _)| *known != id);
-            }
-            if state.abandoned.is_none() {
-                state.book.hear(id, news);
-            }
-        }
+        state.roster.hear(id, news);
         let reader = state.reader.take();
         drop(state);
         reader.into_iter().for_each(Waker::wake);
@@ -192,10 +136,10 @@ impl Crew {
     /// The next result and its item's number; `None` at the end.
     pub(super) fn poll_give(&self, context: &mut Context<'_>) -> Poll<Option<(u64, Raw)>> {
         let mut state = self.lock();
-        if let Some(given) = state.book.give() {
+        if let Some(given) = state.roster.give() {
             return Poll::Ready(Some(given));
         }
-        if state.book.is_finished() {
+        if state.roster.book().is_finished() {
             return Poll::Ready(None);
         }
         let waker = context.waker();
@@ -213,14 +157,8 @@ impl Crew {
 
     /// Nobody reads any more.
     pub(super) fn abandon(self: &Arc<Self>, ending: Ending) {
-        let mut state = self.lock();
-        state.abandoned = Some(ending);
-        state.book.abandon();
-        let out = std::mem::take(&mut state.out);
-        drop(state);
-        for key in out.into_iter().filter_map(|(_, key)| key) {
-            self.driver.tell(ending.event(key));
-        }
+        let events = self.lock().roster.abandon(ending);
+        events.into_iter().for_each(|event| self.driver.tell(event));
         self.send_out();
     }
 
@@ -234,7 +172,7 @@ impl Crew {
 fn refused(error: TaskError) -> News {
     News::Broke(Break {
         victim: None,
-        unbegun: 0,
+        unbegun: 0..u32::MAX,
         rest: Some(error),
     })
 }

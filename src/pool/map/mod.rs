@@ -1,11 +1,13 @@
 //! One function over many items: [`ProcessPool::map`](crate::ProcessPool::map) and its relatives.
 //!
-//! - [`book`]: which item is where (pure). [`crew`]: the way of its chunks into the pool.
-//! - [`enumerated`]: results with the numbers of their items.
+//! - [`book`]: which item is where. [`roster`]: which chunks are out. Both are pure.
+//! - [`crew`]: the way of the chunks into the pool. [`enumerated`]: results with the numbers of
+//!   their items.
 
-mod book;
+pub(super) mod book;
 mod crew;
 mod enumerated;
+pub(super) mod roster;
 
 use std::fmt;
 use std::pin::Pin;
@@ -18,7 +20,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use self::book::Measure;
-use self::crew::{Crew, Ending};
+use self::crew::Crew;
+use self::roster::Ending;
 use super::ProcessPool;
 use super::driver::Driver;
 use super::error::{ARGUMENT, Kind, TaskError};

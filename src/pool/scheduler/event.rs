@@ -57,6 +57,8 @@ pub(crate) enum Event {
     Ended(WorkerId, Ticket, bool),
     /// The answer to [`Action::Probe`]: how far the call has come.
     Probed(WorkerId, Ticket, Progress),
+    /// The answer to [`Action::Cut`] where there was nothing to cut: the chunk has not been started.
+    Uncut(WorkerId, Ticket),
     /// The worker has passed by a call that was taken back or ended.
     Acknowledged(WorkerId, Ticket),
     /// A ready worker is dead, and every response it left has been delivered.
@@ -90,8 +92,10 @@ pub(crate) enum Event {
 pub(crate) enum Progress {
     /// It has not been started.
     Waiting,
-    /// It was started at this moment and runs.
+    /// It was started at this moment and runs; of a chunk, the item that was begun last.
     Running(Moment),
+    /// The item of a chunk that was begun at this moment is over, and the next was not begun yet.
+    Between(Moment),
     /// It is over; its response is on the way.
     Over,
 }
@@ -119,7 +123,8 @@ pub(crate) enum Action<T> {
     /// Swap *running* for *ended* in the page, if it runs since that moment or before; answered by
     /// `Ended`.
     End(WorkerId, Ticket, Moment),
-    /// Cut the chunk short behind the item that runs, and tell its owner.
+    /// Cut the chunk short behind the item that runs, and tell its owner; answered by `Uncut` if it
+    /// has not been started.
     Cut(WorkerId, Ticket, JobKey),
     /// Read from the page how far the call has come; answered by `Probed`.
     Probe(WorkerId, Ticket),
@@ -154,6 +159,19 @@ pub(crate) enum Outcome {
     ShutDown(bool),
     /// The pool is broken: it cannot start workers, or lost this one and must not replace it.
     Broken(Option<WorkerId>),
+}
+
+impl Outcome {
+    /// What becomes of the items of a chunk that ends like this before they are begun; `None` if
+    /// they may be run elsewhere.
+    pub(crate) fn of_unbegun(self) -> Option<Self> {
+        match self {
+            Self::Lost(_) | Self::RanTooLong => None,
+            Self::Aborted(_) => Some(Self::Aborted(false)),
+            Self::ShutDown(_) => Some(Self::ShutDown(false)),
+            Self::Cancelled | Self::WaitedTooLong | Self::Broken(_) => Some(self),
+        }
+    }
 }
 
 /// Why a job was not accepted.

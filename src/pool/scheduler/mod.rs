@@ -187,8 +187,8 @@ impl<T> Scheduler<T> {
         spec: JobSpec,
         attachment: T,
     ) -> Result<JobKey, (Refusal, T)> {
-        // What was accepted before the pool was closed may still come in.
-        let held = spec.items > 0 && self.mode == Mode::Closing;
+        // What was accepted before the pool was closed may still come in, but not after its end.
+        let held = spec.items > 0 && self.mode == Mode::Closing && !self.finished;
         if let Some(refusal) = self.refusal.filter(|_| !held) {
             return Err((refusal, attachment));
         }
@@ -261,6 +261,7 @@ impl<T> Scheduler<T> {
             Event::TakenBack(worker, ticket, won) => self.taken_back(now, worker, ticket, won),
             Event::Ended(worker, ticket, won) => self.ended(now, worker, ticket, won),
             Event::Probed(worker, ticket, progress) => self.probed(now, worker, ticket, progress),
+            Event::Uncut(worker, ticket) => self.uncut(now, worker, ticket),
             Event::Acknowledged(worker, ticket) => self.acknowledged(now, worker, ticket),
             Event::Exited(worker) => self.exited(worker),
             Event::Orphaned(worker) => self.orphaned(now, worker),
@@ -458,6 +459,7 @@ impl<T> Scheduler<T> {
             kind: job.spec.kind,
             items: job.spec.items,
             cut: false,
+            uncut: now,
             bytes: job.spec.bytes,
             expected,
             timeout: job.spec.timeout,

@@ -74,6 +74,8 @@ pub(super) struct Sent {
     pub(super) items: u32,
     /// It was cut short: nothing behind the item that runs will be run there.
     pub(super) cut: bool,
+    /// When it was to be cut last and had not been started.
+    pub(super) uncut: Moment,
     pub(super) bytes: usize,
     /// How long it is expected to take; `None` if nobody knows.
     pub(super) expected: Option<u64>,
@@ -120,8 +122,9 @@ pub(super) struct Worker {
     pub(super) grace: Option<(Ticket, Moment)>,
     /// It has not started a call that it was sent, since then.
     pub(super) stalled: Option<Moment>,
-    /// Since when it is known to have finished its first call without having said so.
-    pub(super) silent: Option<Moment>,
+    /// Since when it is known to have finished its first call without having said so; or the item
+    /// of it that was begun at that moment, without having gone on.
+    pub(super) silent: Option<(Moment, Option<Moment>)>,
     /// When it has to be looked at for a stall, or is out of time to leave.
     pub(super) look_at: Option<Moment>,
     /// How many responses it has given.

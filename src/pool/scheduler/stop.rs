@@ -134,6 +134,15 @@ impl<T> Scheduler<T> {
         }
     }
 
+    /// There was nothing to cut, since the chunk has not been started. It may be cut later.
+    pub(super) fn uncut(&mut self, now: Moment, worker: WorkerId, ticket: Ticket) {
+        let sent = self.worker(worker).and_then(|worker| worker.find(ticket));
+        if let Some(sent) = sent {
+            sent.cut = false;
+            sent.uncut = now;
+        }
+    }
+
     /// Stops the call that a worker is running; of a chunk, the item that was begun at `begun_by`
     /// or before.
     pub(super) fn stop(
@@ -282,11 +291,11 @@ impl<T> Scheduler<T> {
             sent.ending.get_or_insert(end.outcome(true));
             tickets.push(sent.ticket);
         }
-        self.actions.extend(
-            tickets
-                .into_iter()
-                .map(|ticket| Action::End(worker, ticket, LATEST)),
-        );
+        for ticket in tickets {
+            // Between two items there is nothing to be ended: no other may be begun.
+            self.cut(worker, ticket);
+            self.actions.push_back(Action::End(worker, ticket, LATEST));
+        }
         self.kill(worker);
     }
 

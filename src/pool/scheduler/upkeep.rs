@@ -247,7 +247,7 @@ impl<T> Scheduler<T> {
         // Who has nothing to do would run the rest of a chunk.
         let hungry = self.line.is_empty()
             && (self.vacant > 0 || self.places.iter().any(|place| place.is_idle()));
-        let mut next = None;
+        let mut next: Option<Moment> = None;
         for place in 0..self.places.len() {
             let Some(worker) = self.places[place].worker.as_mut() else {
                 continue;
@@ -255,26 +255,23 @@ impl<T> Scheduler<T> {
             let Some(first) = worker.ahead.front() else {
                 continue;
             };
-            let behind = worker.ahead.len() > 1 && !worker.relieved;
-            let within = hungry && first.items > 0 && !first.cut;
-            if worker.phase != Phase::Ready || worker.stopping || !(behind || within) {
+            if worker.phase != Phase::Ready || worker.stopping {
                 continue;
             }
-            let due = worker.head_since + LATE;
-            if due <= now {
-                let (id, first) = (worker.id, first.ticket);
-                if behind {
-                    // Once for each: what does not come back has been started, and to ask again
-                    // after every answer would never end.
-                    worker.relieved = true;
-                    self.take_back_all(id, Some(first), Recall::Move);
-                }
-                if within {
-                    self.cut(id, first);
-                }
-            } else {
-                next = Some(next.map_or(due, |next: Moment| next.min(due)));
+            let (id, late, ticket) = (worker.id, worker.head_since + LATE, first.ticket);
+            // Once for each: what does not come back has been started, and to ask again after
+            // every answer would never end.
+            let behind = (worker.ahead.len() > 1 && !worker.relieved).then_some(late);
+            let within = hungry && first.items > 0 && !first.cut;
+            let within = within.then_some(late.max(first.uncut + LATE));
+            if behind.is_some_and(|due| due <= now) {
+                worker.relieved = true;
+                self.take_back_all(id, Some(ticket), Recall::Move);
+            } else if within.is_some_and(|due| due <= now) {
+                self.cut(id, ticket);
             }
+            let later = behind.into_iter().chain(within).filter(|due| *due > now);
+            next = next.into_iter().chain(later).min();
         }
         if let Some(next) = next {
             self.next_relief = next;
@@ -415,14 +412,25 @@ impl<T> Scheduler<T> {
                     self.wake_by(due);
                 }
             }
+            Progress::Between(begun) => {
+                if let Some(limit) = sent.timeout {
+                    let again = now + limit.max(LIMIT_CHECK);
+                    sent.check_at = Some(again);
+                    self.wake_by(again);
+                }
+                if head {
+                    self.look_for_response(now, worker, Some(begun));
+                }
+            }
             // What comes after a call that is over is looked at when that one is first.
-            Progress::Over => self.look_for_response(now, worker),
+            Progress::Over => self.look_for_response(now, worker, None),
         }
     }
 
-    /// A call is over: its response must come soon, or the worker is stopped. What it has finished
-    /// is found when it is dead.
-    pub(super) fn look_for_response(&mut self, now: Moment, worker: WorkerId) {
+    /// A call is over, or the item of it that was begun at that moment: its response, or the next
+    /// item, must come soon, or the worker is stopped. What it has finished is found when it is
+    /// dead.
+    fn look_for_response(&mut self, now: Moment, worker: WorkerId, item: Option<Moment>) {
         let Some(state) = self.worker(worker) else {
             return;
         };
@@ -430,7 +438,9 @@ impl<T> Scheduler<T> {
             return;
         }
         // Not since it became the first: it may have run until a moment ago.
-        let limit = *state.silent.get_or_insert(now) + STALL_LIMIT;
+        let silent = state.silent.filter(|(_, known)| *known == item);
+        let (since, _) = *state.silent.insert(silent.unwrap_or((now, item)));
+        let limit = since + STALL_LIMIT;
         if limit <= now {
             return self.condemn(worker, "the response to a finished call did not come");
         }

@@ -133,6 +133,7 @@ fn the_items_of_a_chunk_are_begun_and_finished_one_by_one() {
     assert_eq!(parent.begun(ticket(3)), 2);
     assert_eq!(parent.progress(ticket(3)), Progress::Running(Moment(10)));
     assert_eq!(worker.finish_item(ticket(3), 1), Step::On);
+    assert_eq!(parent.progress(ticket(3)), Progress::Between(Moment(10)));
     worker.close(ticket(3), 1);
     assert_eq!(parent.progress(ticket(3)), Progress::Over);
     assert_eq!(parent.cut(ticket(3)), None);

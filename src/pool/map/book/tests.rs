@@ -159,7 +159,7 @@ fn the_item_that_ends_its_chunk_fails_and_the_rest_goes_out_again() {
     run(&mut book, &batch, 0..2);
     let broke = Break {
         victim: Some((2, lost())),
-        unbegun: 3,
+        unbegun: 3..5,
         rest: None,
     };
     book.hear(batch.id, News::Broke(broke));
@@ -175,7 +175,7 @@ fn answers_on_their_way_when_a_chunk_is_ended_are_waited_for() {
     let batch = book.next_batch().unwrap();
     let broke = Break {
         victim: Some((2, lost())),
-        unbegun: 3,
+        unbegun: 3..5,
         rest: Some(lost()),
     };
     book.hear(batch.id, News::Broke(broke));
@@ -282,4 +282,32 @@ fn an_abandoned_book_keeps_nothing() {
     assert!(book.next_batch().is_none() && !book.is_at_work() && book.is_finished());
     book.hear(batch.id, News::Over(2, US));
     assert!(book.give().is_none());
+}
+
+#[test]
+fn a_chunk_may_be_heard_to_break_before_it_is_heard_to_be_cut() {
+    for ordered in [true, false] {
+        let mut book = book(
+            Measure {
+                ordered,
+                ..sized(5)
+            },
+            5,
+        );
+        let batch = book.next_batch().unwrap();
+        // Cut behind the second item, which was then ended; the first answer is still on the way.
+        let broke = Break {
+            victim: Some((1, lost())),
+            unbegun: 2..2,
+            rest: Some(lost()),
+        };
+        book.hear(batch.id, News::Broke(broke));
+        book.hear(batch.id, News::Cut(1));
+        let rest = book.next_batch().unwrap();
+        assert_eq!(items_of(&rest), [2, 3, 4], "no answer was given for them");
+        finish(&mut book, &rest);
+        run(&mut book, &batch, 0..1);
+        assert_eq!(given(&mut book).len(), 5, "each once");
+        assert!(book.is_finished() && book.chunks.is_empty());
+    }
 }

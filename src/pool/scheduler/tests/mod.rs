@@ -3,6 +3,8 @@
 
 mod bugs;
 mod calls;
+mod chunk_bugs;
+mod chunks;
 mod workers;
 
 use std::collections::HashMap;
@@ -107,6 +109,40 @@ impl Desk {
                 },
             );
         }
+    }
+
+    /// Submits a chunk of so many items.
+    fn submit_chunk(&mut self, kind: u64, name: &'static str, items: u32) {
+        self.submit(
+            name,
+            JobSpec {
+                kind,
+                items,
+                ..JobSpec::default()
+            },
+        );
+    }
+
+    /// Its worker has finished an item of the chunk and not begun the next.
+    fn end_item(&mut self, name: &str) {
+        let page = self
+            .pages
+            .get_mut(&self.sent[name])
+            .expect("what was sent has a word");
+        let Progress::Running(since) = *page else {
+            panic!("{name} runs no item: {page:?}");
+        };
+        *page = Progress::Between(since);
+    }
+
+    /// Its worker begins the next item of the chunk.
+    fn next_item(&mut self, name: &str) {
+        let page = self
+            .pages
+            .get_mut(&self.sent[name])
+            .expect("what was sent has a word");
+        assert!(matches!(page, Progress::Between(_)), "{name} can go on");
+        *page = Progress::Running(self.now);
     }
 
     /// Makes the core know how long calls of a kind take. Needs an idle worker.
@@ -214,7 +250,13 @@ impl Desk {
                 let won = self.swap((worker, ticket), |page| page == Progress::Waiting);
                 self.core.handle(now, Event::TakenBack(worker, ticket, won));
             }
-            Action::Cut(worker, ticket, _) => self.cuts.push((worker, ticket)),
+            Action::Cut(worker, ticket, _) => {
+                if self.pages[&(worker, ticket)] == Progress::Waiting {
+                    self.core.handle(now, Event::Uncut(worker, ticket));
+                } else {
+                    self.cuts.push((worker, ticket));
+                }
+            }
             Action::End(worker, ticket, begun_by) => {
                 let running = |page| matches!(page, Progress::Running(since) if since <= begun_by);
                 let won = self.swap((worker, ticket), running);
