@@ -223,7 +223,7 @@ fn where_all_goes_well_there_is_nothing_to_tell_but_the_summary() {
         folder.check(&ended.lines);
         assert_eq!(row(&ended, "done"), files, "{}", ended.said);
         // No bar, no colours: this is no terminal.
-        assert_eq!(ended.said.lines().count(), 4, "{}", ended.said);
+        assert_eq!(ended.said.lines().count(), 5, "{}", ended.said);
         let plain = |c: char| c == '\n' || !c.is_control();
         assert!(ended.said.chars().all(plain), "{:?}", ended.said);
     }
