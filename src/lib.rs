@@ -75,7 +75,7 @@
 //! | --- | --- |
 //! | [`ProcessPool`], [`ProcessPoolBuilder`] | the pool and its options: [`StartMethod`], [`Restart`], [`Stdio`], [`Resource`] |
 //! | [`TaskHandle`] | a submitted call: its result, and the means to end it |
-//! | [`Task`], [`TaskCall`] | a call with a time limit, a limit on waiting, a name |
+//! | [`Task`], [`TaskCall`] | a call with a time limit, a limit on waiting, a deadline, a priority, a name |
 //! | [`Map`], [`Enumerated`] | the results of one function over many items |
 //! | [`call!`], [`Call`] | a call with several arguments |
 //! | [`TaskError`], [`PanicInfo`], [`WorkerExit`], [`Exit`] | why there is no result |

@@ -63,6 +63,10 @@ pub(crate) enum Kind {
     },
     RanTooLong(Duration),
     WaitedTooLong(Duration),
+    Expired {
+        limit: Duration,
+        started: bool,
+    },
     Elapsed(Duration),
     EncodeArgument(EncodeError),
     EncodeResult(EncodeError),
@@ -152,12 +156,13 @@ impl TaskError {
         matches!(*self.0, Kind::Aborted { .. })
     }
 
-    /// Tells whether time ran out: the task's own, its time in the queue, or that of whoever
-    /// [gave up waiting](Self::is_elapsed) for it.
+    /// Tells whether time ran out: the task's own, its time in the queue, that of both together
+    /// ([`deadline`](crate::Task::deadline)), or that of whoever [gave up
+    /// waiting](Self::is_elapsed) for it. The text says which, and how long it was.
     pub fn is_timeout(&self) -> bool {
         matches!(
             *self.0,
-            Kind::RanTooLong(_) | Kind::WaitedTooLong(_) | Kind::Elapsed(_)
+            Kind::RanTooLong(_) | Kind::WaitedTooLong(_) | Kind::Expired { .. } | Kind::Elapsed(_)
         )
     }
 
@@ -219,7 +224,9 @@ impl TaskError {
             | Kind::DecodeResult(_)
             // Not known to the caller of a pool that fell apart: it may have been running.
             | Kind::Broken(Breakage::Loss(_)) => true,
-            Kind::Aborted { started } | Kind::ShutDown { started } => *started,
+            Kind::Aborted { started }
+            | Kind::Expired { started, .. }
+            | Kind::ShutDown { started } => *started,
             Kind::TooLarge { what, .. } => *what == RESULT,
             Kind::Cancelled
             | Kind::WaitedTooLong(_)
@@ -284,6 +291,14 @@ impl fmt::Display for Kind {
                     "task waited for its start longer than its limit of {limit:?}"
                 )
             }
+            Kind::Expired {
+                limit,
+                started: true,
+            } => write!(f, "task ran past its deadline of {limit:?}"),
+            Kind::Expired {
+                limit,
+                started: false,
+            } => write!(f, "task was not started within its deadline of {limit:?}"),
             Kind::Elapsed(limit) => write!(f, "task was not done within {limit:?} and goes on"),
             Kind::EncodeArgument(_) => f.write_str("argument could not be encoded"),
             Kind::EncodeResult(_) => f.write_str("result could not be encoded"),

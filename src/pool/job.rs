@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::driver::parts::Tally;
-use super::error::TaskError;
+use super::error::{Kind, TaskError};
 use super::reply::{Answer, Raw};
 use crate::sys::clock::Moment;
 use crate::wire::packed::Packed;
@@ -25,10 +25,39 @@ pub(crate) struct Job {
     pub(crate) queue_timeout: Option<Duration>,
     /// When it was accepted.
     pub(crate) since: Moment,
+    /// When it must be over.
+    pub(crate) deadline: Option<Deadline>,
+    /// Jobs of a higher one go first.
+    pub(crate) priority: i32,
     /// Who is to be told.
     pub(crate) client: Client,
     /// Its part of the room in the queue, given back with it.
     pub(crate) permit: Option<OwnedSemaphorePermit>,
+}
+
+/// A limit on waiting and running together.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Deadline {
+    /// How long that was, from the beginning.
+    pub(crate) limit: Duration,
+    /// When it passes.
+    pub(crate) at: Moment,
+}
+
+impl Deadline {
+    /// A deadline for what begins now.
+    pub(crate) fn after(limit: Duration) -> Self {
+        let at = Moment::now() + limit;
+        Self { limit, at }
+    }
+
+    /// What is said of a call that has not been started by then.
+    pub(crate) fn missed(self) -> TaskError {
+        TaskError::new(Kind::Expired {
+            limit: self.limit,
+            started: false,
+        })
+    }
 }
 
 /// Who is to be told of a job.

@@ -1,5 +1,8 @@
 //! One call's options, and the one way into the pool that all calls take.
 
+#[macro_use]
+mod options;
+
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -7,19 +10,18 @@ use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
+use futures::future::{Either, select};
 use futures::stream::{self, Stream};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-#[cfg(feature = "tower")]
-use tokio::sync::Semaphore;
-use tokio::sync::{OwnedSemaphorePermit, TryAcquireError};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
 
 use super::builder::bounded;
 use super::driver::Driver;
 use super::error::{ARGUMENT, Kind, TaskError, TrySubmitError};
 use super::events::PoolEvent;
 use super::handle::TaskHandle;
-use super::job::{Client, Job};
+use super::job::{Client, Deadline, Job};
 use super::map::{Manner, Map, MapIter};
 use super::reply::{Answer, Raw, Reply};
 use crate::sys::clock::Moment;
@@ -27,6 +29,8 @@ use crate::task::call::{Call, Parts};
 use crate::task::head::CallHead;
 use crate::wire::packed::Packed;
 use crate::wire::page::ITEMS;
+
+pub(super) use self::options::Options;
 
 /// A function with options for its calls. Got from [`ProcessPool::task`](crate::ProcessPool::task).
 ///
@@ -77,52 +81,6 @@ pub struct TaskCall<R> {
     driver: Arc<Driver>,
     call: Call<R>,
     options: Options,
-}
-
-/// What can be said of a call beside function and argument.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Options {
-    pub(super) timeout: Option<Duration>,
-    pub(super) queue_timeout: Option<Duration>,
-    pub(super) name: Option<Arc<str>>,
-}
-
-macro_rules! options {
-    () => {
-        /// Ends the task when it has run this long, counted from its true start: its handle
-        /// resolves at once, and its worker is replaced. Goes before the pool's
-        /// [`task_timeout`](crate::ProcessPoolBuilder::task_timeout).
-        ///
-        /// # Panics
-        ///
-        /// When the limit is zero.
-        #[track_caller]
-        pub fn timeout(mut self, limit: Duration) -> Self {
-            assert!(!limit.is_zero(), "a task timeout must be greater than 0");
-            self.options.timeout = Some(bounded(limit));
-            self
-        }
-
-        /// Gives up on the task when it has waited this long for its start. One that has been
-        /// started is not touched. A limit of next to nothing can pass even where a worker is
-        /// free: it is counted until the worker has begun.
-        pub fn queue_timeout(mut self, limit: Duration) -> Self {
-            self.options.queue_timeout = Some(bounded(limit));
-            self
-        }
-
-        /// Names the task; [`task::current`](crate::task::current) shows the name in the worker.
-        /// What is longer than 1 KiB is cut.
-        pub fn name(mut self, name: impl Into<String>) -> Self {
-            let mut name = name.into();
-            let end = (0..=1024.min(name.len()))
-                .rev()
-                .find(|end| name.is_char_boundary(*end));
-            name.truncate(end.unwrap_or(0));
-            self.options.name = Some(Arc::from(name));
-            self
-        }
-    };
 }
 
 impl<A, R> Task<A, R>
@@ -198,8 +156,8 @@ where
 
     /// Waits for room, then for the result. See [`ProcessPool::run`](crate::ProcessPool::run).
     ///
-    /// The time spent waiting for room is not part of
-    /// [`queue_timeout`](Self::queue_timeout).
+    /// The time spent waiting for room is no part of [`queue_timeout`](Self::queue_timeout), and is
+    /// part of [`deadline`](Self::deadline).
     ///
     /// # Cancel safety
     ///
@@ -316,8 +274,8 @@ impl<R: Send + 'static> TaskCall<R> {
 
     /// Waits for room, then for the result. See [`ProcessPool::run`](crate::ProcessPool::run).
     ///
-    /// The time spent waiting for room is not part of
-    /// [`queue_timeout`](Self::queue_timeout).
+    /// The time spent waiting for room is no part of [`queue_timeout`](Self::queue_timeout), and is
+    /// part of [`deadline`](Self::deadline).
     ///
     /// # Cancel safety
     ///
@@ -380,10 +338,7 @@ pub(super) async fn run<R: Send + 'static>(
     let job = prepare(&driver, &reply, target, argument, &options)?;
     let permit = match &driver.room {
         None => None,
-        Some(room) => match room.clone().acquire_owned().await {
-            Ok(permit) => Some(permit),
-            Err(_) => return Err(refused(&driver)),
-        },
+        Some(room) => Some(find_room(&driver, room.clone(), job.deadline).await?),
     };
     accept(&driver, reply, Ok(Job { permit, ..job }))
         .abort_on_drop()
@@ -401,6 +356,7 @@ fn prepare<R: Send + 'static>(
     let target = target.map_err(|error| TaskError::new(Kind::Foreign(error)))?;
     let argument = argument.map_err(|error| TaskError::new(Kind::EncodeArgument(error)))?;
     let timeout = options.timeout.or(driver.plan.task_timeout);
+    let deadline = options.deadline.map(Deadline::after);
     let limit = driver.plan.recipe.max_frame;
     if argument.len() > limit {
         let size = argument.len();
@@ -415,6 +371,7 @@ fn prepare<R: Send + 'static>(
             target,
             attempt: 1,
             items: 0,
+            deadline: deadline.map(|deadline| deadline.at),
             name: options.name.as_deref(),
         }
         .pack(),
@@ -423,6 +380,8 @@ fn prepare<R: Send + 'static>(
         timeout,
         queue_timeout: options.queue_timeout,
         since: Moment::default(),
+        deadline,
+        priority: options.priority,
         client: Client::Call(reply.clone()),
         permit: None,
     })
@@ -445,6 +404,26 @@ fn admit(driver: &Driver) -> Result<Option<OwnedSemaphorePermit>, TaskError> {
         }
         Err(TryAcquireError::Closed) => Err(refused(driver)),
     }
+}
+
+/// Waits for a part of the room in the queue.
+async fn find_room(
+    driver: &Driver,
+    room: Arc<Semaphore>,
+    deadline: Option<Deadline>,
+) -> Result<OwnedSemaphorePermit, TaskError> {
+    let permit = room.acquire_owned();
+    let permit = match deadline {
+        None => permit.await,
+        Some(deadline) => {
+            let late = std::pin::pin!(driver.sleep_until(deadline.at));
+            match select(std::pin::pin!(permit), late).await {
+                Either::Left((permit, _)) => permit,
+                Either::Right(_) => return Err(deadline.missed()),
+            }
+        }
+    };
+    permit.map_err(|_| refused(driver))
 }
 
 fn refused(driver: &Driver) -> TaskError {

@@ -95,7 +95,9 @@ impl TaskContext {
         self.attempt
     }
 
-    /// Returns the moment at which the task's time limit ends it, if it has one.
+    /// Returns the moment at which a limit ends the task, if it has one: the earlier of its
+    /// [timeout](crate::Task::timeout), counted from its start, and its
+    /// [deadline](crate::Task::deadline).
     pub fn deadline(&self) -> Option<Instant> {
         self.deadline.map(Moment::to_instant)
     }

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::identity::Target;
+use crate::sys::clock::Moment;
 use crate::wire::packed::Packed;
 
 /// A call's particulars.
@@ -16,6 +17,8 @@ pub(crate) struct CallHead<'a> {
     pub(crate) attempt: u32,
     /// How many items the call carries; zero where it is no chunk.
     pub(crate) items: u32,
+    /// When the call must be over, wherever it is by then.
+    pub(crate) deadline: Option<Moment>,
     /// The call's name, where it was given one.
     pub(crate) name: Option<&'a str>,
 }

@@ -212,7 +212,7 @@ impl Desk {
         item: u32,
         started: Moment,
     ) -> Running<'a> {
-        let limit = (request.time > 0).then(|| Duration::from_nanos(request.time));
+        let limit = (request.time > 0).then(|| started + Duration::from_nanos(request.time));
         Running {
             page: &self.page,
             ticket: request.ticket,
@@ -220,7 +220,7 @@ impl Desk {
             id: request.call + u64::from(item),
             name: head.name,
             attempt: head.attempt,
-            deadline: limit.map(|limit| started + limit),
+            deadline: limit.into_iter().chain(head.deadline).min(),
         }
     }
 

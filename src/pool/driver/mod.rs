@@ -144,6 +144,8 @@ impl Driver {
             bytes: job.head.len() + job.argument.len(),
             timeout: job.timeout,
             queue_timeout: job.queue_timeout,
+            deadline: job.deadline.map(|deadline| deadline.at),
+            priority: job.priority,
             items: job.client.items(),
         };
         let now = Moment::now();

@@ -217,6 +217,12 @@ impl State {
             Outcome::Aborted(started) => Kind::Aborted { started },
             Outcome::RanTooLong => Kind::RanTooLong(job.timeout.unwrap_or_default()),
             Outcome::WaitedTooLong => Kind::WaitedTooLong(job.queue_timeout.unwrap_or_default()),
+            Outcome::Expired(started) => Kind::Expired {
+                limit: job
+                    .deadline
+                    .map_or(Duration::ZERO, |deadline| deadline.limit),
+                started,
+            },
             Outcome::ShutDown(started) => Kind::ShutDown { started },
             Outcome::Broken(worker) => Kind::Broken(self.breakage(worker)),
         })

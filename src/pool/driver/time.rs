@@ -3,13 +3,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep};
 
 use super::Driver;
 use crate::pool::scheduler::Event;
 use crate::sys::clock::Moment;
 
 impl Driver {
+    /// Sleeps by the crate's own clockwork: the caller's runtime may have none.
+    pub(crate) fn sleep_until(&self, moment: Moment) -> Sleep {
+        let _entered = self.keeper.enter();
+        tokio::time::sleep(Moment::now().until(moment))
+    }
+
     /// Ticks when the scheduler wants it. Runs on the crate's thread, so that limits are kept
     /// however busy the pool's runtime is.
     pub(super) async fn keep_time(self: Arc<Self>) {

@@ -9,7 +9,7 @@ use super::roster::{Duty, Ending, Roster};
 use crate::pool::driver::Driver;
 use crate::pool::driver::parts::Tally;
 use crate::pool::error::TaskError;
-use crate::pool::job::{Break, ChunkOwner, Client, Job, News};
+use crate::pool::job::{Break, ChunkOwner, Client, Deadline, Job, News};
 use crate::pool::reply::Raw;
 use crate::pool::scheduler::Event;
 use crate::pool::task::Options;
@@ -23,6 +23,7 @@ pub(super) struct Crew {
     driver: Arc<Driver>,
     target: Target,
     options: Options,
+    deadline: Option<Deadline>,
     state: Mutex<State>,
 }
 
@@ -41,6 +42,7 @@ impl Crew {
         Arc::new(Self {
             driver,
             target,
+            deadline: options.deadline.map(Deadline::after),
             options,
             state: Mutex::new(State {
                 roster: Roster::new(measure),
@@ -90,6 +92,13 @@ impl Crew {
 
     fn submit(self: &Arc<Self>, batch: Batch) {
         let id = batch.id;
+        // Refused here: what the pool refuses comes back to us from within the call.
+        let late = self
+            .deadline
+            .filter(|deadline| deadline.at <= Moment::now());
+        if let Some(deadline) = late {
+            return self.note(id, vec![refused(deadline.missed())]);
+        }
         match self.driver.submit(self.job(batch)) {
             Ok(key) => {
                 let event = self.lock().roster.submitted(id, key);
@@ -104,6 +113,7 @@ impl Crew {
             target: self.target,
             attempt: 1,
             items: batch.count,
+            deadline: self.deadline.map(|deadline| deadline.at),
             name: self.options.name.as_deref(),
         };
         let owner = Arc::new(Chunk {
@@ -117,6 +127,8 @@ impl Crew {
             timeout: self.options.timeout.or(self.driver.plan.task_timeout),
             queue_timeout: self.options.queue_timeout,
             since: Moment::default(),
+            deadline: self.deadline,
+            priority: self.options.priority,
             client: Client::Chunk {
                 tally: Tally::new(batch.count),
                 owner,

@@ -39,6 +39,10 @@ pub(crate) struct JobSpec {
     pub(crate) timeout: Option<Duration>,
     /// How long it may wait for its start.
     pub(crate) queue_timeout: Option<Duration>,
+    /// When it must be over, waiting and running together.
+    pub(crate) deadline: Option<Moment>,
+    /// Jobs of a higher one go first.
+    pub(crate) priority: i32,
     /// How many items it carries, each of which runs as long as others of its kind; zero for a
     /// call that is no chunk.
     pub(crate) items: u32,
@@ -155,6 +159,8 @@ pub(crate) enum Outcome {
     RanTooLong,
     /// It waited longer than it may.
     WaitedTooLong,
+    /// Its deadline passed; true if it had been started.
+    Expired(bool),
     /// The pool was shut down; true if it had been started.
     ShutDown(bool),
     /// The pool is broken: it cannot start workers, or lost this one and must not replace it.
@@ -169,6 +175,7 @@ impl Outcome {
             Self::Lost(_) | Self::RanTooLong => None,
             Self::Aborted(_) => Some(Self::Aborted(false)),
             Self::ShutDown(_) => Some(Self::ShutDown(false)),
+            Self::Expired(_) => Some(Self::Expired(false)),
             Self::Cancelled | Self::WaitedTooLong | Self::Broken(_) => Some(self),
         }
     }

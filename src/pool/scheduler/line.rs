@@ -1,20 +1,26 @@
-//! The line of jobs that wait in the parent: first in, first out, with a way out of the middle.
+//! The line of jobs that wait in the parent: who is first, and who has waited too long.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 
 use super::event::JobKey;
+use super::queue::Queue;
 use crate::sys::clock::Moment;
 
-/// The waiting jobs in order.
-///
-/// A job that leaves from the middle stays behind as a gap: a key whose job waits no longer, which
-/// the owner can tell. Gaps are passed over when they come to the front and swept when they are
-/// the larger half, so leaving is cheap and memory stays bounded.
+/// The waiting jobs.
 #[derive(Debug, Default)]
 pub(super) struct Line {
-    order: VecDeque<JobKey>,
+    queue: Queue,
     waiting: usize,
     until: BTreeSet<(Moment, JobKey)>,
+}
+
+/// What the line has to know of a job.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Waiter {
+    pub(super) job: JobKey,
+    pub(super) priority: i32,
+    /// The moment until which it may wait.
+    pub(super) until: Option<Moment>,
 }
 
 impl Line {
@@ -23,10 +29,11 @@ impl Line {
         self.waiting
     }
 
-    /// How many keys are kept, gaps included, and how many moments.
+    /// How many keys are kept, gaps included, for how many priorities, and how many moments.
     #[cfg(test)]
-    pub(super) fn kept(&self) -> (usize, usize) {
-        (self.order.len(), self.until.len())
+    pub(super) fn kept(&self) -> (usize, usize, usize) {
+        let (keys, priorities) = self.queue.kept();
+        (keys, priorities, self.until.len())
     }
 
     /// Whether none waits.
@@ -34,64 +41,47 @@ impl Line {
         self.waiting == 0
     }
 
-    /// Lets a job in at the end, to wait no longer than `until`.
-    pub(super) fn push_back(&mut self, job: JobKey, until: Option<Moment>) {
-        self.order.push_back(job);
-        self.entered(job, until);
+    /// Lets a job in behind the others of its priority.
+    pub(super) fn push_back(&mut self, waiter: Waiter) {
+        self.queue.push_back(waiter.job, waiter.priority);
+        self.entered(waiter);
     }
 
-    /// Lets a job in at the front: it was sent to a worker and came back unstarted.
-    pub(super) fn push_front(&mut self, job: JobKey, until: Option<Moment>) {
-        self.order.push_front(job);
-        self.entered(job, until);
+    /// Lets a job in before the others of its priority: it was sent to a worker and came back
+    /// unstarted.
+    pub(super) fn push_front(&mut self, waiter: Waiter) {
+        self.queue.push_front(waiter.job, waiter.priority);
+        self.entered(waiter);
     }
 
-    fn entered(&mut self, job: JobKey, until: Option<Moment>) {
+    fn entered(&mut self, waiter: Waiter) {
         self.waiting += 1;
-        if let Some(until) = until {
-            self.until.insert((until, job));
+        if let Some(until) = waiter.until {
+            self.until.insert((until, waiter.job));
         }
     }
 
     /// The first job in the line; `waits` tells a job from a gap.
     pub(super) fn first(&mut self, waits: impl Fn(JobKey) -> bool) -> Option<JobKey> {
-        if self.waiting == 0 {
-            self.order.clear();
-            return None;
-        }
-        while let Some(job) = self.order.front() {
-            if waits(*job) {
-                return Some(*job);
-            }
-            self.order.pop_front();
-        }
-        None
+        self.queue.first(waits)
     }
 
     /// Takes out the job that [`first`](Self::first) has just named.
-    pub(super) fn take_first(&mut self, until: Option<Moment>) {
-        if let Some(job) = self.order.pop_front() {
-            self.left(job, until);
-        }
+    pub(super) fn take_first(&mut self, waiter: Waiter) {
+        self.queue.take_first();
+        self.left(waiter);
     }
 
     /// Takes a job out from wherever it stands. `waits` must already deny it.
-    pub(super) fn remove(
-        &mut self,
-        job: JobKey,
-        until: Option<Moment>,
-        waits: impl Fn(JobKey) -> bool,
-    ) {
-        self.left(job, until);
-        if self.order.len() > 32 && self.order.len() > 2 * self.waiting {
-            self.order.retain(|job| waits(*job));
-        }
+    pub(super) fn remove(&mut self, waiter: Waiter, waits: impl Fn(JobKey) -> bool) {
+        self.queue.leave_gap(waits);
+        self.left(waiter);
     }
 
-    fn left(&mut self, job: JobKey, until: Option<Moment>) {
+    fn left(&mut self, waiter: Waiter) {
         self.waiting -= 1;
-        if let Some(until) = until {
-            self.until.remove(&(until, job));
+        if let Some(until) = waiter.until {
+            self.until.remove(&(until, waiter.job));
         }
     }
 

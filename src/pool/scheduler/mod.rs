@@ -23,13 +23,16 @@
 //! The scheduler never guesses: it asks (`TakeBack`, `End`) and goes by the answer. That is why no
 //! order of result, cancel, limit, death and shutdown gives a call two outcomes or none.
 //!
-//! - [`event`]: the vocabulary. [`mod@line`]: who waits. [`place`]: what each worker holds.
-//! - [`cost`]: how long calls take. [`stop`]: ending calls and the pool. [`upkeep`]: workers and time.
+//! - [`event`]: the vocabulary. [`mod@line`], [`queue`]: who waits. [`place`]: what each worker holds.
+//! - [`dispatch`]: which worker gets a job. [`cost`]: how long calls take.
+//! - [`stop`]: ending calls and the pool. [`upkeep`]: workers and time.
 
 mod cost;
+mod dispatch;
 mod event;
 mod line;
 mod place;
+mod queue;
 #[cfg(test)]
 mod simulator;
 mod stop;
@@ -43,8 +46,8 @@ use std::time::Duration;
 use slab::Slab;
 
 use self::cost::Costs;
-use self::line::Line;
-use self::place::{Phase, Place, Sent, Worker};
+use self::line::{Line, Waiter};
+use self::place::{Phase, Place, Worker};
 use crate::supervisor::policy::StartPolicy;
 use crate::sys::clock::Moment;
 
@@ -80,6 +83,17 @@ struct Job<T> {
     until: Option<Moment>,
     /// The worker that holds it; `None` while it waits in the line.
     sent: Option<(WorkerId, Ticket)>,
+}
+
+impl<T> Job<T> {
+    /// What the line has to know of it.
+    fn waiter(&self, key: JobKey) -> Waiter {
+        Waiter {
+            job: key,
+            priority: self.spec.priority,
+            until: self.until,
+        }
+    }
 }
 
 /// A call that is expected to take less than this does not make finished responses wait long.
@@ -197,7 +211,8 @@ impl<T> Scheduler<T> {
         }
         let number = self.submitted + 1;
         self.submitted += u64::from(spec.items.max(1));
-        let until = spec.queue_timeout.map(|limit| now + limit);
+        let waits_until = spec.queue_timeout.map(|limit| now + limit);
+        let until = waits_until.into_iter().chain(spec.deadline).min();
         let job = Job {
             number,
             spec,
@@ -209,7 +224,8 @@ impl<T> Scheduler<T> {
             number: job.number,
             index: self.jobs.insert(job),
         };
-        self.line.push_back(key, until);
+        let waiter = self.jobs[key.index].waiter(key);
+        self.line.push_back(waiter);
         if let Some(until) = until {
             self.wake_by(until);
         }
@@ -379,106 +395,6 @@ impl<T> Scheduler<T> {
         self.start_workers(now);
         self.strand();
         self.wind_up(now);
-    }
-
-    /// Sends waiting jobs, in their order, to workers that have nothing to do or little.
-    fn dispatch(&mut self, now: Moment) {
-        loop {
-            let jobs = &self.jobs;
-            let Some(key) = self.line.first(|key| waits(jobs, key)) else {
-                return;
-            };
-            let spec = jobs[key.index].spec;
-            let expected = self.expected(spec);
-            let place = self
-                .idle_place()
-                .or_else(|| self.place_with_room(now, spec, expected));
-            let Some(place) = place else { return };
-            self.assign(now, place, key, expected);
-        }
-    }
-
-    /// How long a call is expected to take.
-    fn expected(&self, spec: JobSpec) -> Option<u64> {
-        let each = self.costs.expected(spec.kind)?;
-        Some(each.saturating_mul(u64::from(spec.items.max(1))))
-    }
-
-    /// The place whose worker became idle last: its memory is the warmest.
-    fn idle_place(&mut self) -> Option<usize> {
-        while let Some(place) = self.idle.pop() {
-            if self.places[place]
-                .worker
-                .as_ref()
-                .is_some_and(Worker::is_idle)
-            {
-                return Some(place);
-            }
-        }
-        None
-    }
-
-    /// A place whose worker has so little left to do that a short call may wait there.
-    fn place_with_room(
-        &mut self,
-        now: Moment,
-        spec: JobSpec,
-        expected: Option<u64>,
-    ) -> Option<usize> {
-        let expected = match expected {
-            Some(expected) => expected,
-            // A chunk may wait behind a chunk: it can be taken back from there.
-            None if spec.items > 0 => 0,
-            None => return None,
-        };
-        let late = upkeep::late(now);
-        let count = self.places.len();
-        let place = (0..count)
-            .map(|step| (self.cursor + step) % count)
-            .find(|place| {
-                let worker = self.places[*place].worker.as_ref();
-                worker.is_some_and(|worker| worker.has_room(expected, &spec, late))
-            })?;
-        self.cursor = place + 1;
-        Some(place)
-    }
-
-    fn assign(&mut self, now: Moment, place: usize, key: JobKey, expected: Option<u64>) {
-        let job = &mut self.jobs[key.index];
-        self.line.take_first(job.until);
-        let worker = self.places[place]
-            .worker
-            .as_mut()
-            .expect("a chosen place has a worker");
-        let sent = Sent {
-            ticket: Ticket {
-                lane: 0,
-                sequence: 0,
-            },
-            job: key,
-            kind: job.spec.kind,
-            items: job.spec.items,
-            cut: false,
-            uncut: now,
-            bytes: job.spec.bytes,
-            expected,
-            timeout: job.spec.timeout,
-            sent_at: now,
-            until: job.until,
-            check_at: job.spec.timeout.map(|limit| now + limit),
-            recall: None,
-            ending: None,
-        };
-        let limits = sent.check_at.into_iter().chain(sent.until);
-        let ticket = worker.send(sent, now);
-        // What else the worker has to be looked at for has been seen to.
-        let head = worker.look_at.filter(|_| worker.ahead.len() == 1);
-        let id = worker.id;
-        job.sent = Some((id, ticket));
-        self.actions.push_back(Action::Assign(id, ticket, key));
-        if let Some(wake) = limits.chain(head).min() {
-            self.wake_by(wake);
-        }
     }
 
     /// A worker has less to do than before. Puts one that has nothing to do where the next job will find it.

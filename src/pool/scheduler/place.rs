@@ -81,6 +81,8 @@ pub(super) struct Sent {
     pub(super) expected: Option<u64>,
     pub(super) timeout: Option<Duration>,
     pub(super) sent_at: Moment,
+    /// When it must be over.
+    pub(super) deadline: Option<Moment>,
     /// Until when it may wait for its start; `None` once that has been seen to.
     pub(super) until: Option<Moment>,
     /// When its limit is to be looked at next.
@@ -89,6 +91,17 @@ pub(super) struct Sent {
     pub(super) recall: Option<Recall>,
     /// What its caller is to be told, between the action `End` and its answer.
     pub(super) ending: Option<Outcome>,
+}
+
+impl Sent {
+    /// When its time is up if it was started at `begun`, and how it ends then.
+    pub(super) fn time_is_up(&self, begun: Moment) -> Option<(Moment, Outcome)> {
+        let ran = self
+            .timeout
+            .map(|limit| (begun + limit, Outcome::RanTooLong));
+        let expired = self.deadline.map(|at| (at, Outcome::Expired(true)));
+        ran.into_iter().chain(expired).min_by_key(|(at, _)| *at)
+    }
 }
 
 /// A worker as the scheduler sees it.

@@ -35,10 +35,10 @@ impl<T> Scheduler<T> {
 
     /// Answers a job that waits in the line.
     pub(super) fn leave_line(&mut self, key: JobKey, outcome: Outcome) {
-        let until = self.jobs[key.index].until;
+        let waiter = self.jobs[key.index].waiter(key);
         self.resolve(key, outcome);
         let jobs = &self.jobs;
-        self.line.remove(key, until, |key| waits(jobs, key));
+        self.line.remove(waiter, |key| waits(jobs, key));
     }
 
     /// Asks the page for a call that may not have been started.
@@ -55,7 +55,7 @@ impl<T> Scheduler<T> {
     }
 
     /// Takes back everything a worker holds but `keep`, last first, so that what goes back to the
-    /// front of the line goes there in its old order.
+    /// front of its priority's line goes there in its old order.
     pub(super) fn take_back_all(&mut self, worker: WorkerId, keep: Option<Ticket>, recall: Recall) {
         let Some(state) = self.worker(worker) else {
             return;
@@ -107,7 +107,7 @@ impl<T> Scheduler<T> {
             (Recall::Move | Recall::Stalled, _) => {
                 let job = &mut self.jobs[key.index];
                 job.sent = None;
-                self.line.push_front(key, job.until);
+                self.line.push_front(job.waiter(key));
                 if let Some(until) = job.until {
                     self.wake_by(until);
                 }
@@ -304,7 +304,7 @@ impl<T> Scheduler<T> {
             let jobs = &self.jobs;
             self.line.first(|key| waits(jobs, key))
         } {
-            self.line.take_first(self.jobs[key.index].until);
+            self.line.take_first(self.jobs[key.index].waiter(key));
             self.resolve(key, outcome);
         }
     }

@@ -26,6 +26,15 @@ pub(super) fn late(now: Moment) -> Moment {
     Moment(now.0.saturating_sub(LATE.as_nanos() as u64))
 }
 
+/// How a job ends that waited for its start until its limit on that or until its deadline.
+fn waited_too_long(until: Option<Moment>, deadline: Option<Moment>) -> Outcome {
+    if until == deadline {
+        Outcome::Expired(false)
+    } else {
+        Outcome::WaitedTooLong
+    }
+}
+
 impl<T> Scheduler<T> {
     /// Starts the workers that waiting jobs need, and those that are to be replaced.
     pub(super) fn start_workers(&mut self, now: Moment) {
@@ -283,7 +292,9 @@ impl<T> Scheduler<T> {
     pub(super) fn tick(&mut self, now: Moment) {
         self.wake = None;
         while let Some(key) = self.line.overdue(now) {
-            self.leave_line(key, Outcome::WaitedTooLong);
+            let job = &self.jobs[key.index];
+            let outcome = waited_too_long(job.until, job.spec.deadline);
+            self.leave_line(key, outcome);
         }
         for place in 0..self.places.len() {
             self.look_after(now, place);
@@ -355,12 +366,13 @@ impl<T> Scheduler<T> {
             if sent.check_at.take_if(|at| *at <= now).is_some() {
                 self.actions.push_back(Action::Probe(id, sent.ticket));
             }
-            if sent.until.take_if(|at| *at <= now).is_some() {
-                overdue.push(sent.ticket);
+            let until = sent.until.take_if(|at| *at <= now);
+            if until.is_some() {
+                overdue.push((sent.ticket, waited_too_long(until, sent.deadline)));
             }
         }
-        for ticket in overdue {
-            self.take_back(id, ticket, Recall::Answer(Outcome::WaitedTooLong));
+        for (ticket, outcome) in overdue {
+            self.take_back(id, ticket, Recall::Answer(outcome));
         }
     }
 
@@ -382,21 +394,25 @@ impl<T> Scheduler<T> {
         let bytes = sent.bytes;
         match progress {
             Progress::Running(at) => {
-                let Some(limit) = sent.timeout else { return };
                 // What the page says is believed only between the two moments that we know.
-                let due = at.clamp(sent.sent_at, now.max(sent.sent_at)) + limit;
+                let begun = at.clamp(sent.sent_at, now.max(sent.sent_at));
+                let Some((due, outcome)) = sent.time_is_up(begun) else {
+                    return;
+                };
                 if due <= now {
-                    // By the time of the swap another item of a chunk may run.
-                    let begun_by = if sent.items > 0 { at } else { LATEST };
-                    return self.stop(worker, ticket, Outcome::RanTooLong, begun_by);
+                    // By the time of the swap another item of a chunk may run. It has a limit of
+                    // its own, and the same deadline.
+                    let own = sent.items > 0 && outcome == Outcome::RanTooLong;
+                    let begun_by = if own { at } else { LATEST };
+                    return self.stop(worker, ticket, outcome, begun_by);
                 }
                 sent.check_at = Some(due);
                 self.wake_by(due);
             }
             Progress::Waiting => {
-                if let Some(limit) = sent.timeout {
-                    // It has not begun, so its time cannot be up before this.
-                    let again = now + limit.max(LIMIT_CHECK);
+                // It has not begun, so its time cannot be up before this.
+                if let Some((due, _)) = sent.time_is_up(now) {
+                    let again = due.max(now + LIMIT_CHECK);
                     sent.check_at = Some(again);
                     self.wake_by(again);
                 }

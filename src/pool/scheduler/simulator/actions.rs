@@ -88,7 +88,7 @@ impl World<'_> {
         });
         let job = job.unwrap_or_default();
         self.asked(worker).check_assign(ticket);
-        self.ledger.assigned(job, worker, ticket);
+        self.ledger.assigned(job, worker, ticket, self.drained);
         let planned = self.ledger.planned(job);
         let frame = Frame {
             ticket,

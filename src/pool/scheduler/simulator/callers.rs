@@ -5,11 +5,10 @@ use std::time::Duration;
 use super::plan::Ending;
 use super::process::Hands;
 use super::rules::require;
+use super::terms::WAITING;
 use super::world::{Office, World};
 use crate::pool::scheduler::Event;
 
-/// Jobs whose waiting limit is over by this must have been started or answered.
-const WAITING: Duration = Duration::from_millis(50);
 /// A pool that was closed, with nothing left to do, has ended after this.
 const LEAVING: Duration = Duration::from_secs(2);
 /// All that may delay the jobs of a pool without faults, beyond their own lengths.
@@ -51,7 +50,7 @@ impl World<'_> {
     }
 
     fn submit(&mut self) {
-        let planned = self.plan.call(&mut self.rng);
+        let planned = self.plan.call(self.now, &mut self.rng);
         self.drain();
         let job = self.ledger.open(planned, self.now);
         self.trace
@@ -68,10 +67,7 @@ impl World<'_> {
         require(!self.closed, "a closed pool refuses", || {
             format!("job {job}")
         });
-        if let Some(limit) = planned.spec.queue_timeout {
-            self.office
-                .enter(self.now + limit + WAITING, Office::MustHaveBegun(job));
-        }
+        self.promise(job, &planned.spec);
         self.longest_line = self.longest_line.max(self.core.waiting());
         self.drain();
         self.check_core();
@@ -165,9 +161,10 @@ impl World<'_> {
 
     /// A call that any pool can serve.
     fn submit_plain(&mut self) {
-        let mut planned = self.plan.call(&mut self.rng);
+        let mut planned = self.plan.call(self.now, &mut self.rng);
         planned.length = planned.length.min(Duration::from_millis(1));
         (planned.spec.timeout, planned.spec.queue_timeout) = (None, None);
+        planned.spec.deadline = None;
         let job = self.ledger.open(planned, self.now);
         match self.core.submit(self.now, planned.spec, job) {
             Ok(key) => {

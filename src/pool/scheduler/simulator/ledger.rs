@@ -3,6 +3,7 @@
 use super::plan::Planned;
 use super::process::Process;
 use super::rules::{Starts, require};
+use super::turns::Turns;
 use crate::pool::scheduler::{JobKey, Outcome, Progress, Ticket, WorkerId};
 use crate::sys::clock::Moment;
 
@@ -33,6 +34,7 @@ struct Record {
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     records: Vec<Record>,
+    turns: Turns,
     open: usize,
     pub(super) cancelled_pending: bool,
     pub(super) terminated: bool,
@@ -57,6 +59,7 @@ impl Ledger {
 
     pub(super) fn accepted(&mut self, job: usize, key: JobKey) {
         self.records[job].key = Some(key);
+        self.turns.queue(job, &self.records[job].planned.spec);
     }
 
     /// The job that was opened last was refused.
@@ -97,7 +100,17 @@ impl Ledger {
         self.records[job].key
     }
 
-    pub(super) fn assigned(&mut self, job: usize, worker: WorkerId, ticket: Ticket) {
+    /// It was decided at `decided` or later that the worker gets it.
+    pub(super) fn assigned(
+        &mut self,
+        job: usize,
+        worker: WorkerId,
+        ticket: Ticket,
+        decided: Moment,
+    ) {
+        let records = &self.records;
+        let known = |job: usize| records[job].submitted < decided;
+        self.turns.check(job, &records[job].planned.spec, known);
         let record = &mut self.records[job];
         let free = record.held.is_none() && record.started.is_none() && record.answer.is_none();
         require(
@@ -192,6 +205,10 @@ impl Ledger {
                 started.is_none() && after(record.submitted, spec.queue_timeout),
                 "only what waited for its limit, and was not started, waited too long",
             ),
+            Outcome::Expired(had_started) => (
+                started.is_some() == had_started && spec.deadline.is_some_and(|at| at <= now),
+                "only what passed its deadline is expired, and it is said whether it was started",
+            ),
             Outcome::ShutDown(had_started) => (
                 self.terminated && started.is_some() == had_started,
                 "a shut down says truly whether the call had been started",
@@ -220,6 +237,7 @@ impl Ledger {
     }
 
     fn answer(&mut self, job: usize, answer: Answer) {
+        self.turns.forget(job, &self.records[job].planned.spec);
         let record = &mut self.records[job];
         require(record.answer.is_none(), "a job is answered once", || {
             format!("{answer:?} {record:?}")

@@ -10,9 +10,9 @@ use crate::pool::scheduler::{Event, StartFailure, WorkerId};
 /// How long the driver lets a start take.
 const START_LIMIT: Duration = Duration::from_secs(10);
 /// A started job with a limit must have been stopped this long after it …
-const STOPPING: Duration = Duration::from_millis(50);
+pub(super) const STOPPING: Duration = Duration::from_millis(50);
 /// … and be answered this long after it, whatever its worker does.
-const ANSWERING: Duration = Duration::from_secs(3);
+pub(super) const ANSWERING: Duration = Duration::from_secs(3);
 
 impl World<'_> {
     pub(super) fn start(&mut self, worker: WorkerId) {

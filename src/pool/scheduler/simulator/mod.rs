@@ -12,9 +12,9 @@
 //! Each seed is played twice. In the *safety* run the faults go on to the end and nothing wrong
 //! may happen; in the *liveness* run they stop, and all that is pending must come to its end.
 //!
-//! - [`fate`]: chance and time. [`plan`]: what kind of world. [`world`]: events in, [`actions`] out.
+//! - [`fate`]: chance and time. [`plan`], [`terms`]: what kind of world. [`world`]: events in, [`actions`] out.
 //! - [`callers`], [`faults`], [`life`]: what they do. [`process`], [`page`]: one worker.
-//! - [`ledger`], [`rules`]: what must hold. [`trace`]: what happened.
+//! - [`ledger`], [`rules`], [`turns`]: what must hold. [`trace`]: what happened.
 
 mod actions;
 mod callers;
@@ -26,7 +26,9 @@ mod page;
 mod plan;
 mod process;
 mod rules;
+mod terms;
 mod trace;
+mod turns;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};

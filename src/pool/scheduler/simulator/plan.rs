@@ -4,7 +4,9 @@
 use std::time::Duration;
 
 use super::fate::Rng;
+use super::terms::Terms;
 use crate::pool::scheduler::{JobSpec, Restart, Rules};
+use crate::sys::clock::Moment;
 
 /// How a run ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +46,7 @@ pub(super) struct Plan {
     /// The longest pause between two acts, in nanoseconds.
     pub(super) pause: u64,
     kinds: Vec<Pace>,
+    terms: Terms,
     liars: usize,
     limits: usize,
     queue_limits: usize,
@@ -113,6 +116,7 @@ impl Plan {
             acts: 10 + rng.below(50),
             pause,
             kinds: (0..1 + rng.below(5)).map(|_| rng.pick(&paces)).collect(),
+            terms: Terms::new(rng),
             liars: rng.pick(&[0, 0, 5, 30]),
             limits: rng.pick(&[0, 10, 50, 100]),
             queue_limits: rng.pick(&[0, 0, 10, 60]),
@@ -135,7 +139,7 @@ impl Plan {
     }
 
     /// A call that some caller wants.
-    pub(super) fn call(&self, rng: &mut Rng) -> Planned {
+    pub(super) fn call(&self, now: Moment, rng: &mut Rng) -> Planned {
         let kind = rng.below(self.kinds.len());
         let pace = match rng.percent(self.liars) {
             true => Pace::Long,
@@ -155,13 +159,14 @@ impl Plan {
             false => rng.spread(1_000, 3_000_000_000),
         });
         let queued = rng.percent(self.queue_limits);
-        let spec = JobSpec {
+        let mut spec = JobSpec {
             kind: kind as u64,
             bytes: rng.pick(&[0, 10, 10, 1_000, 30_000, 200_000]),
             timeout,
             queue_timeout: queued.then(|| rng.spread(1_000, 3_000_000_000)),
-            items: 0,
+            ..JobSpec::default()
         };
+        self.terms.add(&mut spec, length, now, rng);
         Planned {
             spec,
             length,

@@ -230,11 +230,16 @@ impl World<'_> {
             "only unfinished jobs wait",
             String::new,
         );
-        let (order, until) = core.line.kept();
+        let (order, priorities, until) = core.line.kept();
         require(
             order <= 2 * self.longest_line + 32,
             "gaps in the line are swept",
             || format!("{order}"),
+        );
+        require(
+            priorities <= order + 1,
+            "no priority is kept for nobody",
+            || format!("{priorities}"),
         );
         require(
             until <= core.waiting(),

@@ -87,6 +87,8 @@ pub(super) struct World<'t> {
     pub(super) plain: Vec<usize>,
     /// How many jobs have waited at once.
     pub(super) longest_line: usize,
+    /// When the performing of actions that is under way began; they were decided then or later.
+    pub(super) drained: Moment,
     over: bool,
     happenings: usize,
     lateness: Duration,
@@ -111,6 +113,7 @@ impl<'t> World<'t> {
             finished: false,
             plain: Vec::new(),
             longest_line: 0,
+            drained: Moment(0),
             over: false,
             happenings: 0,
             lateness: Duration::ZERO,
@@ -219,6 +222,7 @@ impl<'t> World<'t> {
     /// order. Meanwhile the workers go on.
     pub(super) fn drain(&mut self) {
         self.core.settle(self.now);
+        self.drained = self.now;
         while let Some(action) = self.core.next_action() {
             self.count();
             self.pass_a_moment();

@@ -5,6 +5,8 @@ mod bugs;
 mod calls;
 mod chunk_bugs;
 mod chunks;
+mod limits;
+mod line;
 mod workers;
 
 use std::collections::HashMap;

@@ -1,0 +1,90 @@
+//! A queue of waiting jobs: the highest priority first, first in first out within one, with a way
+//! out of the middle.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::event::JobKey;
+
+/// The waiting jobs in order.
+///
+/// A job that leaves from the middle stays behind as a gap: a key whose job waits no longer, which
+/// the owner can tell. Gaps are passed over when they come to the front and swept when they are
+/// the larger half, so leaving is cheap and memory stays bounded.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    by_priority: BTreeMap<i32, VecDeque<JobKey>>,
+    waiting: usize,
+    /// How many keys are kept, gaps included.
+    kept: usize,
+}
+
+impl Queue {
+    /// Whether none waits.
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting == 0
+    }
+
+    /// How many keys are kept, gaps included, and for how many priorities.
+    #[cfg(test)]
+    pub(super) fn kept(&self) -> (usize, usize) {
+        (self.kept, self.by_priority.len())
+    }
+
+    /// Lets a job in behind the others of its priority.
+    pub(super) fn push_back(&mut self, job: JobKey, priority: i32) {
+        self.entered(priority).push_back(job);
+    }
+
+    /// Lets a job in before the others of its priority.
+    pub(super) fn push_front(&mut self, job: JobKey, priority: i32) {
+        self.entered(priority).push_front(job);
+    }
+
+    fn entered(&mut self, priority: i32) -> &mut VecDeque<JobKey> {
+        self.waiting += 1;
+        self.kept += 1;
+        self.by_priority.entry(priority).or_default()
+    }
+
+    /// The first job; `waits` tells a job from a gap.
+    pub(super) fn first(&mut self, waits: impl Fn(JobKey) -> bool) -> Option<JobKey> {
+        while let Some(mut highest) = self.by_priority.last_entry() {
+            let order = highest.get_mut();
+            while let Some(job) = order.front() {
+                if self.waiting > 0 && waits(*job) {
+                    return Some(*job);
+                }
+                order.pop_front();
+                self.kept -= 1;
+            }
+            // The last one stays, with its memory: mostly it is the only one there ever is.
+            if self.by_priority.len() == 1 {
+                return None;
+            }
+            self.by_priority.pop_last();
+        }
+        None
+    }
+
+    /// Takes out the job that [`first`](Self::first) has just named.
+    pub(super) fn take_first(&mut self) {
+        let highest = self.by_priority.last_entry();
+        if highest.is_some_and(|mut highest| highest.get_mut().pop_front().is_some()) {
+            self.kept -= 1;
+            self.waiting -= 1;
+        }
+    }
+
+    /// A job has left from wherever it stood; `waits` denies it already.
+    pub(super) fn leave_gap(&mut self, waits: impl Fn(JobKey) -> bool) {
+        self.waiting -= 1;
+        if self.kept > 32 && self.kept > 2 * self.waiting {
+            self.by_priority.retain(|_, order| {
+                order.retain(|job| waits(*job));
+                !order.is_empty()
+            });
+            self.kept = self.waiting;
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! Whose turn it is: a job goes to a worker before all that are less urgent or came later.
+
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
+
+use super::rules::require;
+use crate::pool::scheduler::JobSpec;
+
+/// The jobs that no worker has been given yet, in the order in which it is their turn.
+#[derive(Debug, Default)]
+pub(super) struct Turns {
+    first_time: BTreeSet<Turn>,
+}
+
+type Turn = (Reverse<i32>, usize);
+
+impl Turns {
+    /// A job was accepted.
+    pub(super) fn queue(&mut self, job: usize, spec: &JobSpec) {
+        self.first_time.insert(turn(job, spec));
+    }
+
+    /// A job was answered.
+    pub(super) fn forget(&mut self, job: usize, spec: &JobSpec) {
+        self.first_time.remove(&turn(job, spec));
+    }
+
+    /// A job goes to a worker; `known` tells which jobs were there when that was decided.
+    pub(super) fn check(&mut self, job: usize, spec: &JobSpec, known: impl Fn(usize) -> bool) {
+        let own = turn(job, spec);
+        let again = !self.first_time.remove(&own);
+        let first = self.first_time.iter().find(|(_, job)| known(*job));
+        let in_turn = first.is_none_or(|first| {
+            // What comes back goes before the others of its priority.
+            own < *first || (again && own.0 == first.0)
+        });
+        require(
+            in_turn,
+            "the most urgent goes first, then the first",
+            || format!("job {job} before {first:?}"),
+        );
+    }
+}
+
+fn turn(job: usize, spec: &JobSpec) -> Turn {
+    (Reverse(spec.priority), job)
+}

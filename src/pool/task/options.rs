@@ -1,0 +1,119 @@
+//! What can be said of a call beside function and argument: the options that [`Task`](super::Task)
+//! and [`TaskCall`](super::TaskCall) have in common.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What can be said of a call beside function and argument.
+#[derive(Clone, Debug, Default)]
+pub(in crate::pool) struct Options {
+    pub(in crate::pool) timeout: Option<Duration>,
+    pub(in crate::pool) queue_timeout: Option<Duration>,
+    pub(in crate::pool) deadline: Option<Duration>,
+    pub(in crate::pool) priority: i32,
+    pub(in crate::pool) name: Option<Arc<str>>,
+}
+
+macro_rules! options {
+    () => {
+        /// Ends the task when it has run this long, counted from its true start: its handle
+        /// resolves at once, and its worker is replaced. Goes before the pool's
+        /// [`task_timeout`](crate::ProcessPoolBuilder::task_timeout).
+        ///
+        /// # Panics
+        ///
+        /// When the limit is zero.
+        #[track_caller]
+        pub fn timeout(mut self, limit: Duration) -> Self {
+            assert!(!limit.is_zero(), "a task timeout must be greater than 0");
+            self.options.timeout = Some(bounded(limit));
+            self
+        }
+
+        /// Gives up on the task when it has waited this long for its start. One that has been
+        /// started is not touched. A limit of next to nothing can pass even where a worker is
+        /// free: it is counted until the worker has begun.
+        pub fn queue_timeout(mut self, limit: Duration) -> Self {
+            self.options.queue_timeout = Some(bounded(limit));
+            self
+        }
+
+        /// Ends the task when this long has passed since it was submitted, waiting and running
+        /// together. One that waits is never started then; one that runs is ended as by
+        /// [`timeout`](Self::timeout). Whichever limit comes first holds, and the error's text
+        /// says which it was.
+        ///
+        /// The time counts from the call of `submit`, or from the first poll of what `run` returns,
+        /// and waiting for room in the queue is part of it. Of a map the time counts from the call
+        /// of `map`, for all items together: those that are not done by then give that error.
+        ///
+        /// ```
+        /// use std::time::Duration;
+        ///
+        /// # #[tokio::main(flavor = "current_thread")]
+        /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+        /// # let pool = procpool::ProcessPool::builder().workers(1).build()?;
+        /// let limit = Duration::from_millis(100);
+        /// let endless = pool.task(|_: ()| -> () { loop { std::thread::park() } }).deadline(limit);
+        /// let (runs, waits) = (endless.submit(()), endless.submit(()));
+        ///
+        /// let error = runs.await.unwrap_err();
+        /// assert!(error.is_timeout());
+        /// assert_eq!(error.to_string(), "task ran past its deadline of 100ms");
+        /// let error = waits.await.unwrap_err();
+        /// assert!(error.is_timeout() && !error.maybe_executed());
+        /// # pool.shutdown().await;
+        /// # Ok(()) }
+        /// ```
+        ///
+        /// # Panics
+        ///
+        /// When the limit is zero.
+        #[track_caller]
+        pub fn deadline(mut self, limit: Duration) -> Self {
+            assert!(!limit.is_zero(), "a deadline must be later than now");
+            self.options.deadline = Some(bounded(limit));
+            self
+        }
+
+        /// Lets the task go before waiting tasks of lower priority. Default: 0.
+        ///
+        /// The higher number goes first; within one, who was first. A task that runs is never
+        /// interrupted, and one that was sent ahead to its worker (about 150 µs of work that is
+        /// known to be short) is not overtaken there. Nothing grows more urgent by waiting: as long
+        /// as tasks of a higher priority keep all workers busy, lower ones wait.
+        ///
+        /// ```
+        /// # #[tokio::main(flavor = "current_thread")]
+        /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+        /// # let pool = procpool::ProcessPool::builder().workers(1).build()?;
+        /// fn resize(page: u32) -> u32 {
+        ///     page
+        /// }
+        ///
+        /// let bulk = pool.task(resize).priority(-10);
+        /// let bulk: Vec<_> = (0..100).map(|page| bulk.submit(page)).collect();
+        /// // Somebody looks at this one now.
+        /// assert_eq!(pool.task(resize).priority(10).run(7).await?, 7);
+        /// # drop(bulk);
+        /// # pool.shutdown_now().await;
+        /// # Ok(()) }
+        /// ```
+        pub fn priority(mut self, priority: i32) -> Self {
+            self.options.priority = priority;
+            self
+        }
+
+        /// Names the task; [`task::current`](crate::task::current) shows the name in the worker.
+        /// What is longer than 1 KiB is cut.
+        pub fn name(mut self, name: impl Into<String>) -> Self {
+            let mut name = name.into();
+            let end = (0..=1024.min(name.len()))
+                .rev()
+                .find(|end| name.is_char_boundary(*end));
+            name.truncate(end.unwrap_or(0));
+            self.options.name = Some(Arc::from(name));
+            self
+        }
+    };
+}
