@@ -223,7 +223,7 @@ fn where_all_goes_well_there_is_nothing_to_tell_but_the_summary() {
         folder.check(&ended.lines);
         assert_eq!(row(&ended, "done"), files, "{}", ended.said);
         // No bar, no colours: this is no terminal.
-        assert_eq!(ended.said.lines().count(), 4, "{}", ended.said);
+        assert_eq!(ended.said.lines().count(), 5, "{}", ended.said);
         let plain = |c: char| c == '\n' || !c.is_control();
         assert!(ended.said.chars().all(plain), "{:?}", ended.said);
     }
@@ -271,6 +271,24 @@ fn what_makes_no_sense_is_refused_before_anything_is_done() {
         "{}",
         ended.said
     );
+}
+
+/// As with `batch .. | head`.
+#[test]
+fn when_nobody_reads_what_it_prints_it_ends() {
+    let _scene = scene();
+    let folder = Folder::of(3);
+    folder.add_endless("1/endless");
+    let copies = folder.copies();
+    let (reading, writing) = rustix::pipe::pipe().unwrap();
+    drop(reading);
+    let copy_to = ["--compress", copies.to_str().unwrap()];
+    let mut command = example("batch");
+    let command = command.args(copy_to).arg(folder.input());
+    let ended = Running::start_printing(command, writing).end();
+    assert_eq!(ended.status.code(), Some(1), "{}", ended.said);
+    assert_eq!(ended.said, "batch: Broken pipe (os error 32)\n");
+    assert_eq!(half_written(&copies), [] as [PathBuf; 0]);
 }
 
 /// At a terminal there is a bar, and it keeps out of what is printed.

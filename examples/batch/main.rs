@@ -30,8 +30,8 @@ use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::process::ExitCode;
 
-use futures::StreamExt;
-use procpool::{ProcessPool, Resource, Stdio};
+use futures::{Stream, StreamExt};
+use procpool::{BuildError, ProcessPool, RemoteError, Resource, Stdio, TaskError};
 use tokio::signal::unix::{SignalKind, signal};
 
 use self::files::File;
@@ -69,11 +69,46 @@ async fn run(options: &Options) -> Result<Summary, Box<dyn std::error::Error>> {
     // From here on Ctrl-C does not end the program by itself.
     let mut interrupt = signal(SignalKind::interrupt())?;
     let (files, unseen) = files::below(&options.folder)?;
-    let mut summary = Summary::new(files.len(), unseen);
+    let pool = pool(options)?;
+    let mut batch = Batch {
+        files: &files,
+        done: vec![false; files.len()],
+        progress: Progress::begin(&files),
+        summary: Summary::new(files.len(), unseen),
+    };
 
+    let orders = files.iter().map(|file| Order::new(file, options));
+    let results = pool.map_unordered(work_on, orders).enumerate();
+    let ended = tokio::select! {
+        biased;
+        _ = interrupt.recv() => {
+            batch.summary.interrupted = true;
+            Ok(())
+        }
+        ended = batch.take_in(results) => ended,
+    };
+    batch.progress.end();
+
+    // What has not been started never will be, because the results were dropped. What runs is of
+    // no use any more if it did not come to the end.
+    if batch.summary.interrupted || ended.is_err() {
+        pool.terminate().await;
+    } else {
+        pool.shutdown().await;
+    }
+    // No process is left that could write, so what is half written can go.
+    for (file, _) in files.iter().zip(batch.done).filter(|(_, done)| !done) {
+        work::tidy_up(&Order::new(file, options));
+    }
+    ended?;
+    batch.summary.finish(pool.stats());
+    Ok(batch.summary)
+}
+
+fn pool(options: &Options) -> Result<ProcessPool, BuildError> {
     let mut pool = ProcessPool::builder()
         .worker_name("batch")
-        // What a dying worker says belongs to the file's error, and not across the bar.
+        // What a dying worker says is not to be printed across the bar.
         .stderr(Stdio::capture())
         .rlimit(Resource::Core, 0, 0);
     if let Some(processes) = options.processes {
@@ -82,51 +117,46 @@ async fn run(options: &Options) -> Result<Summary, Box<dyn std::error::Error>> {
     if let Some(limit) = options.timeout {
         pool = pool.task_timeout(limit);
     }
-    let pool = pool.build()?;
-
-    let orders = files.iter().map(|file| Order::new(file, options));
-    let mut results = pool.map_unordered(work_on, orders).enumerate();
-    let mut progress = Progress::begin(&files);
-    let mut unfinished = vec![true; files.len()];
-    loop {
-        let next = tokio::select! {
-            biased;
-            _ = interrupt.recv() => {
-                summary.interrupted = true;
-                break;
-            }
-            next = results.next() => next,
-        };
-        let Some((number, result)) = next else { break };
-        let file = &files[number];
-        // The file's own error is a value; what befell its worker is a `TaskError`.
-        let outcome = match result {
-            Ok(outcome) => outcome.map_err(|error| format!("{error:#}")),
-            Err(error) => Err(format!("{error:#}")),
-        };
-        if let Ok(done) = &outcome {
-            progress.aside(|| print(file, done))?;
-            unfinished[number] = false;
-        }
-        progress.advance(file, outcome.is_ok());
-        summary.count(file, outcome);
-    }
-    progress.end();
-
-    // After an interrupt there is work that nobody waits for. Else there is none, and the workers
-    // are asked to leave.
-    if summary.interrupted {
-        pool.terminate().await;
-    } else {
-        pool.shutdown().await;
-    }
-    // No process is left that could write, so what is half written stays no longer.
-    for (file, _) in files.iter().zip(unfinished).filter(|(_, left)| *left) {
-        work::tidy_up(&Order::new(file, options));
-    }
-    summary.finish(pool.stats());
-    Ok(summary)
+    pool.build()
 }
+
+/// The files, and what has come of them.
+struct Batch<'a> {
+    files: &'a [File],
+    done: Vec<bool>,
+    progress: Progress,
+    summary: Summary,
+}
+
+impl Batch<'_> {
+    /// Takes in results until there are no more.
+    ///
+    /// # Errors
+    ///
+    /// When they cannot be printed.
+    async fn take_in(
+        &mut self,
+        mut results: impl Stream<Item = (usize, Outcome)> + Unpin,
+    ) -> io::Result<()> {
+        while let Some((number, outcome)) = results.next().await {
+            let file = &self.files[number];
+            // The file's own error is a value; what befell its worker is a `TaskError`.
+            let outcome = match outcome {
+                Ok(outcome) => outcome.map_err(|error| format!("{error:#}")),
+                Err(error) => Err(format!("{error:#}")),
+            };
+            if let Ok(done) = &outcome {
+                self.progress.aside(|| print(file, done))?;
+                self.done[number] = true;
+            }
+            self.progress.advance(file, outcome.is_ok());
+            self.summary.count(file, outcome);
+        }
+        Ok(())
+    }
+}
+
+type Outcome = Result<Result<Yield, RemoteError>, TaskError>;
 
 /// A line as `sha256sum` writes it; the name may be any bytes.
 fn print(file: &File, done: &Yield) -> io::Result<()> {

@@ -16,7 +16,10 @@ pub(crate) struct Progress {
 
 impl Progress {
     pub(crate) fn begin(files: &[File]) -> Self {
-        let bytes = files.iter().map(|file| file.size).sum();
+        let bytes = files
+            .iter()
+            .map(|file| file.size)
+            .fold(0, u64::saturating_add);
         // This target draws nothing where there is no terminal.
         let bar = ProgressBar::with_draw_target(Some(bytes), ProgressDrawTarget::stderr());
         let template = "{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec}, {eta} left";

@@ -87,6 +87,7 @@ impl fmt::Display for Summary {
         if !self.failed.is_empty() {
             writeln!(f)?;
         }
+        writeln!(f, "{:<8}{:>6}{:>14}", "", "files", "bytes")?;
         let mut row = |name: &str, files: usize, bytes: Option<u64>| {
             let bytes = bytes.map(|bytes| BinaryBytes(bytes).to_string());
             let line = format!("{name:<8}{files:>6}{:>14}", bytes.unwrap_or_default());
@@ -101,18 +102,14 @@ impl fmt::Display for Summary {
         let seconds = self.took.as_secs_f64();
         let rate = BinaryBytes((self.read as f64 / seconds.max(0.001)) as u64);
         let processes = self.processes;
-        write!(
-            f,
-            "in {seconds:.2} s ({rate}/s), with {processes} processes"
-        )?;
+        let end = if self.interrupted {
+            "; interrupted"
+        } else {
+            ""
+        };
         writeln!(
             f,
-            "{}",
-            if self.interrupted {
-                "; interrupted"
-            } else {
-                ""
-            }
+            "in {seconds:.2} s ({rate}/s), with {processes} processes{end}"
         )
     }
 }

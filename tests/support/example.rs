@@ -45,16 +45,20 @@ pub struct Ended {
 
 impl Running {
     pub fn start(command: &mut Command) -> Self {
+        Self::start_printing(command, Stdio::piped())
+    }
+
+    /// The same with another place for what it prints.
+    pub fn start_printing(command: &mut Command, stdout: impl Into<Stdio>) -> Self {
         let mut process = command
             .stdin(Stdio::null())
-            .stdout(Stdio::piped())
+            .stdout(stdout)
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let stdout = process.stdout.take().unwrap();
         let stderr = process.stderr.take().unwrap();
         Self {
-            lines: lines_of(stdout),
+            lines: lines_of(process.stdout.take()),
             said: all_of(stderr),
             process,
             seen: Vec::new(),
@@ -117,8 +121,9 @@ impl Ended {
     }
 }
 
-fn lines_of(stdout: ChildStdout) -> Receiver<Vec<u8>> {
+fn lines_of(stdout: Option<ChildStdout>) -> Receiver<Vec<u8>> {
     let (sender, lines) = channel();
+    let Some(stdout) = stdout else { return lines };
     std::thread::spawn(move || {
         for line in BufReader::new(stdout).split(b'\n').map_while(Result::ok) {
             if sender.send(line).is_err() {
