@@ -75,7 +75,7 @@
 //! | --- | --- |
 //! | [`ProcessPool`], [`ProcessPoolBuilder`] | the pool and its options: [`StartMethod`], [`Restart`], [`Stdio`], [`Resource`] |
 //! | [`ThreadPool`], [`ThreadPoolBuilder`], [`ThreadTask`], [`ThreadMap`] | the same verbs over threads, for code that is trusted |
-//! | [`Executor`], [`Portable`], [`Ability`], [`Unsupported`] | code for either kind of pool, and what one of them cannot do |
+//! | [`Executor`], [`ExecutorTask`], [`Portable`], [`Ability`], [`Unsupported`] | code for either kind of pool, and what one of them cannot do |
 //! | [`TaskHandle`] | a submitted call: its result, and the means to end it |
 //! | [`Task`], [`TaskCall`] | a call with a time limit, a limit on waiting, a name |
 //! | [`Map`], [`Enumerated`] | the results of one function over many items |
@@ -126,7 +126,7 @@ mod tower;
 mod wire;
 mod worker;
 
-pub use executor::{Executor, Portable};
+pub use executor::{Executor, ExecutorTask, Portable};
 pub use pool::builder::ProcessPoolBuilder;
 pub use pool::error::{
     Ability, BuildError, NotClosed, TaskError, TrySubmitError, Unsupported, WorkerExit,

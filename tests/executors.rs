@@ -12,8 +12,8 @@ use futures::FutureExt;
 use futures::stream::{self, FusedStream, StreamExt, TryStreamExt};
 use gate::{Gate, acquire, mark, pass};
 use procpool::{
-    Ability, Executor, ProcessPool, ShutdownOptions, StartMethod, TaskError, TaskHandle,
-    ThreadPool, call,
+    Ability, Executor, ExecutorTask, ProcessPool, ShutdownOptions, StartMethod, TaskError,
+    TaskHandle, ThreadPool, call,
 };
 use support::{HANG, PROMPTLY, everywhere, runtime, scene, soon};
 
@@ -493,6 +493,36 @@ fn abort_ends_what_runs_just_where_that_is_an_ability() {
         assert_eq!(pool.submit(double, 1).await.unwrap(), 2);
         let limit = ShutdownOptions::new().timeout(PROMPTLY);
         pool.shutdown_with(limit).await.unwrap();
+    }
+    on_every_executor!(case);
+}
+
+/// CF-046, CF-048.
+#[test]
+fn limits_are_kept_or_refused_and_never_ignored() {
+    async fn case<K: Kind>(kind: K) {
+        let (pool, gate) = (kind.pool(1), Gate::new());
+        let limit = Duration::from_millis(30);
+        let able = pool.require(Ability::EndRunning);
+        let limited = pool.task(pass).timeout(limit).name("limited");
+        for error in [
+            limited.submit(gate.path()).await.unwrap_err(),
+            limited.run(gate.path()).await.unwrap_err(),
+        ] {
+            assert_eq!(error.is_unsupported(), able.is_err(), "{error}");
+            assert_eq!(error.is_timeout(), able.is_ok(), "{error}");
+            assert_eq!(error.maybe_executed(), able.is_ok(), "{error}");
+        }
+        let running = pool.submit(pass, gate.path());
+        started(&running).await;
+        let hurried = pool.task(marked).queue_timeout(limit);
+        let error = hurried.try_submit((gate.path(), 1)).unwrap().await;
+        let error = error.unwrap_err();
+        assert!(error.is_timeout() && !error.maybe_executed(), "{error}");
+        gate.open();
+        running.await.unwrap();
+        assert!(gate.marks().is_empty());
+        pool.shutdown().await;
     }
     on_every_executor!(case);
 }

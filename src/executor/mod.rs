@@ -1,4 +1,7 @@
-//! What both kinds of pool do, as a trait: code that is generic over it runs on either.
+//! What both kinds of pool do, as a trait: code that is generic over it runs on either. Calls with
+//! options are in [`task`].
+
+mod task;
 
 use std::fmt;
 use std::future::Future;
@@ -13,9 +16,13 @@ use crate::pool::handle::TaskHandle;
 use crate::pool::map::Map;
 use crate::pool::shutdown::ShutdownOptions;
 use crate::pool::stats::Stats;
+use crate::pool::task::Task;
 use crate::task::Call;
 use crate::thread_pool::ThreadPool;
 use crate::thread_pool::map::ThreadMap;
+use crate::thread_pool::task::ThreadTask;
+
+pub use self::task::ExecutorTask;
 
 /// An argument or a result that can go to any executor: it can be encoded, and it can be moved to
 /// another thread.
@@ -58,6 +65,9 @@ pub trait Executor: Clone + fmt::Debug + Send + Sync + sealed::Sealed + 'static 
         S: Stream<Item: Portable> + Send + Unpin,
         R: Portable;
 
+    /// A function with options for its calls.
+    type Task<A: Portable, R: Portable>: ExecutorTask<A, R>;
+
     /// Fails if the executor is unable to do this.
     ///
     /// # Errors
@@ -99,6 +109,9 @@ pub trait Executor: Clone + fmt::Debug + Send + Sync + sealed::Sealed + 'static 
     where
         A: Portable,
         R: Portable;
+
+    /// Returns a task: a function whose calls can be given options. See [`ProcessPool::task`].
+    fn task<A: Portable, R: Portable>(&self, function: fn(A) -> R) -> Self::Task<A, R>;
 
     /// Runs a function over many items, results in the order of the items. See
     /// [`ProcessPool::map`].
@@ -177,11 +190,13 @@ pub trait Executor: Clone + fmt::Debug + Send + Sync + sealed::Sealed + 'static 
 }
 
 mod sealed {
-    /// Implemented by the crate's own executors alone.
+    /// Implemented by the crate's own executors and their tasks alone.
     pub trait Sealed {}
 
     impl Sealed for super::ProcessPool {}
     impl Sealed for super::ThreadPool {}
+    impl<A, R> Sealed for super::Task<A, R> {}
+    impl<A, R> Sealed for super::ThreadTask<A, R> {}
 }
 
 /// The methods that both pools have under the same name and with the same signature.
@@ -221,6 +236,10 @@ macro_rules! shared {
             R: Portable,
         {
             $pool::run(self, function, argument)
+        }
+
+        fn task<A: Portable, R: Portable>(&self, function: fn(A) -> R) -> Self::Task<A, R> {
+            $pool::task(self, function)
         }
 
         fn map<A, R, I>(
@@ -295,6 +314,8 @@ impl Executor for ProcessPool {
         S: Stream<Item: Portable> + Send + Unpin,
         R: Portable;
 
+    type Task<A: Portable, R: Portable> = Task<A, R>;
+
     shared!(ProcessPool);
 
     fn require(&self, _: Ability) -> Result<(), Unsupported> {
@@ -322,6 +343,8 @@ impl Executor for ThreadPool {
     where
         S: Stream<Item: Portable> + Send + Unpin,
         R: Portable;
+
+    type Task<A: Portable, R: Portable> = ThreadTask<A, R>;
 
     shared!(ThreadPool);
 
