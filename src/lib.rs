@@ -74,6 +74,8 @@
 //! | | |
 //! | --- | --- |
 //! | [`ProcessPool`], [`ProcessPoolBuilder`] | the pool and its options: [`StartMethod`], [`Restart`], [`Stdio`], [`Resource`] |
+//! | [`ThreadPool`], [`ThreadPoolBuilder`], [`ThreadTask`], [`ThreadMap`] | the same verbs over threads, for code that is trusted |
+//! | [`Executor`], [`ExecutorTask`], [`Portable`], [`Ability`], [`Unsupported`] | code for either kind of pool, and what one of them cannot do |
 //! | [`TaskHandle`] | a submitted call: its result, and the means to end it |
 //! | [`Task`], [`TaskCall`] | a call with a time limit, a limit on waiting, a deadline, a priority, a name |
 //! | [`Map`], [`Enumerated`] | the results of one function over many items |
@@ -102,6 +104,7 @@
 //! Linux. A worker has the rights of its program: it contains crashes and endless loops, and is no
 //! boundary against code that means harm.
 
+mod executor;
 pub mod guide;
 mod pool;
 mod process;
@@ -117,13 +120,17 @@ mod sys;
 /// [`TaskError`] of a call that could not be sent or answered for that reason.
 /// [`retire_worker`](task::retire_worker) has the worker replaced after this task.
 pub mod task;
+mod thread_pool;
 #[cfg(feature = "tower")]
 mod tower;
 mod wire;
 mod worker;
 
+pub use executor::{Executor, ExecutorTask, Portable};
 pub use pool::builder::ProcessPoolBuilder;
-pub use pool::error::{BuildError, NotClosed, TaskError, TrySubmitError, WorkerExit};
+pub use pool::error::{
+    Ability, BuildError, NotClosed, TaskError, TrySubmitError, Unsupported, WorkerExit,
+};
 pub use pool::events::{Events, PoolEvent};
 pub use pool::handle::TaskHandle;
 pub use pool::histogram::Histogram;
@@ -140,6 +147,10 @@ pub use task::Call;
 #[cfg(feature = "json")]
 pub use task::Json;
 pub use task::{HookOutcome, PanicInfo, RemoteError};
+pub use thread_pool::ThreadPool;
+pub use thread_pool::builder::ThreadPoolBuilder;
+pub use thread_pool::map::{ThreadMap, ThreadMapIter};
+pub use thread_pool::task::ThreadTask;
 #[cfg(feature = "tower")]
 pub use tower::{TaskResponse, TaskService};
 pub use worker::boot::init;

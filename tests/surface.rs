@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 
 use procpool::task::{DecodeError, EncodeError, ForeignFunction, TaskContext};
 use procpool::{
-    BuildError, Call, CallbackId, Enumerated, Exit, Map, NotClosed, PanicInfo, ProcessPool,
-    ProcessPoolBuilder, Restart, ShutdownOptions, StartError, StartMethod, Stats, Stdio, Task,
-    TaskCall, TaskError, TaskHandle, TrySubmitError, UnknownStartMethod, WorkerExit, WorkerLine,
+    Ability, BuildError, Call, CallbackId, Enumerated, Exit, Map, NotClosed, PanicInfo,
+    ProcessPool, ProcessPoolBuilder, Restart, ShutdownOptions, StartError, StartMethod, Stats,
+    Stdio, Task, TaskCall, TaskError, TaskHandle, ThreadMap, ThreadPool, ThreadPoolBuilder,
+    ThreadTask, TrySubmitError, UnknownStartMethod, Unsupported, WorkerExit, WorkerLine,
     WorkerStats,
 };
 use support::everywhere;
@@ -44,9 +45,17 @@ fn the_public_types_can_be_shared_shown_and_kept_across_a_caught_panic() {
     shared::<(Stats, WorkerStats, WorkerLine<'static>, Stdio)>();
     shared::<(Exit, WorkerExit, PanicInfo, CallbackId)>();
     shared::<(ShutdownOptions, Restart, StartMethod)>();
+    shared::<(ThreadPool, ThreadPoolBuilder, Ability)>();
+    shared::<ThreadTask<std::cell::Cell<u8>, u8>>();
+    moved::<ThreadMap<Items, std::cell::Cell<u8>>>();
 
     copied::<(ProcessPool, ProcessPoolBuilder, Task<std::rc::Rc<u8>, u8>)>();
     copied::<(TaskError, WorkerExit, PanicInfo, StartError, Stats, Stdio)>();
+    copied::<(
+        ThreadPool,
+        ThreadPoolBuilder,
+        ThreadTask<std::rc::Rc<u8>, u8>,
+    )>();
     shown::<Stats>();
     shown::<Exit>();
     shown::<StartMethod>();
@@ -58,12 +67,14 @@ fn the_public_types_can_be_shared_shown_and_kept_across_a_caught_panic() {
         Task<u8, u8>,
     )>();
     caught::<(TaskError, StartError, Stdio, TaskContext)>();
+    caught::<(ThreadPool, ThreadPoolBuilder, ThreadTask<u8, u8>)>();
 
     error::<TaskError>();
     error::<TrySubmitError<u8>>();
     error::<BuildError>();
     error::<StartError>();
     error::<NotClosed>();
+    error::<Unsupported>();
     error::<UnknownStartMethod>();
     error::<WorkerExit>();
     error::<PanicInfo>();

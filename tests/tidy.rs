@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 const LONGEST: usize = 600;
 
 /// What each folder of `src/` may name of the crate, beside itself.
-const MAY_NAME: [(&str, &[&str]); 8] = [
+const MAY_NAME: [(&str, &[&str]); 10] = [
     ("sys", &[]),
     ("wire", &["sys"]),
     ("task", &["sys", "wire"]),
@@ -18,6 +18,9 @@ const MAY_NAME: [(&str, &[&str]); 8] = [
         "pool",
         &["sys", "wire", "task", "process", "worker", "supervisor"],
     ),
+    // It has threads where the pool has workers, and shares handles, replies and errors with it.
+    ("thread_pool", &["sys", "wire", "task", "process", "pool"]),
+    ("executor", &["task", "pool", "thread_pool"]),
     // An adapter.
     ("tower.rs", &["pool"]),
 ];

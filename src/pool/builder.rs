@@ -35,7 +35,7 @@ const MOST_WORKERS: usize = 1 << 16;
 const FAR_FUTURE: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
 
 /// A limit that can be added to any moment.
-pub(super) fn bounded(limit: Duration) -> Duration {
+pub(crate) fn bounded(limit: Duration) -> Duration {
     limit.min(FAR_FUTURE)
 }
 

@@ -1,8 +1,9 @@
 //! The ways in which a task can fail. What a lost worker leaves to be told is in [`exit`], the
-//! errors of other operations are in [`refused`].
+//! errors of other operations are in [`refused`], and what a pool cannot do at all in [`unsupported`].
 
 mod exit;
 mod refused;
+mod unsupported;
 
 use std::error::Error;
 use std::fmt;
@@ -14,6 +15,7 @@ use crate::task::{DecodeError, EncodeError, ForeignFunction, PanicInfo};
 pub use self::exit::WorkerExit;
 pub(crate) use self::refused::BuildFault;
 pub use self::refused::{BuildError, NotClosed, TrySubmitError};
+pub use self::unsupported::{Ability, Unsupported};
 
 /// Why a task has no result.
 ///
@@ -87,6 +89,7 @@ pub(crate) enum Kind {
         started: bool,
     },
     Broken(Breakage),
+    Unsupported(Unsupported),
 }
 
 /// What broke a pool.
@@ -226,6 +229,13 @@ impl TaskError {
         matches!(*self.0, Kind::Broken(_))
     }
 
+    /// Tells whether the task asked for what its executor is unable to do, as a time limit on code
+    /// that runs on a [thread](crate::ThreadPool); the [source](Error::source) is the
+    /// [`Unsupported`]. It was refused, and not run without it.
+    pub fn is_unsupported(&self) -> bool {
+        matches!(*self.0, Kind::Unsupported(_))
+    }
+
     /// Tells whether the task's function may have been called, and so may have had effects.
     ///
     /// False is certain: it was never called and never will be.
@@ -250,6 +260,7 @@ impl TaskError {
             | Kind::Foreign(_)
             | Kind::DecodeArgument(_)
             | Kind::QueueFull(_)
+            | Kind::Unsupported(_)
             | Kind::Broken(Breakage::Start(_) | Breakage::EarlierLoss(_)) => false,
         }
     }
@@ -341,6 +352,7 @@ impl fmt::Display for Kind {
             Kind::Broken(Breakage::Loss(_) | Breakage::EarlierLoss(_)) => {
                 f.write_str("pool is broken by the loss of a worker")
             }
+            Kind::Unsupported(_) => f.write_str("task asks for what its executor cannot do"),
         }
     }
 }
@@ -355,6 +367,7 @@ impl Error for TaskError {
             Kind::EncodeArgument(error) | Kind::EncodeResult(error) => Some(error),
             Kind::DecodeArgument(error) | Kind::DecodeResult(error) => Some(error),
             Kind::Foreign(error) => Some(error),
+            Kind::Unsupported(error) => Some(error),
             _ => None,
         }
     }

@@ -8,10 +8,9 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
-use super::driver::Driver;
 use super::error::{Kind, TaskError};
+use super::holder::{Holder, JobKey, Progress};
 use super::reply::{CallbackId, Reply, Stage, run_callback};
-use super::scheduler::{Event, JobKey, Progress};
 
 /// A blocking waiter gives the pool's runtime this long before it sees to the pool's work itself.
 const PATIENCE: Duration = Duration::from_millis(20);
@@ -54,12 +53,12 @@ pub struct TaskHandle<R> {
     /// Held while the result is moved there.
     looking: Mutex<()>,
     /// The pool that has the call, and its name there; `None` if it was refused.
-    job: Option<(Arc<Driver>, JobKey)>,
+    job: Option<(Arc<dyn Holder>, JobKey)>,
     abort_on_drop: bool,
 }
 
 impl<R: Send + 'static> TaskHandle<R> {
-    pub(crate) fn new(reply: Arc<Reply<R>>, job: Option<(Arc<Driver>, JobKey)>) -> Self {
+    pub(crate) fn new(reply: Arc<Reply<R>>, job: Option<(Arc<dyn Holder>, JobKey)>) -> Self {
         Self {
             reply,
             looked_at: OnceLock::new(),
@@ -92,8 +91,8 @@ impl<R: Send + 'static> TaskHandle<R> {
     /// # Ok(()) }
     /// ```
     pub fn cancel(&self) -> bool {
-        if let Some((driver, key)) = &self.job {
-            if driver.withdraw(*key, Event::Cancel(*key)) {
+        if let Some((holder, key)) = &self.job {
+            if holder.cancel(*key) {
                 return true;
             }
         }
@@ -107,6 +106,10 @@ impl<R: Send + 'static> TaskHandle<R> {
     /// pool's [`abort_grace`](crate::ProcessPoolBuilder::abort_grace), in which the task can come
     /// to its end by itself). If the task was over before that, its result stands, nobody is
     /// killed, and the answer is `false`.
+    ///
+    /// What runs in a [`ThreadPool`](crate::ThreadPool) cannot be ended. There a running task is only
+    /// [asked](crate::task::TaskContext::is_cancelled) to come to its end, the answer is `false`, and
+    /// what it returns is its result; see [`Ability::EndRunning`](crate::Ability::EndRunning).
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -126,8 +129,8 @@ impl<R: Send + 'static> TaskHandle<R> {
     /// # Ok(()) }
     /// ```
     pub fn abort(&self) -> bool {
-        if let Some((driver, key)) = &self.job {
-            if driver.withdraw(*key, Event::Abort(*key)) {
+        if let Some((holder, key)) = &self.job {
+            if holder.abort(*key) {
                 return true;
             }
         }
@@ -164,8 +167,8 @@ impl<R: Send + 'static> TaskHandle<R> {
 
     /// Tells whether a worker has started the task and its outcome is not decided.
     pub fn is_running(&self) -> bool {
-        self.job.as_ref().is_some_and(|(driver, key)| {
-            matches!(driver.progress(*key), Some((_, Progress::Running(_))))
+        self.job.as_ref().is_some_and(|(holder, key)| {
+            matches!(holder.progress(*key), Some((_, Progress::Running(_))))
         })
     }
 
@@ -176,11 +179,12 @@ impl<R: Send + 'static> TaskHandle<R> {
     }
 
     /// Returns the process id of the worker that runs the task, while it does. By the time it is
-    /// used the worker may be gone, and its number another process's.
+    /// used the worker may be gone, and its number another process's. `None` for a task of a
+    /// [`ThreadPool`](crate::ThreadPool).
     pub fn worker_pid(&self) -> Option<u32> {
-        let (driver, key) = self.job.as_ref()?;
-        let (pid, progress) = driver.progress(*key)?;
-        (progress != Progress::Waiting).then_some(pid)
+        let (holder, key) = self.job.as_ref()?;
+        let (pid, progress) = holder.progress(*key)?;
+        pid.filter(|_| progress != Progress::Waiting)
     }
 
     /// Returns the result if it is there, and leaves it there.
@@ -374,8 +378,17 @@ impl<R: Send + 'static> TaskHandle<R> {
 
     /// Has the crate's own thread do the pool's work where its runtime is not driven by us.
     fn help(&self) {
-        if let Some((driver, _)) = &self.job {
-            driver.help();
+        if let Some((holder, _)) = &self.job {
+            holder.help();
+        }
+    }
+}
+
+impl<R> TaskHandle<R> {
+    /// Takes the task back if it has not been started, whatever comes of that.
+    pub(crate) fn take_back(&self) {
+        if let Some((holder, key)) = &self.job {
+            holder.cancel(*key);
         }
     }
 }
@@ -386,8 +399,8 @@ impl<R: Send + 'static> Future for TaskHandle<R> {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let polled = self.poll_result(context);
         if polled.is_pending() {
-            if let Some((driver, _)) = &self.job {
-                driver.awaited_here();
+            if let Some((holder, _)) = &self.job {
+                holder.awaited_here();
             }
         }
         polled
@@ -399,8 +412,8 @@ impl<R> Unpin for TaskHandle<R> {}
 
 impl<R> Drop for TaskHandle<R> {
     fn drop(&mut self) {
-        if let Some((driver, key)) = self.job.as_ref().filter(|_| self.abort_on_drop) {
-            driver.withdraw(*key, Event::Abort(*key));
+        if let Some((holder, key)) = self.job.as_ref().filter(|_| self.abort_on_drop) {
+            holder.abort(*key);
         }
     }
 }
@@ -413,8 +426,8 @@ impl<R> fmt::Debug for TaskHandle<R> {
             Some(Err(error)) if error.is_cancelled() => String::from("cancelled"),
             Some(Err(_)) => String::from("finished with an error of type TaskError"),
             None => self.reply.describe(name, || {
-                let (driver, key) = self.job.as_ref()?;
-                Some(matches!(driver.progress(*key)?.1, Progress::Running(_)))
+                let (holder, key) = self.job.as_ref()?;
+                Some(matches!(holder.progress(*key)?.1, Progress::Running(_)))
             }),
         };
         let id = self.job.as_ref().map_or(0, |(_, key)| key.number());

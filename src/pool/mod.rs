@@ -10,6 +10,7 @@
 //! - [`builder`], [`shared`], [`shutdown`], [`task`]: what can be asked for.
 //! - [`scheduler`]: decides (pure). [`driver`]: performs, and is told what happens.
 //! - [`reply`]: the duty to answer. [`handle`]: the caller's end. [`error`]: how it can fail.
+//! - [`holder`]: what a handle asks of its pool.
 //! - [`map`]: one function over many items.
 //! - [`stats`]: what was done and is being done. [`events`]: what happens, as it happens.
 
@@ -19,6 +20,7 @@ pub(crate) mod error;
 pub(crate) mod events;
 pub(crate) mod handle;
 pub(crate) mod histogram;
+pub(crate) mod holder;
 mod job;
 pub(crate) mod map;
 pub(crate) mod reply;

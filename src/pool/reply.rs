@@ -64,14 +64,20 @@ struct State<R> {
 enum Phase<R> {
     /// The call is not over.
     Pending,
-    /// It is over; its result is decoded by whoever wants it.
-    Raw(Raw),
+    /// It is over, and its result waits to be taken.
+    Over(Told<R>),
     /// Callbacks are looking at the result; waiters come after them.
     Calling,
-    /// The result is there.
-    Ready(Result<R, TaskError>),
     /// Its owner has taken it.
     Taken,
+}
+
+/// How a call ended, in the form in which that was told.
+enum Told<R> {
+    /// As bytes, which are decoded by whoever wants the result.
+    Encoded(Raw),
+    /// As it is.
+    Plain(Result<R, TaskError>),
 }
 
 /// How far a call has come, as its reply knows it.
@@ -97,10 +103,15 @@ impl<R: Send + 'static> Reply<R> {
         })
     }
 
+    /// A reply to a call whose result stays in this process, and is [given](Self::give) as it is.
+    pub(crate) fn of_plain_result() -> Arc<Self> {
+        Self::new(|_| Err(DecodeError::without_bytes::<R>("it is never encoded")))
+    }
+
     pub(crate) fn stage(&self) -> Stage {
         match self.lock().phase {
             Phase::Pending => Stage::Pending,
-            Phase::Raw(_) | Phase::Calling | Phase::Ready(_) => Stage::Over,
+            Phase::Over(_) | Phase::Calling => Stage::Over,
             Phase::Taken => Stage::Taken,
         }
     }
@@ -137,13 +148,12 @@ impl<R: Send + 'static> Reply<R> {
     fn take(&self) -> Result<Option<Result<R, TaskError>>, MutexGuard<'_, State<R>>> {
         let mut state = self.lock();
         match std::mem::replace(&mut state.phase, Phase::Taken) {
-            Phase::Ready(result) => Ok(Some(result)),
-            Phase::Taken => Ok(None),
-            Phase::Raw(raw) => {
+            Phase::Over(told) => {
                 // The result's own code runs without the lock.
                 drop(state);
-                Ok(Some(decode(self.decode, raw)))
+                Ok(Some(self.plain(told)))
             }
+            Phase::Taken => Ok(None),
             unfinished => {
                 state.phase = unfinished;
                 Err(state)
@@ -161,7 +171,7 @@ impl<R: Send + 'static> Reply<R> {
                 state.callbacks.push((id, callback));
                 (id, None)
             }
-            Phase::Raw(_) | Phase::Ready(_) | Phase::Taken => (id, Some(callback)),
+            Phase::Over(_) | Phase::Taken => (id, Some(callback)),
         }
     }
 
@@ -176,9 +186,39 @@ impl<R: Send + 'static> Reply<R> {
         removed.is_some()
     }
 
+    /// Tells the result of a call that was run in this process. Only the first word counts.
+    pub(crate) fn give(self: Arc<Self>, result: Result<R, TaskError>) {
+        self.settle(Told::Plain(result));
+    }
+
+    fn settle(self: Arc<Self>, told: Told<R>) {
+        let mut state = self.lock();
+        if !matches!(state.phase, Phase::Pending) {
+            return;
+        }
+        state.cancelled = told.error().is_some_and(TaskError::is_cancelled);
+        if state.callbacks.is_empty() {
+            state.phase = Phase::Over(told);
+            let waker = state.waker.take();
+            drop(state);
+            return waker.into_iter().for_each(Waker::wake);
+        }
+        state.phase = Phase::Calling;
+        let callbacks = std::mem::take(&mut state.callbacks);
+        drop(state);
+        run_aside(move || self.call_back(told, callbacks));
+    }
+
+    fn plain(&self, told: Told<R>) -> Result<R, TaskError> {
+        match told {
+            Told::Encoded(raw) => decode(self.decode, raw),
+            Told::Plain(result) => result,
+        }
+    }
+
     /// Shows the result to the callbacks, those that come meanwhile included, then to the waiter.
-    fn call_back(&self, raw: Raw, mut callbacks: Vec<(CallbackId, Callback<R>)>) {
-        let result = decode(self.decode, raw);
+    fn call_back(&self, told: Told<R>, mut callbacks: Vec<(CallbackId, Callback<R>)>) {
+        let result = self.plain(told);
         loop {
             for (_, callback) in callbacks {
                 run_callback(callback, &result);
@@ -186,7 +226,7 @@ impl<R: Send + 'static> Reply<R> {
             let mut state = self.lock();
             callbacks = std::mem::take(&mut state.callbacks);
             if callbacks.is_empty() {
-                state.phase = Phase::Ready(result);
+                state.phase = Phase::Over(Told::Plain(result));
                 let waker = state.waker.take();
                 drop(state);
                 return waker.into_iter().for_each(Waker::wake);
@@ -200,13 +240,11 @@ impl<R> Reply<R> {
     pub(crate) fn describe(&self, name: &str, runs: impl FnOnce() -> Option<bool>) -> String {
         let finished = match &self.lock().phase {
             Phase::Pending => None,
-            Phase::Raw(Raw::Returned(_)) | Phase::Ready(Ok(_)) => Some(true),
-            Phase::Raw(Raw::Failed(error)) | Phase::Ready(Err(error)) => {
-                if error.is_cancelled() {
-                    return String::from("cancelled");
-                }
-                Some(false)
-            }
+            Phase::Over(told) => match told.error() {
+                None => Some(true),
+                Some(error) if error.is_cancelled() => return String::from("cancelled"),
+                Some(_) => Some(false),
+            },
             Phase::Calling => return String::from("finished, in its callbacks"),
             Phase::Taken => return String::from("finished, its result taken"),
         };
@@ -224,23 +262,18 @@ impl<R> Reply<R> {
     }
 }
 
+impl<R> Told<R> {
+    fn error(&self) -> Option<&TaskError> {
+        match self {
+            Self::Encoded(Raw::Failed(error)) | Self::Plain(Err(error)) => Some(error),
+            Self::Encoded(Raw::Returned(_)) | Self::Plain(Ok(_)) => None,
+        }
+    }
+}
+
 impl<R: Send + 'static> Answer for Reply<R> {
     fn resolve(self: Arc<Self>, raw: Raw) {
-        let mut state = self.lock();
-        if !matches!(state.phase, Phase::Pending) {
-            return;
-        }
-        state.cancelled = matches!(&raw, Raw::Failed(error) if error.is_cancelled());
-        if state.callbacks.is_empty() {
-            state.phase = Phase::Raw(raw);
-            let waker = state.waker.take();
-            drop(state);
-            return waker.into_iter().for_each(Waker::wake);
-        }
-        state.phase = Phase::Calling;
-        let callbacks = std::mem::take(&mut state.callbacks);
-        drop(state);
-        run_aside(move || self.call_back(raw, callbacks));
+        self.settle(Told::Encoded(raw));
     }
 }
 

@@ -24,9 +24,9 @@ use super::scheduler::Event;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "options do nothing until they are given to `shutdown_with`"]
 pub struct ShutdownOptions {
-    pub(super) wait: bool,
-    pub(super) cancel_pending: bool,
-    pub(super) timeout: Option<Duration>,
+    pub(crate) wait: bool,
+    pub(crate) cancel_pending: bool,
+    pub(crate) timeout: Option<Duration>,
 }
 
 impl Default for ShutdownOptions {

@@ -80,7 +80,7 @@ impl Counts {
 /// # pool.shutdown().await;
 /// # Ok(()) }
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Stats {
     /// How many workers there may be.
@@ -132,7 +132,7 @@ pub struct Stats {
 /// # pool.shutdown().await;
 /// # Ok(()) }
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct WorkerStats {
     /// Its name, as `ps` shows it.

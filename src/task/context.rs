@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 use crate::sys::clock::Moment;
@@ -44,16 +44,28 @@ thread_local! {
 /// ```
 #[derive(Clone)]
 pub struct TaskContext {
-    page: Arc<ControlPage>,
-    ticket: Ticket,
-    item: u32,
+    ending: Ending,
     id: u64,
     name: Option<Arc<str>>,
     attempt: u32,
     deadline: Option<Moment>,
 }
 
-/// Returns the context of the task that runs on this thread of a worker.
+/// Where it is told that nobody waits for a run any more.
+#[derive(Clone)]
+enum Ending {
+    /// In a worker process: in its page.
+    Page {
+        page: Arc<ControlPage>,
+        ticket: Ticket,
+        item: u32,
+    },
+    /// On a pool's thread: the number of the task that was last asked to end there.
+    Asked(Arc<AtomicU64>),
+}
+
+/// Returns the context of the task that runs on this thread of a worker process, or on this thread
+/// of a [`ThreadPool`](crate::ThreadPool).
 ///
 /// `None` outside of a worker, between tasks, and on threads that the task itself has started:
 /// hand them a clone.
@@ -144,8 +156,14 @@ impl TaskContext {
     /// One load from memory, so it can be asked often. What the task returns after that is thrown
     /// away. Whether the worker is then killed at once or has time to come to the end of the task
     /// is the pool's [`abort_grace`](crate::ProcessPoolBuilder::abort_grace), by default none.
+    ///
+    /// On a thread of a [`ThreadPool`](crate::ThreadPool) it tells whether the task was asked to come
+    /// to its end, and what it then returns is still its result.
     pub fn is_cancelled(&self) -> bool {
-        self.page.is_ended(self.ticket, self.item)
+        match &self.ending {
+            Ending::Page { page, ticket, item } => page.is_ended(*ticket, *item),
+            Ending::Asked(number) => number.load(Ordering::Relaxed) == self.id,
+        }
     }
 }
 
@@ -180,20 +198,46 @@ pub(crate) struct Running<'a> {
 
 /// Makes a call the current task of this thread until the guard is dropped.
 pub(crate) fn enter(running: &Running<'_>) -> impl Drop + use<> {
-    struct Leave;
-    impl Drop for Leave {
-        fn drop(&mut self) {
-            CURRENT.set(None);
-        }
-    }
-    CURRENT.set(Some(TaskContext {
-        page: running.page.clone(),
-        ticket: running.ticket,
-        item: running.item,
+    Entered::with(TaskContext {
+        ending: Ending::Page {
+            page: running.page.clone(),
+            ticket: running.ticket,
+            item: running.item,
+        },
         id: running.id,
         name: running.name.map(Arc::from),
         attempt: running.attempt,
         deadline: running.deadline,
-    }));
-    Leave
+    })
+}
+
+/// The same on a thread of a pool, where `asked` has the number of the task that is to end.
+pub(crate) fn enter_on_thread(
+    id: u64,
+    name: Option<Arc<str>>,
+    asked: Arc<AtomicU64>,
+) -> impl Drop + use<> {
+    Entered::with(TaskContext {
+        ending: Ending::Asked(asked),
+        id,
+        name,
+        attempt: 1,
+        deadline: None,
+    })
+}
+
+/// This thread has a current task.
+struct Entered;
+
+impl Entered {
+    fn with(context: TaskContext) -> Self {
+        CURRENT.set(Some(context));
+        Self
+    }
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        CURRENT.set(None);
+    }
 }

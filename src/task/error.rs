@@ -117,6 +117,15 @@ impl DecodeError {
         }
     }
 
+    /// Says that there were no bytes of which a `T` could be read.
+    pub(crate) fn without_bytes<T: ?Sized>(reason: impl fmt::Display) -> Self {
+        Self {
+            type_name: cut(std::any::type_name::<T>(), TYPE_NAME).into(),
+            reason: Fault::new(reason).0,
+            position: None,
+        }
+    }
+
     /// Says that the `Deserialize` implementation of a `T` panicked.
     pub(crate) fn panicked<T: ?Sized>(panic: &PanicInfo) -> Self {
         Self {

@@ -35,7 +35,7 @@ use crate::wire::packed::Packed;
 pub use self::enumerated::Enumerated;
 
 /// How many items are taken ahead of the reader, unless something else was asked for.
-pub(super) const LOOK_AHEAD: usize = 1_024;
+pub(crate) const LOOK_AHEAD: usize = 1_024;
 
 /// The results of one function over many items: a stream of one `Result` per item.
 ///

@@ -13,6 +13,11 @@ pub(crate) struct JobKey {
 }
 
 impl JobKey {
+    /// The key of a job in a pool that knows its jobs by their numbers alone.
+    pub(crate) fn of_number(number: u64) -> Self {
+        Self { index: 0, number }
+    }
+
     /// The job's number, counted from one in its pool: what users see as the call's id.
     pub(crate) fn number(self) -> u64 {
         self.number

@@ -1,0 +1,362 @@
+//! What both kinds of pool do, as a trait: code that is generic over it runs on either. Calls with
+//! options are in [`task`].
+
+mod task;
+
+use std::fmt;
+use std::future::Future;
+
+use futures::stream::{self, FusedStream, Stream};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::pool::ProcessPool;
+use crate::pool::error::{Ability, NotClosed, TaskError, TrySubmitError, Unsupported};
+use crate::pool::handle::TaskHandle;
+use crate::pool::map::Map;
+use crate::pool::shutdown::ShutdownOptions;
+use crate::pool::stats::Stats;
+use crate::pool::task::Task;
+use crate::task::Call;
+use crate::thread_pool::ThreadPool;
+use crate::thread_pool::map::ThreadMap;
+use crate::thread_pool::task::ThreadTask;
+
+pub use self::task::ExecutorTask;
+
+/// An argument or a result that can go to any executor: it can be encoded, and it can be moved to
+/// another thread.
+///
+/// Every type that can is one.
+pub trait Portable: Serialize + DeserializeOwned + Send + 'static {}
+
+impl<T: Serialize + DeserializeOwned + Send + 'static> Portable for T {}
+
+/// Something that runs calls: a [`ProcessPool`] or a [`ThreadPool`].
+///
+/// A library that works with either leaves the choice to its user. The methods are those of the
+/// pools, where they are described; what a pool cannot do it says by [`Unsupported`], before it is
+/// needed ([`require`](Self::require)) or when it is asked for.
+///
+/// ```
+/// use futures::TryStreamExt;
+/// use procpool::{Executor, ProcessPool, TaskError, ThreadPool};
+///
+/// async fn sum_of_squares(executor: &impl Executor, numbers: Vec<u64>) -> Result<u64, TaskError> {
+///     let squares = executor.map_unordered(|n: u64| n * n, numbers);
+///     squares.try_fold(0, async |sum, square| Ok(sum + square)).await
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let threads = ThreadPool::builder().workers(2).build()?;
+/// let processes = ProcessPool::builder().workers(2).build()?;
+/// assert_eq!(sum_of_squares(&threads, vec![1, 2, 3]).await?, 14);
+/// assert_eq!(sum_of_squares(&processes, vec![1, 2, 3]).await?, 14);
+/// # processes.shutdown().await;
+/// # Ok(()) }
+/// ```
+///
+/// It is sealed, so that it can grow.
+pub trait Executor: Clone + fmt::Debug + Send + Sync + sealed::Sealed + 'static {
+    /// The results of one function over a stream of items.
+    type Map<S, R>: FusedStream<Item = Result<R, TaskError>> + Send + Unpin
+    where
+        S: Stream<Item: Portable> + Send + Unpin,
+        R: Portable;
+
+    /// A function with options for its calls.
+    type Task<A: Portable, R: Portable>: ExecutorTask<A, R>;
+
+    /// Fails if the executor is unable to do this.
+    ///
+    /// # Errors
+    ///
+    /// A [`ThreadPool`] has none of the [abilities](Ability), a [`ProcessPool`] has them all.
+    fn require(&self, ability: Ability) -> Result<(), Unsupported>;
+
+    /// Queues a call and returns at once. See [`ProcessPool::submit`].
+    fn submit<A, R>(&self, function: fn(A) -> R, argument: A) -> TaskHandle<R>
+    where
+        A: Portable,
+        R: Portable;
+
+    /// Queues a call that [`call!`](crate::call) has made, and returns at once. See
+    /// [`ProcessPool::submit_call`].
+    fn submit_call<R: Portable>(&self, call: Call<R>) -> TaskHandle<R>;
+
+    /// Queues a call if there is room in the queue. See [`ProcessPool::try_submit`].
+    ///
+    /// # Errors
+    ///
+    /// With the argument, when the call is not accepted.
+    fn try_submit<A, R>(
+        &self,
+        function: fn(A) -> R,
+        argument: A,
+    ) -> Result<TaskHandle<R>, TrySubmitError<A>>
+    where
+        A: Portable,
+        R: Portable;
+
+    /// Waits for room in the queue, then for the result; dropping the future ends the work as far
+    /// as that can be done. See [`ProcessPool::run`] and [`ThreadPool::run`].
+    fn run<A, R>(
+        &self,
+        function: fn(A) -> R,
+        argument: A,
+    ) -> impl Future<Output = Result<R, TaskError>> + Send
+    where
+        A: Portable,
+        R: Portable;
+
+    /// Returns a task: a function whose calls can be given options. See [`ProcessPool::task`].
+    fn task<A: Portable, R: Portable>(&self, function: fn(A) -> R) -> Self::Task<A, R>;
+
+    /// Runs a function over many items, results in the order of the items. See
+    /// [`ProcessPool::map`].
+    fn map<A, R, I>(
+        &self,
+        function: fn(A) -> R,
+        items: I,
+    ) -> Self::Map<stream::Iter<I::IntoIter>, R>
+    where
+        A: Portable,
+        R: Portable,
+        I: IntoIterator<Item = A, IntoIter: Send>;
+
+    /// Runs a function over many items, results in the order in which they are ready. See
+    /// [`ProcessPool::map_unordered`].
+    fn map_unordered<A, R, I>(
+        &self,
+        function: fn(A) -> R,
+        items: I,
+    ) -> Self::Map<stream::Iter<I::IntoIter>, R>
+    where
+        A: Portable,
+        R: Portable,
+        I: IntoIterator<Item = A, IntoIter: Send>;
+
+    /// Runs a function over a stream of items, results in the order of the items. See
+    /// [`ProcessPool::map_stream`].
+    fn map_stream<A, R, S>(&self, function: fn(A) -> R, items: S) -> Self::Map<S, R>
+    where
+        A: Portable,
+        R: Portable,
+        S: Stream<Item = A> + Send + Unpin;
+
+    /// Takes no new work; what was accepted is finished. See [`ProcessPool::close`].
+    fn close(&self);
+
+    /// Waits for the end of a closed executor. See [`ProcessPool::join`].
+    ///
+    /// # Errors
+    ///
+    /// At once, when it has not been closed.
+    fn join(&self) -> impl Future<Output = Result<(), NotClosed>> + Send;
+
+    /// Takes no new work, and waits for all that was accepted. See [`ProcessPool::shutdown`].
+    fn shutdown(&self) -> impl Future<Output = ()> + Send;
+
+    /// Takes no new work, cancels what has not been started, and waits for what runs. See
+    /// [`ProcessPool::shutdown_now`].
+    fn shutdown_now(&self) -> impl Future<Output = ()> + Send;
+
+    /// Shuts down in the way that the options say. See [`ProcessPool::shutdown_with`].
+    ///
+    /// # Errors
+    ///
+    /// When a limit has passed, and what runs [cannot be ended](Ability::EndRunning).
+    fn shutdown_with(
+        &self,
+        options: ShutdownOptions,
+    ) -> impl Future<Output = Result<(), Unsupported>> + Send;
+
+    /// Ends everything. See [`ProcessPool::terminate`] and [`ThreadPool::terminate`].
+    ///
+    /// # Errors
+    ///
+    /// When something runs that [cannot be ended](Ability::EndRunning).
+    fn terminate(&self) -> impl Future<Output = Result<(), Unsupported>> + Send;
+
+    /// Tells whether no more work is taken.
+    fn is_closed(&self) -> bool;
+
+    /// Returns how many workers there may be.
+    fn workers(&self) -> usize;
+
+    /// Returns a snapshot of what it does and has done.
+    fn stats(&self) -> Stats;
+}
+
+mod sealed {
+    /// Implemented by the crate's own executors and their tasks alone.
+    pub trait Sealed {}
+
+    impl Sealed for super::ProcessPool {}
+    impl Sealed for super::ThreadPool {}
+    impl<A, R> Sealed for super::Task<A, R> {}
+    impl<A, R> Sealed for super::ThreadTask<A, R> {}
+}
+
+/// The methods that both pools have under the same name and with the same signature.
+macro_rules! shared {
+    ($pool:ident) => {
+        fn submit<A, R>(&self, function: fn(A) -> R, argument: A) -> TaskHandle<R>
+        where
+            A: Portable,
+            R: Portable,
+        {
+            $pool::submit(self, function, argument)
+        }
+
+        fn submit_call<R: Portable>(&self, call: Call<R>) -> TaskHandle<R> {
+            $pool::submit_call(self, call)
+        }
+
+        fn try_submit<A, R>(
+            &self,
+            function: fn(A) -> R,
+            argument: A,
+        ) -> Result<TaskHandle<R>, TrySubmitError<A>>
+        where
+            A: Portable,
+            R: Portable,
+        {
+            $pool::try_submit(self, function, argument)
+        }
+
+        fn run<A, R>(
+            &self,
+            function: fn(A) -> R,
+            argument: A,
+        ) -> impl Future<Output = Result<R, TaskError>> + Send
+        where
+            A: Portable,
+            R: Portable,
+        {
+            $pool::run(self, function, argument)
+        }
+
+        fn task<A: Portable, R: Portable>(&self, function: fn(A) -> R) -> Self::Task<A, R> {
+            $pool::task(self, function)
+        }
+
+        fn map<A, R, I>(
+            &self,
+            function: fn(A) -> R,
+            items: I,
+        ) -> Self::Map<stream::Iter<I::IntoIter>, R>
+        where
+            A: Portable,
+            R: Portable,
+            I: IntoIterator<Item = A, IntoIter: Send>,
+        {
+            $pool::map(self, function, items)
+        }
+
+        fn map_unordered<A, R, I>(
+            &self,
+            function: fn(A) -> R,
+            items: I,
+        ) -> Self::Map<stream::Iter<I::IntoIter>, R>
+        where
+            A: Portable,
+            R: Portable,
+            I: IntoIterator<Item = A, IntoIter: Send>,
+        {
+            $pool::map_unordered(self, function, items)
+        }
+
+        fn map_stream<A, R, S>(&self, function: fn(A) -> R, items: S) -> Self::Map<S, R>
+        where
+            A: Portable,
+            R: Portable,
+            S: Stream<Item = A> + Send + Unpin,
+        {
+            $pool::map_stream(self, function, items)
+        }
+
+        fn close(&self) {
+            $pool::close(self);
+        }
+
+        async fn join(&self) -> Result<(), NotClosed> {
+            $pool::join(self).await
+        }
+
+        async fn shutdown(&self) {
+            $pool::shutdown(self).await;
+        }
+
+        async fn shutdown_now(&self) {
+            $pool::shutdown_now(self).await;
+        }
+
+        fn is_closed(&self) -> bool {
+            $pool::is_closed(self)
+        }
+
+        fn workers(&self) -> usize {
+            $pool::workers(self)
+        }
+
+        fn stats(&self) -> Stats {
+            $pool::stats(self)
+        }
+    };
+}
+
+impl Executor for ProcessPool {
+    type Map<S, R>
+        = Map<S, R>
+    where
+        S: Stream<Item: Portable> + Send + Unpin,
+        R: Portable;
+
+    type Task<A: Portable, R: Portable> = Task<A, R>;
+
+    shared!(ProcessPool);
+
+    fn require(&self, _: Ability) -> Result<(), Unsupported> {
+        Ok(())
+    }
+
+    async fn shutdown_with(&self, options: ShutdownOptions) -> Result<(), Unsupported> {
+        ProcessPool::shutdown_with(self, options).await;
+        Ok(())
+    }
+
+    fn terminate(&self) -> impl Future<Output = Result<(), Unsupported>> + Send {
+        // The ending does not wait for the future to be polled.
+        let terminated = ProcessPool::terminate(self);
+        async {
+            terminated.await;
+            Ok(())
+        }
+    }
+}
+
+impl Executor for ThreadPool {
+    type Map<S, R>
+        = ThreadMap<S, R>
+    where
+        S: Stream<Item: Portable> + Send + Unpin,
+        R: Portable;
+
+    type Task<A: Portable, R: Portable> = ThreadTask<A, R>;
+
+    shared!(ThreadPool);
+
+    fn require(&self, ability: Ability) -> Result<(), Unsupported> {
+        Err(Unsupported(ability))
+    }
+
+    async fn shutdown_with(&self, options: ShutdownOptions) -> Result<(), Unsupported> {
+        ThreadPool::shutdown_with(self, options).await
+    }
+
+    fn terminate(&self) -> impl Future<Output = Result<(), Unsupported>> + Send {
+        ThreadPool::terminate(self)
+    }
+}

@@ -1,0 +1,98 @@
+//! Calls with options, on whatever executor.
+
+use std::fmt;
+use std::future::Future;
+use std::time::Duration;
+
+use super::{Portable, sealed};
+use crate::pool::error::{TaskError, TrySubmitError};
+use crate::pool::handle::TaskHandle;
+use crate::pool::task::Task;
+use crate::thread_pool::task::ThreadTask;
+
+/// A function with options for its calls: a [`Task`] or a [`ThreadTask`]. Got from
+/// [`Executor::task`](crate::Executor::task).
+///
+/// An option that the executor cannot keep is no option that is ignored: each call is refused, with
+/// an error that [says so](TaskError::is_unsupported).
+///
+/// ```
+/// use std::time::Duration;
+/// use procpool::{Executor, ExecutorTask, TaskError, ThreadPool};
+///
+/// /// Ends the work when it takes too long, where it can be ended.
+/// async fn guarded(executor: &impl Executor, n: u64) -> Result<u64, TaskError> {
+///     let task = executor.task(|n: u64| n + 1).name("guarded");
+///     let limited = task.clone().timeout(Duration::from_secs(5));
+///     match limited.run(n).await {
+///         Err(error) if error.is_unsupported() => task.run(n).await,
+///         result => result,
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// assert_eq!(guarded(&ThreadPool::new()?, 1).await?, 2);
+/// # Ok(()) }
+/// ```
+pub trait ExecutorTask<A: Portable, R: Portable>:
+    Clone + fmt::Debug + Send + Sync + sealed::Sealed + 'static
+{
+    /// Ends the task when it has run this long, where the executor
+    /// [can](crate::Ability::EndRunning). See [`Task::timeout`].
+    fn timeout(self, limit: Duration) -> Self;
+
+    /// Gives up on the task when it has waited this long for its start. See
+    /// [`Task::queue_timeout`].
+    fn queue_timeout(self, limit: Duration) -> Self;
+
+    /// Names the task. See [`Task::name`].
+    fn name(self, name: impl Into<String>) -> Self;
+
+    /// Queues one call and returns at once. See [`Task::submit`].
+    fn submit(&self, argument: A) -> TaskHandle<R>;
+
+    /// Queues one call, or hands the argument back. See [`Task::try_submit`].
+    ///
+    /// # Errors
+    ///
+    /// With the argument, when the call is not accepted.
+    fn try_submit(&self, argument: A) -> Result<TaskHandle<R>, TrySubmitError<A>>;
+
+    /// Waits for room, then for the result. See [`Task::run`].
+    fn run(&self, argument: A) -> impl Future<Output = Result<R, TaskError>> + Send;
+}
+
+/// Each method is the one of that name that the type has itself.
+macro_rules! executor_task {
+    ($task:ident) => {
+        impl<A: Portable, R: Portable> ExecutorTask<A, R> for $task<A, R> {
+            fn timeout(self, limit: Duration) -> Self {
+                $task::timeout(self, limit)
+            }
+
+            fn queue_timeout(self, limit: Duration) -> Self {
+                $task::queue_timeout(self, limit)
+            }
+
+            fn name(self, name: impl Into<String>) -> Self {
+                $task::name(self, name)
+            }
+
+            fn submit(&self, argument: A) -> TaskHandle<R> {
+                $task::submit(self, argument)
+            }
+
+            fn try_submit(&self, argument: A) -> Result<TaskHandle<R>, TrySubmitError<A>> {
+                $task::try_submit(self, argument)
+            }
+
+            fn run(&self, argument: A) -> impl Future<Output = Result<R, TaskError>> + Send {
+                $task::run(self, argument)
+            }
+        }
+    };
+}
+
+executor_task!(Task);
+executor_task!(ThreadTask);

@@ -1,0 +1,50 @@
+//! What a handle asks of whoever has its job. A pool of processes and a pool of threads both answer,
+//! and so give the same handle.
+
+use std::panic::RefUnwindSafe;
+
+use super::driver::Driver;
+use super::scheduler::Event;
+
+pub(crate) use super::scheduler::{JobKey, Progress};
+
+/// A pool, as the handles of its tasks know it.
+pub(crate) trait Holder: RefUnwindSafe + Send + Sync {
+    /// Takes a job back that has not been started; tells whether that is now its outcome.
+    fn cancel(&self, key: JobKey) -> bool;
+
+    /// Ends a job by whatever means there are; tells whether that is now its outcome.
+    fn abort(&self, key: JobKey) -> bool;
+
+    /// How far an unfinished job has come that was given to a worker, and that worker's process.
+    fn progress(&self, key: JobKey) -> Option<(Option<u32>, Progress)>;
+
+    /// Somebody awaits a job on this thread, which may drive a runtime.
+    fn awaited_here(&self);
+
+    /// Somebody waits for a job on a blocked thread, and nothing is known of who drives what.
+    fn help(&self);
+}
+
+impl Holder for Driver {
+    fn cancel(&self, key: JobKey) -> bool {
+        self.withdraw(key, Event::Cancel(key))
+    }
+
+    fn abort(&self, key: JobKey) -> bool {
+        self.withdraw(key, Event::Abort(key))
+    }
+
+    fn progress(&self, key: JobKey) -> Option<(Option<u32>, Progress)> {
+        let (pid, progress) = self.progress(key)?;
+        Some((Some(pid), progress))
+    }
+
+    fn awaited_here(&self) {
+        self.awaited_here();
+    }
+
+    fn help(&self) {
+        self.help();
+    }
+}

@@ -1,0 +1,363 @@
+//! The pool's moving part: the lock around the books, the threads, and what ends a call's waiting.
+//!
+//! No code of the user's runs under the lock: jobs are run, answered and dropped without it.
+
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::sync::{Semaphore, watch};
+
+use super::job::{Job, Timer};
+use super::roster::{Roster, Stand, Step};
+use crate::pool::error::{Breakage, Kind, TaskError};
+use crate::pool::holder::{Holder, JobKey, Progress};
+use crate::pool::stats::{Counts, Stats, WorkerStats};
+use crate::process::{Keeper, StartError};
+use crate::sys::clock::Moment;
+use crate::task::{context, panic};
+
+/// What a pool is, once its options are settled.
+#[derive(Debug)]
+pub(super) struct Plan {
+    /// How many threads there may be.
+    pub(super) workers: usize,
+    pub(super) name: String,
+    pub(super) max_pending: Option<usize>,
+}
+
+/// A pool at work. Lives until the last of its handles, tasks and threads is gone.
+pub(super) struct Driver {
+    pub(super) plan: Plan,
+    /// Room in the queue, where that is bounded.
+    pub(super) room: Option<Arc<Semaphore>>,
+    /// The crate's thread, for what is to happen after a time.
+    keeper: Handle,
+    state: Mutex<State>,
+    /// Tells threads that a call waits, or that the pool was closed.
+    changed: Condvar,
+    lifetime: watch::Sender<Lifetime>,
+    this: Weak<Driver>,
+}
+
+struct State {
+    roster: Roster<Job>,
+    counts: Counts,
+    /// For each place the number of the call that was last asked to end there.
+    asked: Vec<Arc<AtomicU64>>,
+    /// What keeps the crate's thread, until everything is over.
+    keeper: Option<Arc<Keeper>>,
+}
+
+/// How far the pool is in its life, as those who wait for it see it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Lifetime {
+    pub(super) closed: bool,
+    pub(super) finished: bool,
+    /// A limit that was set to its ending has passed.
+    pub(super) expired: bool,
+}
+
+impl Driver {
+    /// Puts a pool to work.
+    pub(super) fn start(plan: Plan, keeper: Arc<Keeper>) -> Arc<Self> {
+        let room = plan.max_pending.map(|max| {
+            let permits = max.saturating_add(plan.workers);
+            Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS)))
+        });
+        Arc::new_cyclic(|this| Self {
+            room,
+            keeper: keeper.handle().clone(),
+            state: Mutex::new(State {
+                roster: Roster::new(plan.workers),
+                counts: Counts::default(),
+                asked: Vec::new(),
+                keeper: Some(keeper),
+            }),
+            changed: Condvar::new(),
+            lifetime: watch::Sender::new(Lifetime::default()),
+            this: this.clone(),
+            plan,
+        })
+    }
+
+    /// Accepts a job, which may wait for so long, or answers it at once.
+    pub(super) fn submit(&self, mut job: Job, limit: Option<Duration>) -> Option<JobKey> {
+        let mut state = self.lock();
+        // The timer finds the lock held until the job is where it looks for it.
+        let next = state.roster.next_number();
+        job.timer = limit.map(|limit| self.expire_after(limit, next));
+        match state.roster.submit(job) {
+            Ok((number, start)) => {
+                state.counts.submitted += 1;
+                drop(state);
+                match start {
+                    Some(place) => self.start_thread(place),
+                    None => self.changed.notify_one(),
+                }
+                Some(JobKey::of_number(number))
+            }
+            Err(job) => {
+                drop(state);
+                answer(job, TaskError::new(Kind::ShutDown { started: false }));
+                None
+            }
+        }
+    }
+
+    fn start_thread(&self, place: usize) {
+        let Some(driver) = self.this.upgrade() else {
+            return;
+        };
+        let asked = Arc::new(AtomicU64::new(0));
+        let mut state = self.lock();
+        state.counts.started += 1;
+        if state.asked.len() <= place {
+            state.asked.resize_with(place + 1, Arc::default);
+        }
+        state.asked[place] = asked.clone();
+        drop(state);
+        let thread = std::thread::Builder::new().name(self.thread_name(place));
+        if let Err(error) = thread.spawn(move || driver.work(place, &asked)) {
+            self.not_started(place, &error);
+        }
+    }
+
+    fn thread_name(&self, place: usize) -> String {
+        format!("{}-{}", self.plan.name, place + 1)
+    }
+
+    /// What waits waits for the other threads; where there are none, it fails.
+    fn not_started(&self, place: usize, error: &io::Error) {
+        tracing::warn!(target: "procpool", %error, "a thread could not be started");
+        let error = StartError::system("start a thread", error);
+        let unrun = self.lock().roster.unstarted(place);
+        self.answer_all(unrun.into_values(), |_| {
+            Kind::Broken(Breakage::Start(error.clone()))
+        });
+        self.finish_if_over();
+    }
+
+    /// A thread's life.
+    fn work(&self, place: usize, asked: &Arc<AtomicU64>) {
+        while let Some((number, mut job)) = self.next(place) {
+            job.timer = None;
+            let started = Moment::now();
+            let told = {
+                let name = job.name.take();
+                let _current = context::enter_on_thread(number, name, asked.clone());
+                job.work.run()
+            };
+            let (waited, ran) = (job.since.until(started), started.until(Moment::now()));
+            self.done(place, told.is_ok(), waited, ran);
+            if let Err(error) = told {
+                panic::contain(|| log(number, &error));
+            }
+            // Room is given back before the answer is, so that who has the answer finds the room.
+            job.permit = None;
+            job.work.answer(None);
+        }
+        self.finish_if_over();
+    }
+
+    /// Waits for the next job of a thread; `None` when it is to end.
+    fn next(&self, place: usize) -> Option<(u64, Job)> {
+        let mut state = self.lock();
+        loop {
+            match state.roster.take(place, Moment::now()) {
+                Step::Run(number, job) => return Some((number, job)),
+                Step::Wait => {
+                    let woken = self.changed.wait(state);
+                    state = woken.unwrap_or_else(PoisonError::into_inner);
+                }
+                Step::Leave => {
+                    state.counts.ended += 1;
+                    return None;
+                }
+            }
+        }
+    }
+
+    /// A thread has run a call: after so long, for so long.
+    fn done(&self, place: usize, returned: bool, waited: Duration, ran: Duration) {
+        let mut state = self.lock();
+        state.roster.done(place);
+        state.counts.waited.record(waited);
+        state.counts.ran.record(ran);
+        if returned {
+            state.counts.completed += 1;
+        } else {
+            state.counts.failed += 1;
+        }
+    }
+
+    /// Takes a job out that has not been started, and answers it.
+    fn withdraw(&self, number: u64, reason: Kind) -> bool {
+        let Some(job) = self.lock().roster.withdraw(number) else {
+            return false;
+        };
+        self.answer_all([job], |_| reason.clone());
+        true
+    }
+
+    /// Takes no new work.
+    pub(super) fn close(&self) {
+        self.lock().roster.close();
+        if let Some(room) = &self.room {
+            room.close();
+        }
+        self.lifetime.send_modify(|lifetime| lifetime.closed = true);
+        self.changed.notify_all();
+        self.finish_if_over();
+    }
+
+    /// Takes no new work, and answers all that has not been started with this.
+    pub(super) fn close_and_drop(&self, reason: &Kind) {
+        self.close();
+        let dropped = self.lock().roster.drain();
+        self.answer_all(dropped.into_values(), |_| reason.clone());
+    }
+
+    /// Does the same after a time, unless everything is over by then.
+    pub(super) fn close_and_drop_after(&self, limit: Duration, reason: Kind) {
+        let Some(driver) = self.this.upgrade() else {
+            return;
+        };
+        let mut lifetime = self.watch();
+        self.keeper.spawn(async move {
+            let over = lifetime.wait_for(|lifetime| lifetime.finished);
+            if tokio::time::timeout(limit, over).await.is_err() {
+                driver.close_and_drop(&reason);
+                driver
+                    .lifetime
+                    .send_modify(|lifetime| lifetime.expired = true);
+            }
+        });
+    }
+
+    fn expire_after(&self, limit: Duration, number: u64) -> Timer {
+        let driver = self.this.clone();
+        let timer = self.keeper.spawn(async move {
+            tokio::time::sleep(limit).await;
+            if let Some(driver) = driver.upgrade() {
+                driver.withdraw(number, Kind::WaitedTooLong(limit));
+            }
+        });
+        Timer(timer.abort_handle())
+    }
+
+    fn answer_all(&self, jobs: impl IntoIterator<Item = Job>, reason: impl Fn(&Job) -> Kind) {
+        for job in jobs {
+            let error = TaskError::new(reason(&job));
+            self.lock().counts.failed(&error, 1);
+            answer(job, error);
+        }
+    }
+
+    fn finish_if_over(&self) {
+        let mut state = self.lock();
+        if !state.roster.is_over() {
+            return;
+        }
+        let keeper = state.keeper.take();
+        drop(state);
+        self.lifetime
+            .send_modify(|lifetime| lifetime.finished = true);
+        drop(keeper);
+    }
+
+    /// Tells whether anything runs now.
+    pub(super) fn is_running(&self) -> bool {
+        self.lock().roster.running() > 0
+    }
+
+    pub(super) fn lifetime(&self) -> Lifetime {
+        *self.lifetime.borrow()
+    }
+
+    /// Watches the pool's life.
+    pub(super) fn watch(&self) -> watch::Receiver<Lifetime> {
+        self.lifetime.subscribe()
+    }
+
+    pub(super) fn stats(&self) -> Stats {
+        let now = Moment::now();
+        let state = self.lock();
+        let (roster, counts) = (&state.roster, &state.counts);
+        let workers = roster.seats().map(|(place, seat)| WorkerStats {
+            name: self.thread_name(place),
+            pid: std::process::id(),
+            running: seat.running.map(|(number, _)| number),
+            running_for: seat.running.map(|(_, since)| since.until(now)),
+            held: usize::from(seat.running.is_some()),
+            done: seat.done,
+            ..WorkerStats::default()
+        });
+        Stats {
+            max_workers: self.plan.workers,
+            workers: workers.collect(),
+            queued: roster.waiting(),
+            unfinished: roster.waiting() + roster.running(),
+            submitted: counts.submitted,
+            completed: counts.completed,
+            failed: counts.failed,
+            cancelled: counts.cancelled,
+            timed_out: counts.timed_out,
+            lost: counts.lost,
+            workers_started: counts.started,
+            workers_ended: counts.ended,
+            waited: counts.waited.clone(),
+            ran: counts.ran.clone(),
+            ..Stats::default()
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // No user code runs under the lock.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Says what nobody else may: the handle may be gone.
+fn log(number: u64, error: &TaskError) {
+    tracing::debug!(target: "procpool", call = number, error = format_args!("{error:#}"), "a call has failed");
+}
+
+/// Answers a job that was never run. Room is given back before the answer is.
+fn answer(mut job: Job, error: TaskError) {
+    job.permit = None;
+    job.work.answer(Some(error));
+}
+
+impl Holder for Driver {
+    fn cancel(&self, key: JobKey) -> bool {
+        self.withdraw(key.number(), Kind::Cancelled)
+    }
+
+    /// What runs cannot be ended, and is asked to.
+    fn abort(&self, key: JobKey) -> bool {
+        let number = key.number();
+        if self.withdraw(number, Kind::Aborted { started: false }) {
+            return true;
+        }
+        let state = self.lock();
+        if let Some(Stand::Running(place, _)) = state.roster.stand(number) {
+            state.asked[place].store(number, Ordering::Relaxed);
+        }
+        false
+    }
+
+    fn progress(&self, key: JobKey) -> Option<(Option<u32>, Progress)> {
+        match self.lock().roster.stand(key.number())? {
+            Stand::Waiting => Some((None, Progress::Waiting)),
+            Stand::Running(_, since) => Some((None, Progress::Running(since))),
+        }
+    }
+
+    /// The threads need nobody to drive them.
+    fn awaited_here(&self) {}
+
+    fn help(&self) {}
+}

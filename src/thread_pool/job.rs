@@ -1,0 +1,128 @@
+//! A function with its argument, to be run on another thread, and the duty to answer.
+
+use std::sync::Arc;
+
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::task::AbortHandle;
+
+use crate::pool::error::{Kind, TaskError};
+use crate::pool::reply::{Answer, Raw, Reply};
+use crate::sys::clock::Moment;
+use crate::task::entry::{self, Sink, Verdict};
+use crate::task::identity::Target;
+use crate::task::{DecodeError, panic};
+use crate::wire::packed::Packed;
+
+/// A call in the pool.
+pub(super) struct Job {
+    pub(super) work: Box<dyn Work>,
+    pub(super) name: Option<Arc<str>>,
+    /// When it was accepted.
+    pub(super) since: Moment,
+    /// Its part of the room in the queue, given back with it.
+    pub(super) permit: Option<OwnedSemaphorePermit>,
+    /// Ends its waiting.
+    pub(super) timer: Option<Timer>,
+}
+
+/// What the threads know of a call. Its panics stay inside.
+pub(super) trait Work: Send {
+    /// Runs it here. The error is that of its caller, if it did not return.
+    fn run(&mut self) -> Result<(), TaskError>;
+
+    /// Answers its caller: with what became of the run, or with the reason why there was none.
+    fn answer(self: Box<Self>, refused: Option<TaskError>);
+}
+
+/// A function and an argument that was moved here.
+pub(super) struct Moved<A, R> {
+    pub(super) function: fn(A) -> R,
+    pub(super) argument: Option<A>,
+    pub(super) result: Option<Result<R, TaskError>>,
+    pub(super) reply: Arc<Reply<R>>,
+}
+
+impl<A: Send, R: Send + 'static> Work for Moved<A, R> {
+    fn run(&mut self) -> Result<(), TaskError> {
+        let Some(argument) = self.argument.take() else {
+            return Ok(());
+        };
+        let result = panic::catch(|| (self.function)(argument));
+        let result = result.map_err(|panic| TaskError::new(Kind::Panicked(panic)));
+        let told = result.as_ref().map(|_| ()).map_err(TaskError::clone);
+        self.result = Some(result);
+        told
+    }
+
+    fn answer(self: Box<Self>, refused: Option<TaskError>) {
+        let Self {
+            argument,
+            result,
+            reply,
+            ..
+        } = *self;
+        // What was never run is dropped before its caller knows.
+        panic::contain(|| drop(argument));
+        if let Some(outcome) = refused.map(Err).or(result) {
+            panic::contain(|| reply.give(outcome));
+        }
+    }
+}
+
+/// A call that [`call!`](crate::call) has made, which is encoded.
+pub(super) struct Encoded {
+    pub(super) target: Target,
+    pub(super) argument: Packed,
+    pub(super) result: Option<Raw>,
+    pub(super) reply: Arc<dyn Answer>,
+}
+
+impl Work for Encoded {
+    fn run(&mut self) -> Result<(), TaskError> {
+        let mut outcome = Outcome(None);
+        let run = entry::run(self.target, &self.argument, &mut Vec::new(), &mut outcome);
+        if let Err(unknown) = run {
+            let error = DecodeError::without_bytes::<Target>(unknown);
+            outcome.0 = Some(Raw::Failed(TaskError::new(Kind::DecodeArgument(error))));
+        }
+        self.result = outcome.0;
+        match &self.result {
+            Some(Raw::Failed(error)) => Err(error.clone()),
+            _ => Ok(()),
+        }
+    }
+
+    fn answer(self: Box<Self>, refused: Option<TaskError>) {
+        let Self { result, reply, .. } = *self;
+        if let Some(outcome) = refused.map(Raw::Failed).or(result) {
+            panic::contain(|| reply.resolve(outcome));
+        }
+    }
+}
+
+/// How a run ended, kept until it is told.
+struct Outcome(Option<Raw>);
+
+impl Sink for Outcome {
+    fn publish(&mut self, verdict: Verdict<'_>) {
+        self.0 = Some(match verdict {
+            Verdict::Returned(result) => Raw::Returned(Packed::copy_of(result)),
+            Verdict::Panicked(panic) => Raw::Failed(TaskError::new(Kind::Panicked(panic))),
+            Verdict::ArgumentUndecodable(error) => {
+                Raw::Failed(TaskError::new(Kind::DecodeArgument(error)))
+            }
+            Verdict::ResultUnencodable(error) => {
+                Raw::Failed(TaskError::new(Kind::EncodeResult(error)))
+            }
+        });
+    }
+}
+
+/// Something that happens after a time, unless this is dropped before.
+pub(super) struct Timer(pub(super) AbortHandle);
+
+impl Drop for Timer {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}

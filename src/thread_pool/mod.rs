@@ -1,0 +1,314 @@
+//! The executor whose workers are threads of this process: the verbs of the pool of processes, with
+//! its handles and errors, for code that is trusted to end and not to crash.
+//!
+//! ```text
+//!   ThreadPool ─▶ task (function, argument ─▶ Job) ─▶ driver ─▶ roster decides
+//!                                                        │
+//!   TaskHandle ◀── reply ◀── a thread runs the job ◀─────┘
+//! ```
+//!
+//! - [`builder`], [`shutdown`], [`task`], [`map`]: what can be asked for.
+//! - [`roster`]: who waits, who runs where (pure). [`driver`]: the lock, the threads, the timers.
+//! - [`job`]: a function with its argument and the duty to answer.
+
+pub(crate) mod builder;
+mod driver;
+mod job;
+pub(crate) mod map;
+mod roster;
+mod shutdown;
+pub(crate) mod task;
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+
+use futures::stream::Stream;
+
+use self::builder::ThreadPoolBuilder;
+use self::driver::Driver;
+use self::map::{ThreadMap, ThreadMapIter};
+use self::task::{Options, ThreadTask};
+use crate::pool::error::{BuildError, TaskError, TrySubmitError};
+use crate::pool::handle::TaskHandle;
+use crate::pool::stats::Stats;
+use crate::task::Call;
+
+/// A pool of threads, with the verbs of a [`ProcessPool`](crate::ProcessPool).
+///
+/// Arguments and results are moved, not encoded, and a call costs a few microseconds. What only a
+/// process can do, a thread cannot:
+///
+/// - Code that runs is never ended. [`abort`](TaskHandle::abort) of a running task only
+///   [asks](crate::task::TaskContext::is_cancelled) it to end and answers `false`; a
+///   [time limit](ThreadTask::timeout) is refused with an error that
+///   [says so](TaskError::is_unsupported); [`terminate`](Self::terminate) ends what waits, and
+///   answers [`Unsupported`](crate::Unsupported) if something runs.
+/// - A panic is an error of its task, as there. A crash, an exit or an abort of the process takes the
+///   program along, and in a program built with `panic = "abort"` so does a panic.
+///
+/// Code for either kind of pool is generic over [`Executor`](crate::Executor), and can
+/// [require](crate::Executor::require) what it needs of them.
+///
+/// Cheap to clone; all clones are one pool. It needs no runtime: handles can be awaited anywhere,
+/// and [waited for](TaskHandle::blocking_wait).
+///
+/// So that errors can tell where a task panicked, the first pool of a program puts a panic hook in
+/// front of the one there is. It keeps panics of tasks, and hands on all others.
+///
+/// # Drop
+///
+/// Dropping the last clone is [`close`](Self::close): what was accepted is finished, and then the
+/// threads end. It never blocks.
+///
+/// ```
+/// use procpool::ThreadPool;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let pool = ThreadPool::new()?;
+/// let shared = std::sync::Arc::new(vec![1, 2, 3]); // no need to encode it
+/// let sum = pool.submit(|numbers: std::sync::Arc<Vec<i32>>| numbers.iter().sum(), shared);
+/// assert_eq!(sum.await.unwrap_or(0), 6);
+///
+/// let error = pool.submit(|n: usize| [1, 2, 3][n], 7).await.unwrap_err();
+/// assert!(error.is_panic());
+/// pool.shutdown().await;
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+#[doc(alias = "ThreadPoolExecutor")]
+pub struct ThreadPool {
+    owner: Arc<Owner>,
+}
+
+/// What all clones share; its drop is the drop of the last one.
+struct Owner(Arc<Driver>);
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        if !self.0.lifetime().closed {
+            tracing::debug!(target: "procpool", "a pool was dropped without being closed");
+        }
+        self.0.close();
+    }
+}
+
+impl ThreadPool {
+    /// Builds a pool with default options: a thread per core.
+    ///
+    /// # Errors
+    ///
+    /// See [`ThreadPoolBuilder::build`].
+    pub fn new() -> Result<Self, BuildError> {
+        Self::builder().build()
+    }
+
+    /// Returns a builder, to choose options.
+    pub fn builder() -> ThreadPoolBuilder {
+        ThreadPoolBuilder::default()
+    }
+
+    fn new_with(driver: Arc<Driver>) -> Self {
+        Self {
+            owner: Arc::new(Owner(driver)),
+        }
+    }
+
+    fn driver(&self) -> &Arc<Driver> {
+        &self.owner.0
+    }
+
+    /// Queues a call and returns at once.
+    ///
+    /// As with [`ProcessPool::submit`](crate::ProcessPool::submit), `function` is any function, or a
+    /// closure that captures nothing, so that a program can go from one pool to the other; but
+    /// argument and result need be nothing but able to move between threads.
+    ///
+    /// Whatever stands against the call comes through the handle: a queue that is full, a pool that
+    /// is shut down. Dropping the handle detaches the task.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = procpool::ThreadPool::builder().workers(1).build()?;
+    /// let words = pool.submit(|text: &'static str| text.split(' ').count(), "a b c");
+    /// assert_eq!(words.await?, 3);
+    /// # Ok(()) }
+    /// ```
+    pub fn submit<A, R>(&self, function: fn(A) -> R, argument: A) -> TaskHandle<R>
+    where
+        A: Send + 'static,
+        R: Send + 'static,
+    {
+        self.task(function).submit(argument)
+    }
+
+    /// Queues a call that [`call!`](crate::call) has made, and returns at once: a function with
+    /// several arguments, or with none.
+    ///
+    /// `call!` encodes the arguments, whoever runs the call; a tuple given to
+    /// [`submit`](Self::submit) is moved.
+    ///
+    /// ```
+    /// use procpool::call;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = procpool::ThreadPool::builder().workers(1).build()?;
+    /// assert_eq!(pool.submit_call(call!(u64::pow(2, 10))).await?, 1024);
+    /// assert_eq!(pool.submit(|(a, b)| u64::pow(a, b), (2, 10)).await?, 1024);
+    /// # Ok(()) }
+    /// ```
+    pub fn submit_call<R: Send + 'static>(&self, call: Call<R>) -> TaskHandle<R> {
+        task::submit_call(self.driver(), call, &Options::default())
+    }
+
+    /// Queues a call if there is room in the queue, else hands the argument back at once.
+    ///
+    /// # Errors
+    ///
+    /// When [`max_pending`](ThreadPoolBuilder::max_pending) tasks are waiting, or when the pool is
+    /// shut down.
+    pub fn try_submit<A, R>(
+        &self,
+        function: fn(A) -> R,
+        argument: A,
+    ) -> Result<TaskHandle<R>, TrySubmitError<A>>
+    where
+        A: Send + 'static,
+        R: Send + 'static,
+    {
+        self.task(function).try_submit(argument)
+    }
+
+    /// Waits for room in the queue, then for the result. Dropping the future takes the work back if
+    /// it has not been started; what runs is asked to end, and cannot be made to.
+    ///
+    /// The call is queued when the future is polled. Whoever waits for room is served in order, and
+    /// fails if the pool is shut down meanwhile.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future aborts the task, as far as [`TaskHandle::abort`] can do that here.
+    pub fn run<A, R>(
+        &self,
+        function: fn(A) -> R,
+        argument: A,
+    ) -> impl Future<Output = Result<R, TaskError>> + Send + use<A, R>
+    where
+        A: Send + 'static,
+        R: Send + 'static,
+    {
+        self.task(function).run(argument)
+    }
+
+    /// Returns a task: a function whose calls can be given options.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = procpool::ThreadPool::builder().workers(1).build()?;
+    /// let patient = pool.task(|n: u64| n + 1).queue_timeout(Duration::from_secs(5)).name("next");
+    /// assert_eq!(patient.submit(1).await?, 2);
+    /// # Ok(()) }
+    /// ```
+    pub fn task<A, R>(&self, function: fn(A) -> R) -> ThreadTask<A, R>
+    where
+        A: Send + 'static,
+        R: Send + 'static,
+    {
+        ThreadTask::new(self.driver().clone(), function)
+    }
+
+    /// Runs a function over many items; the results come as a stream, in the order of the items.
+    ///
+    /// Work starts at once. Up to 1,024 items ([adjustable](ThreadTask::look_ahead)) are taken here
+    /// and now, and more only as the stream is read, so the items may have no end. Each is a call of
+    /// its own: nothing is gained by handing over several at once where nothing is encoded.
+    ///
+    /// What is taken counts as accepted: [`close`](Self::close) lets it finish. It takes no room of
+    /// [`max_pending`](ThreadPoolBuilder::max_pending).
+    ///
+    /// ```
+    /// use futures::TryStreamExt;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = procpool::ThreadPool::builder().workers(2).build()?;
+    /// let squares: Vec<u64> = pool.map(|n: u64| n * n, 0..100).try_collect().await?;
+    /// assert_eq!(squares[99], 9_801);
+    /// # Ok(()) }
+    /// ```
+    pub fn map<A, R, I>(&self, function: fn(A) -> R, items: I) -> ThreadMapIter<I::IntoIter, R>
+    where
+        A: Send + 'static,
+        R: Send + 'static,
+        I: IntoIterator<Item = A>,
+    {
+        self.task(function).map(items)
+    }
+
+    /// Runs a function over many items; the results come in the order in which they are ready.
+    /// Otherwise as [`map`](Self::map).
+    pub fn map_unordered<A, R, I>(
+        &self,
+        function: fn(A) -> R,
+        items: I,
+    ) -> ThreadMapIter<I::IntoIter, R>
+    where
+        A: Send + 'static,
+        R: Send + 'static,
+        I: IntoIterator<Item = A>,
+    {
+        self.task(function).map_unordered(items)
+    }
+
+    /// Runs a function over a stream of items; the results come in the order of the items. The
+    /// stream of items is polled only while the results are. Otherwise as [`map`](Self::map).
+    pub fn map_stream<A, R, S>(&self, function: fn(A) -> R, items: S) -> ThreadMap<S, R>
+    where
+        A: Send + 'static,
+        R: Send + 'static,
+        S: Stream<Item = A>,
+    {
+        self.task(function).map_stream(items)
+    }
+
+    /// Tells whether the pool takes no more work.
+    pub fn is_closed(&self) -> bool {
+        self.driver().lifetime().closed
+    }
+
+    /// Returns how many threads there may be; they are started as they are needed.
+    pub fn workers(&self) -> usize {
+        self.driver().plan.workers
+    }
+
+    /// Returns a snapshot of what the pool does and has done. Its workers are the threads, and the
+    /// process id of each is the program's own.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = procpool::ThreadPool::builder().workers(4).build()?;
+    /// pool.submit(|n: u64| n + 1, 1).await?;
+    /// let stats = pool.stats();
+    /// assert_eq!((stats.completed, stats.workers.len()), (1, 1));
+    /// # Ok(()) }
+    /// ```
+    pub fn stats(&self) -> Stats {
+        self.driver().stats()
+    }
+}
+
+impl fmt::Debug for ThreadPool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ThreadPool")
+            .field("workers", &self.workers())
+            .field("closed", &self.is_closed())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,337 @@
+//! What is particular to a pool of threads: values that are moved, what it cannot end, the hook
+//! for panics, and threads that leave.
+
+#[path = "support/gate.rs"]
+#[allow(dead_code, reason = "every test binary uses its own part of this")]
+mod gate;
+mod support;
+
+use std::cell::Cell;
+use std::error::Error;
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::{Duration, Instant};
+
+use futures::StreamExt;
+use gate::{Gate, pass};
+use procpool::{
+    Ability, ProcessPool, ShutdownOptions, TaskHandle, ThreadPool, Unsupported, call, task,
+};
+use support::{HANG, PROMPTLY, eventually, runtime, scene, soon};
+
+/// Runs a test on each kind of runtime, in a scene of its own.
+fn on_each_runtime<F: Future<Output = ()>>(test: impl Fn() -> F) {
+    for threads in [1, 2] {
+        let _scene = scene();
+        runtime(threads).block_on(async {
+            let test = tokio::time::timeout(HANG, test());
+            assert!(test.await.is_ok(), "hangs on {threads} threads");
+        });
+    }
+}
+
+fn pool(workers: usize) -> ThreadPool {
+    ThreadPool::builder().workers(workers).build().unwrap()
+}
+
+/// A task that runs until it is let go.
+fn held(pool: &ThreadPool) -> (Sender<()>, TaskHandle<()>) {
+    let (let_go, told) = channel();
+    let handle = pool.submit(
+        |told: Receiver<()>| {
+            let _ = told.recv();
+        },
+        told,
+    );
+    assert!(eventually(PROMPTLY, || handle.is_running()));
+    (let_go, handle)
+}
+
+#[test]
+fn values_are_moved_and_need_not_be_encodable() {
+    on_each_runtime(|| async {
+        let pool = pool(2);
+        let sent = Arc::new(vec![1, 2, 3]);
+        let back = pool.submit(|numbers: Arc<Vec<i32>>| numbers, sent.clone());
+        assert!(Arc::ptr_eq(&sent, &back.await.unwrap()));
+        // A result that cannot be shared, and one that borrows for ever.
+        let cell = pool.run(|n: i32| Cell::new(n), 7).await.unwrap();
+        assert_eq!(cell.get(), 7);
+        let word = |text: &'static str| text.split(' ').next();
+        assert_eq!(pool.submit(word, "one two").await.unwrap(), Some("one"));
+        let sent = sent.clone();
+        let shared: Vec<_> = pool
+            .map(|numbers: Arc<Vec<i32>>| numbers.len(), vec![sent; 9])
+            .map(Result::unwrap)
+            .collect()
+            .await;
+        assert_eq!(shared, [3; 9]);
+        pool.shutdown().await;
+    });
+}
+
+#[test]
+fn a_running_task_is_asked_to_end_and_its_result_stands() {
+    on_each_runtime(|| async {
+        let pool = pool(1);
+        let patient = pool.task(|tell: Sender<(u64, String)>| {
+            let task = task::current().unwrap();
+            tell.send((task.id(), task.name().unwrap().to_owned()))
+                .unwrap();
+            assert_eq!((task.attempt(), task.deadline()), (1, None));
+            while !task.is_cancelled() {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            "ended by itself"
+        });
+        let (tell, told) = channel();
+        let handle = patient.name("patience").submit(tell);
+        let other = pool.submit(|_: ()| task::current().unwrap().is_cancelled(), ());
+        assert!(soon(PROMPTLY, || handle.is_running()).await);
+        assert_eq!(handle.worker_pid(), None);
+        assert!(!handle.abort());
+        assert!(!handle.is_cancelled());
+        let id = handle.id();
+        assert_eq!(handle.await.unwrap(), "ended by itself");
+        assert_eq!(told.recv().unwrap(), (id, "patience".to_owned()));
+        assert!(!other.await.unwrap(), "the next one was not asked");
+        assert!(task::current().is_none());
+        pool.shutdown().await;
+    });
+}
+
+#[test]
+fn a_limit_on_running_code_is_refused_and_nothing_is_run() {
+    on_each_runtime(|| async {
+        let pool = pool(1);
+        static RUN: AtomicU32 = AtomicU32::new(0);
+        let limited = pool
+            .task(|n: u32| RUN.fetch_add(n, Ordering::Relaxed))
+            .timeout(Duration::from_secs(3600));
+        let error = limited.submit(1).await.unwrap_err();
+        assert!(error.is_unsupported() && !error.maybe_executed() && !error.is_timeout());
+        let source = error.source().and_then(|source| source.downcast_ref());
+        let unsupported: &Unsupported = source.expect("it says why");
+        assert_eq!(unsupported.ability(), Ability::EndRunning);
+        let refused = limited.try_submit(2).unwrap_err();
+        assert!(refused.error().is_unsupported());
+        assert_eq!(refused.into_argument(), 2);
+        assert!(limited.run(3).await.unwrap_err().is_unsupported());
+        let items: Vec<_> = limited.map([4, 5]).collect().await;
+        assert_eq!(items.len(), 2);
+        for item in items {
+            assert!(item.unwrap_err().is_unsupported());
+        }
+        assert_eq!(RUN.load(Ordering::Relaxed), 0);
+        assert_eq!(pool.stats().submitted, 0);
+        pool.shutdown().await;
+    });
+}
+
+/// CF-046, CF-048.
+#[test]
+fn a_limit_on_waiting_ends_what_waits_and_not_what_runs() {
+    on_each_runtime(|| async {
+        let pool = pool(1);
+        let limit = Duration::from_millis(50);
+        let (let_go, running) = held(&pool);
+        let begun = Instant::now();
+        let hurried = pool.task(|n: u64| n + 1).queue_timeout(limit);
+        let error = hurried.submit(1).await.unwrap_err();
+        assert!(error.is_timeout() && !error.maybe_executed(), "{error}");
+        assert!(begun.elapsed() >= limit);
+        assert_eq!(pool.stats().timed_out, 1);
+        let patient = pool.submit(|n: u64| n + 1, 2);
+        let_go.send(()).unwrap();
+        running.await.unwrap();
+        assert_eq!(patient.await.unwrap(), 3);
+        // It starts at once, and runs longer than it may have waited.
+        let slow = pool.task(|limit: Duration| std::thread::sleep(limit * 2));
+        slow.queue_timeout(limit).run(limit).await.unwrap();
+        pool.shutdown().await;
+    });
+}
+
+#[test]
+fn an_ending_with_a_limit_says_what_goes_on() {
+    on_each_runtime(|| async {
+        let pool = pool(1);
+        let (let_go, running) = held(&pool);
+        let waiting = pool.submit(|n: u64| n, 1);
+        let limit = ShutdownOptions::new().timeout(Duration::from_millis(30));
+        let unsupported = pool.shutdown_with(limit).await.unwrap_err();
+        assert_eq!(unsupported.ability(), Ability::EndRunning);
+        assert!(waiting.await.unwrap_err().is_shut_down());
+        assert!(pool.terminate().await.is_err());
+        assert!(running.is_running());
+        let_go.send(()).unwrap();
+        pool.join().await.unwrap();
+        running.await.unwrap();
+        assert!(pool.shutdown_with(limit).await.is_ok());
+        assert!(pool.terminate().await.is_ok());
+    });
+}
+
+/// CF-024: nothing waits, and the scene finds that no thread is left.
+#[test]
+fn dropping_a_busy_pool_does_not_wait() {
+    let _scene = scene();
+    let pool = pool(2);
+    let (let_go, running) = held(&pool);
+    let queued = pool.submit(|n: u64| n + 1, 1);
+    let begun = Instant::now();
+    drop(pool);
+    drop(running);
+    assert!(begun.elapsed() < PROMPTLY);
+    let_go.send(()).unwrap();
+    assert_eq!({ queued }.blocking_wait(Some(PROMPTLY)).unwrap(), 2);
+}
+
+#[test]
+fn the_last_clone_may_be_dropped_by_the_pools_own_task() {
+    let _scene = scene();
+    let pool = pool(1);
+    let (let_go, _) = held(&pool);
+    let mut dropping = pool.submit(drop, pool.clone());
+    let mut waiting = pool.submit(|n: u64| n + 1, 1);
+    drop(pool);
+    let_go.send(()).unwrap();
+    dropping.blocking_wait(Some(PROMPTLY)).unwrap();
+    assert_eq!(waiting.blocking_wait(Some(PROMPTLY)).unwrap(), 2);
+}
+
+/// CF-039: made, used and ended without any runtime.
+#[test]
+fn no_runtime_is_needed() {
+    let _scene = scene();
+    let pool = pool(2);
+    let mut product = pool.submit_call(call!(u64::pow(2, 5)));
+    assert_eq!(product.blocking_wait(None).unwrap(), 32);
+    let (_let_go, first) = held(&pool);
+    let (_let_go_too, second) = held(&pool);
+    let hurried = pool
+        .task(|_: ()| ())
+        .queue_timeout(Duration::from_millis(5));
+    let error = { hurried.submit(()) }.blocking_wait(Some(PROMPTLY));
+    assert!(error.unwrap_err().is_timeout());
+    drop((first, second));
+}
+
+/// CF-059.
+#[test]
+fn threads_have_the_names_that_they_were_given() {
+    on_each_runtime(|| async {
+        let builder = ThreadPool::builder().workers(1);
+        let pool = builder.worker_name("resize").build().unwrap();
+        let name = |_: ()| std::thread::current().name().map(str::to_owned);
+        let name = pool.submit(name, ()).await.unwrap();
+        assert_eq!(name.as_deref(), Some("resize-1"));
+        assert_eq!(pool.stats().workers[0].name, "resize-1");
+        pool.shutdown().await;
+    });
+    for (builder, why) in [
+        (ThreadPool::builder().workers(0), "greater than 0"),
+        (ThreadPool::builder().workers(usize::MAX), "65536"),
+        (ThreadPool::builder().worker_name("a\0b"), "zero bytes"),
+        (ThreadPool::builder().worker_name(""), "a text"),
+    ] {
+        let error = builder.build().unwrap_err();
+        assert!(error.is_invalid_argument());
+        assert!(error.to_string().contains(why), "{error}");
+    }
+}
+
+#[test]
+fn panics_of_the_values_own_code_cost_no_thread() {
+    struct Spiteful;
+
+    impl Drop for Spiteful {
+        fn drop(&mut self) {
+            panic!("in a drop");
+        }
+    }
+
+    on_each_runtime(|| async {
+        let pool = pool(1);
+        // Its argument is dropped inside of the task, its result by nobody but the pool.
+        let dropped = pool.submit(drop::<Spiteful>, Spiteful).await.unwrap_err();
+        assert!(dropped.is_panic());
+        let (let_go, running) = held(&pool);
+        drop(pool.submit(|_: ()| Spiteful, ()));
+        let never_run = pool.submit(std::mem::forget::<Spiteful>, Spiteful);
+        assert!(never_run.cancel());
+        let_go.send(()).unwrap();
+        running.await.unwrap();
+        assert_eq!(pool.submit(|n: u64| n + 1, 1).await.unwrap(), 2);
+        assert_eq!(pool.stats().workers_started, 1);
+        pool.shutdown().await;
+    });
+}
+
+/// CF-112, CF-296.
+#[test]
+fn a_worker_process_can_have_threads_of_its_own() {
+    on_each_runtime(|| async {
+        let processes = ProcessPool::builder().workers(1).build().unwrap();
+        let threads = pool(2);
+        let squares = |numbers: Vec<u64>| -> Vec<u64> {
+            let inner = pool(2);
+            let handles: Vec<_> = numbers
+                .into_iter()
+                .map(|n| inner.submit(|n| n * n, n))
+                .collect();
+            let results = handles.into_iter().map(|mut n| n.blocking_wait(None));
+            results.map(Result::unwrap).collect()
+        };
+        let inside = processes.submit(squares, vec![1, 2, 3]).await.unwrap();
+        assert_eq!(inside, [1, 4, 9]);
+        assert_eq!(threads.submit(squares, vec![4]).await.unwrap(), [16]);
+        processes.shutdown().await;
+        threads.shutdown().await;
+    });
+}
+
+/// Two threads that take, one that cancels, and everything ends in one of the two ways.
+#[test]
+fn a_cancel_that_races_with_the_start_is_exact() {
+    on_each_runtime(|| async {
+        static RUN: AtomicU32 = AtomicU32::new(0);
+        RUN.store(0, Ordering::Relaxed);
+        let pool = pool(2);
+        let count = |_: u32| {
+            RUN.fetch_add(1, Ordering::Relaxed);
+        };
+        let handles: Vec<_> = (0..2_000).map(|n| pool.submit(count, n)).collect();
+        let cancelled = handles.iter().rev().filter(|handle| handle.cancel());
+        let cancelled = cancelled.count() as u32;
+        for handle in handles {
+            let said = handle.is_cancelled();
+            assert_eq!(handle.await.is_err(), said);
+        }
+        assert_eq!(RUN.load(Ordering::Relaxed) + cancelled, 2_000);
+        pool.shutdown().await;
+    });
+}
+
+#[test]
+fn a_gate_holds_a_map_only_as_far_as_it_looks_ahead() {
+    on_each_runtime(|| async {
+        static TAKEN: AtomicU32 = AtomicU32::new(0);
+        TAKEN.store(0, Ordering::Relaxed);
+        let (pool, gate) = (pool(1), Gate::new());
+        let path = gate.path();
+        let items = (0..100).map(|_| {
+            TAKEN.fetch_add(1, Ordering::Relaxed);
+            path.clone()
+        });
+        let mut results = pool.task(pass).look_ahead(7).map(items);
+        assert_eq!(TAKEN.load(Ordering::Relaxed), 7);
+        gate.open();
+        results.next().await.unwrap().unwrap();
+        assert!(TAKEN.load(Ordering::Relaxed) <= 8);
+        assert_eq!(results.count().await, 99);
+        pool.shutdown().await;
+    });
+}
