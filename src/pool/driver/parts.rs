@@ -41,12 +41,6 @@ impl Tally {
         self.items - self.answered
     }
 
-    /// How many have been answered.
-    #[cfg(test)]
-    pub(crate) fn answered(&self) -> u32 {
-        self.answered
-    }
-
     /// The answer to an item has come. An error if it is not that item's turn.
     pub(crate) fn answer(&mut self, item: u64) -> Result<u32, String> {
         let next = self.answered;

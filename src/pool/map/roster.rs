@@ -136,12 +136,6 @@ impl Roster {
         out.filter_map(|(_, key)| Some(ending.event(key?)))
             .collect()
     }
-
-    /// Whether the pool waits for us.
-    #[cfg(test)]
-    pub(in crate::pool) fn is_holding(&self) -> bool {
-        self.holding
-    }
 }
 
 #[cfg(test)]
