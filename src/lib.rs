@@ -63,7 +63,7 @@
 //! | --- | --- |
 //! | [`ProcessPool`], [`ProcessPoolBuilder`] | the pool and its options: [`StartMethod`], [`Restart`], [`Stdio`] |
 //! | [`TaskHandle`] | a submitted call: its result, and the means to end it |
-//! | [`Task`], [`TaskCall`] | a call with a time limit, a limit on waiting, a deadline, a priority, a name |
+//! | [`Task`], [`TaskCall`] | a call with a time limit, a limit on waiting, a deadline, a priority, a name; [`Retry`]: how often it is run again |
 //! | [`call!`], [`Call`] | a call with several arguments |
 //! | [`TaskError`], [`PanicInfo`], [`WorkerExit`], [`Exit`] | why there is no result |
 //! | [`BuildError`], [`StartError`], [`TrySubmitError`], [`NotClosed`] | how the pool's other operations fail |
@@ -105,7 +105,7 @@ pub use pool::reply::CallbackId;
 pub use pool::shutdown::ShutdownOptions;
 pub use pool::stats::{Stats, WorkerStats};
 pub use pool::task::{Task, TaskCall};
-pub use pool::{ProcessPool, Restart};
+pub use pool::{ProcessPool, Restart, Retry};
 pub use process::{Exit, StartError, StartMethod, UnknownStartMethod};
 pub use supervisor::stdio::{Stdio, WorkerLine};
 pub use task::Call;

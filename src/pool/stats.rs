@@ -18,6 +18,7 @@ pub(crate) struct Counts {
     pub(crate) cancelled: u64,
     pub(crate) timed_out: u64,
     pub(crate) lost: u64,
+    pub(crate) retried: u64,
     pub(crate) started: u64,
     pub(crate) ended: u64,
     pub(crate) busy: Duration,
@@ -100,6 +101,9 @@ pub struct Stats {
     pub timed_out: u64,
     /// How many calls were lost with their worker.
     pub lost: u64,
+    /// How many runs failed and were repeated ([`Task::retry`](crate::Task::retry)). A call counts
+    /// once above, by how it ended at last.
+    pub retried: u64,
     /// How many starts of workers were begun. More than `max_workers` means that some were
     /// replaced.
     pub workers_started: u64,
@@ -176,6 +180,7 @@ pub(super) fn snapshot(driver: &Driver) -> Stats {
             cancelled: counts.cancelled,
             timed_out: counts.timed_out,
             lost: counts.lost,
+            retried: counts.retried,
             workers_started: counts.started,
             workers_ended: counts.ended,
             busy: counts.busy,
@@ -198,7 +203,7 @@ impl fmt::Display for Stats {
         write!(
             f,
             "{} of {} workers, {} running, {} waiting; submitted {}, completed {}, failed {}, \
-             cancelled {}, timed out {}, lost {}; workers started {}, ended {}",
+             cancelled {}, timed out {}, lost {}, retried {}; workers started {}, ended {}",
             self.workers.len(),
             self.max_workers,
             self.running(),
@@ -209,6 +214,7 @@ impl fmt::Display for Stats {
             self.cancelled,
             self.timed_out,
             self.lost,
+            self.retried,
             self.workers_started,
             self.workers_ended,
         )?;

@@ -23,6 +23,7 @@ use super::handle::TaskHandle;
 use super::job::{Client, Deadline, Job};
 use super::map::{Manner, Map, MapIter};
 use super::reply::{Answer, Raw, Reply};
+use super::scheduler::Retry;
 use crate::task::call::{Call, Parts};
 use crate::task::head::CallHead;
 use crate::wire::packed::Packed;
@@ -346,6 +347,8 @@ fn prepare<R: Send + 'static>(
         timeout,
         queue_timeout: options.queue_timeout,
         deadline,
+        retry: options.retry,
+        failures: Vec::new(),
         priority: options.priority,
         client: Client::Call(reply.clone()),
         permit: None,

@@ -135,6 +135,7 @@ impl Driver {
             timeout: job.timeout,
             queue_timeout: job.queue_timeout,
             deadline: job.deadline.map(|deadline| deadline.at),
+            retry: job.retry,
             priority: job.priority,
             items: job.client.items(),
         };
@@ -294,6 +295,7 @@ impl Driver {
             Action::Kill(worker) => self.kill(state, now, worker),
             Action::Release(worker) => state.release(worker, done),
             Action::Cut(worker, ticket, key) => state.cut(worker, ticket, key, done),
+            Action::Repeat(key, outcome) => state.repeat(key, outcome),
             Action::Resolve(job, key, outcome, sent) => {
                 state.resolve(job, key, outcome, sent, done)
             }

@@ -8,7 +8,7 @@ use crate::pool::driver::Driver;
 use crate::pool::error::TaskError;
 use crate::pool::job::{Break, ChunkOwner, Client, Deadline, Job, News};
 use crate::pool::reply::Raw;
-use crate::pool::scheduler::{Event, JobKey};
+use crate::pool::scheduler::{Event, JobKey, Retry};
 use crate::pool::task::Options;
 use crate::sys::clock::Moment;
 use crate::task::head::CallHead;
@@ -160,6 +160,8 @@ impl Crew {
             timeout: self.options.timeout.or(self.driver.plan.task_timeout),
             queue_timeout: self.options.queue_timeout,
             deadline: self.deadline,
+            retry: Retry::default(),
+            failures: Vec::new(),
             priority: self.options.priority,
             client: Client::Chunk {
                 items: batch.count,

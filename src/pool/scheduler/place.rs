@@ -129,6 +129,8 @@ pub(super) struct Worker {
     bytes: usize,
     /// A call is being stopped there; nothing new is sent until that is decided.
     pub(super) stopping: bool,
+    /// A call that was ended here, and the job that is run again when that is over for certain.
+    pub(super) follower: Option<(Ticket, JobKey)>,
     /// An ended call has until then to come to its end by itself.
     pub(super) grace: Option<(Ticket, Moment)>,
     /// It has not started a call that it was sent, since then.
@@ -158,6 +160,7 @@ impl Worker {
             expected: 0,
             bytes: 0,
             stopping: false,
+            follower: None,
             grace: None,
             stalled: None,
             silent: None,

@@ -161,7 +161,10 @@ impl<T> Scheduler<T> {
     }
 
     fn vacate(&mut self, worker: WorkerId) {
-        self.places[worker.place].worker = None;
+        let gone = self.places[worker.place].worker.take();
+        if let Some((_, key)) = gone.and_then(|gone| gone.follower) {
+            self.unblock(key);
+        }
         self.vacant += 1;
         self.actions.push_back(Action::Release(worker));
     }
@@ -300,6 +303,7 @@ impl<T> Scheduler<T> {
             let outcome = waited_too_long(job.until, job.spec.deadline);
             self.leave_line(key, outcome);
         }
+        self.end_pauses(now);
         for place in 0..self.places.len() {
             self.look_after(now, place);
         }
@@ -307,6 +311,7 @@ impl<T> Scheduler<T> {
         let first = workers
             .filter_map(Worker::wake_at)
             .chain(self.line.first_until())
+            .chain(self.next_pause())
             .min();
         if let Some(first) = first {
             self.wake_by(first);

@@ -4,12 +4,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::pool::scheduler::Retry;
+
 /// What can be said of a call beside function and argument.
 #[derive(Clone, Debug, Default)]
 pub(in crate::pool) struct Options {
     pub(in crate::pool) timeout: Option<Duration>,
     pub(in crate::pool) queue_timeout: Option<Duration>,
     pub(in crate::pool) deadline: Option<Duration>,
+    pub(in crate::pool) retry: Retry,
     pub(in crate::pool) priority: i32,
     pub(in crate::pool) name: Option<Arc<str>>,
 }
@@ -73,6 +76,39 @@ macro_rules! options {
         pub fn deadline(mut self, limit: Duration) -> Self {
             assert!(!limit.is_zero(), "a deadline must be later than now");
             self.options.deadline = Some(bounded(limit));
+            self
+        }
+
+        /// Has the task run again when it fails, so many times: for tasks that do no harm if they are
+        /// run more than once.
+        ///
+        /// Without this a task is run at most once. With it, a run that is lost with its worker is
+        /// repeated, and what [`Retry`](crate::Retry) says beside that. What the task itself
+        /// returns is its result, an `Err` as well, and is never repeated; neither is what cannot
+        /// be encoded or decoded, nor what was cancelled, aborted, or is past its
+        /// [`deadline`](Self::deadline).
+        ///
+        /// The handle sees one outcome. While the task waits to be run again it can be cancelled,
+        /// and its deadline holds; its [`timeout`](Self::timeout) counts for each run, and its
+        /// [`queue_timeout`](Self::queue_timeout) until the first. Then it goes behind what waits
+        /// with its priority. Two runs of it are never under way at once.
+        /// [`attempt`](crate::task::TaskContext::attempt) tells the task which run it is, and an
+        /// error has the failures before it in its [`history`](crate::TaskError::history).
+        ///
+        /// ```
+        /// # #[tokio::main(flavor = "current_thread")]
+        /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+        /// # let pool = procpool::ProcessPool::builder().workers(1).build()?;
+        /// // Each time it takes its worker with it: that does not go on for ever.
+        /// let poison = pool.task(|_: ()| -> () { std::process::abort() }).retry(2);
+        /// let error = poison.run(()).await.unwrap_err();
+        /// assert!(error.is_worker_lost());
+        /// assert_eq!((error.attempts(), error.history().len()), (3, 2));
+        /// # pool.shutdown().await;
+        /// # Ok(()) }
+        /// ```
+        pub fn retry(mut self, retry: impl Into<Retry>) -> Self {
+            self.options.retry = retry.into();
             self
         }
 

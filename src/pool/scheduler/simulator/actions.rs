@@ -54,6 +54,12 @@ impl World<'_> {
                     format!("{worker:?} {ticket:?}")
                 });
             }
+            Action::Repeat(key, outcome) => {
+                let job = self.core.attachment(key).copied();
+                let job = job.expect("who is to be run again is in the pool");
+                self.ledger
+                    .repeated(job, Some(outcome), &self.processes, self.now);
+            }
             Action::Resolve(job, key, outcome, _) => {
                 self.ledger
                     .resolved(job, key, outcome, &self.processes, &self.starts, self.now);

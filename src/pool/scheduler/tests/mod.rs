@@ -5,6 +5,7 @@ mod bugs;
 mod calls;
 mod limits;
 mod line;
+mod retry;
 mod workers;
 
 use std::collections::HashMap;
@@ -40,6 +41,7 @@ struct Desk {
     retired: Vec<WorkerId>,
     killed: Vec<WorkerId>,
     cuts: Vec<(WorkerId, Ticket)>,
+    repeated: Vec<(&'static str, Outcome)>,
     finished: bool,
 }
 
@@ -66,6 +68,7 @@ impl Desk {
             retired: Vec::new(),
             killed: Vec::new(),
             cuts: Vec::new(),
+            repeated: Vec::new(),
             finished: false,
         }
     }
@@ -215,6 +218,10 @@ impl Desk {
                 self.core.handle(now, Event::TakenBack(worker, ticket, won));
             }
             Action::Cut(worker, ticket, _) => self.cuts.push((worker, ticket)),
+            Action::Repeat(key, outcome) => {
+                let name = *self.core.attachment(key).expect("it is unfinished");
+                self.repeated.push((name, outcome));
+            }
             Action::End(worker, ticket, begun_by) => {
                 let running = |page| matches!(page, Progress::Running(since) if since <= begun_by);
                 let won = self.swap((worker, ticket), running);
