@@ -63,7 +63,7 @@
 //! | --- | --- |
 //! | [`ProcessPool`], [`ProcessPoolBuilder`] | the pool and its options: [`StartMethod`], [`Restart`], [`Stdio`] |
 //! | [`TaskHandle`] | a submitted call: its result, and the means to end it |
-//! | [`Task`], [`TaskCall`] | a call with a time limit, a limit on waiting, a deadline, a priority, a name; [`Retry`]: how often it is run again |
+//! | [`Task`], [`TaskCall`] | a call with a time limit, a limit on waiting, a deadline, a priority, a key, a name; [`Retry`]: how often it is run again |
 //! | [`call!`], [`Call`] | a call with several arguments |
 //! | [`TaskError`], [`PanicInfo`], [`WorkerExit`], [`Exit`] | why there is no result |
 //! | [`BuildError`], [`StartError`], [`TrySubmitError`], [`NotClosed`] | how the pool's other operations fail |

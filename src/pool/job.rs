@@ -32,6 +32,8 @@ pub(crate) struct Job {
     pub(crate) failures: Vec<TaskError>,
     /// Jobs of a higher one go first.
     pub(crate) priority: i32,
+    /// Jobs of one key go to one worker while it lives.
+    pub(crate) key: Option<u64>,
     /// Who is to be told.
     pub(crate) client: Client,
     /// Its part of the room in the queue, given back with it.

@@ -5,6 +5,7 @@ mod options;
 
 use std::fmt;
 use std::future::Future;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Waker};
@@ -350,6 +351,7 @@ fn prepare<R: Send + 'static>(
         retry: options.retry,
         failures: Vec::new(),
         priority: options.priority,
+        key: options.key,
         client: Client::Call(reply.clone()),
         permit: None,
     })

@@ -137,6 +137,7 @@ impl Driver {
             deadline: job.deadline.map(|deadline| deadline.at),
             retry: job.retry,
             priority: job.priority,
+            key: job.key,
             items: job.client.items(),
         };
         let now = Moment::now();

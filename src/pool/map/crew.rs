@@ -163,6 +163,7 @@ impl Crew {
             retry: Retry::default(),
             failures: Vec::new(),
             priority: self.options.priority,
+            key: self.options.key,
             client: Client::Chunk {
                 items: batch.count,
                 answered: 0,

@@ -149,10 +149,11 @@ impl<T> Scheduler<T> {
                 continue;
             }
             self.pausing.pop_first();
+            let home = self.home_of(self.jobs[key.index].spec);
             let job = &mut self.jobs[key.index];
             job.pause = None;
             // It has been started in time once; only the deadline is left of its limits on waiting.
-            job.until = deadline;
+            (job.until, job.home) = (deadline, home);
             self.line.push_back(job.waiter(key));
         }
     }

@@ -46,6 +46,8 @@ pub(crate) struct JobSpec {
     pub(crate) retry: Retry,
     /// Jobs of a higher one go first.
     pub(crate) priority: i32,
+    /// Jobs of one key go to one worker while it lives.
+    pub(crate) key: Option<u64>,
     /// How many items it carries, each of which runs as long as others of its kind; zero for a
     /// call that is no chunk.
     pub(crate) items: u32,

@@ -26,7 +26,7 @@
 //! order of result, cancel, limit, death and shutdown gives a call two outcomes or none.
 //!
 //! - [`event`]: the vocabulary. [`mod@line`], [`queue`]: who waits. [`place`]: what each worker holds.
-//! - [`dispatch`]: which worker gets a job. [`again`], [`retry`]: which is run again, and when.
+//! - [`dispatch`]: which worker gets a job. [`home`]: the place to which calls of one key go. [`again`], [`retry`]: which is run again, and when.
 //! - [`cost`]: how long calls take. [`stop`]: ending calls and the pool. [`upkeep`]: workers and
 //!   time.
 
@@ -34,6 +34,7 @@ mod again;
 mod cost;
 mod dispatch;
 mod event;
+mod home;
 mod line;
 mod place;
 mod queue;
@@ -94,6 +95,8 @@ struct Job<T> {
     pause: Option<Pause>,
     /// How many of its runs have failed.
     failures: u32,
+    /// The place for whose worker it waits in the line; `None` for any.
+    home: Option<usize>,
 }
 
 impl<T> Job<T> {
@@ -103,6 +106,7 @@ impl<T> Job<T> {
             job: key,
             priority: self.spec.priority,
             until: self.until,
+            home: self.home,
         }
     }
 }
@@ -235,6 +239,7 @@ impl<T> Scheduler<T> {
             sent: None,
             pause: None,
             failures: 0,
+            home: self.home_of(spec),
         };
         let key = JobKey {
             number: job.number,

@@ -28,6 +28,12 @@ pub(super) struct Place {
 }
 
 impl Place {
+    /// Whether there is a worker in whose hands a call may wait.
+    pub(super) fn has_room(&self, expected: u64, spec: &JobSpec, late: Moment) -> bool {
+        let worker = self.worker.as_ref();
+        worker.is_some_and(|worker| worker.has_room(expected, spec, late))
+    }
+
     /// Whether there is a worker that has nothing to do.
     pub(super) fn is_idle(&self) -> bool {
         self.worker.as_ref().is_some_and(Worker::is_idle)

@@ -112,8 +112,9 @@ impl<T> Scheduler<T> {
                 self.resolve(key, end.outcome(false));
             }
             (Recall::Move | Recall::Stalled, _) => {
+                let home = self.home_of(self.jobs[key.index].spec);
                 let job = &mut self.jobs[key.index];
-                job.sent = None;
+                (job.sent, job.home) = (None, home);
                 self.line.push_front(job.waiter(key));
                 if let Some(until) = job.until {
                     self.wake_by(until);
@@ -299,6 +300,7 @@ impl<T> Scheduler<T> {
     }
 
     fn empty_line(&mut self, outcome: Outcome) {
+        self.forget_homes();
         while let Some(key) = {
             let jobs = &self.jobs;
             self.line.first(|key| waits(jobs, key))

@@ -46,7 +46,7 @@ impl<T> Scheduler<T> {
         let open = self.mode == Mode::Open;
         let mut starting = self.count(Phase::Starting);
         for place in 0..self.places.len() {
-            let needed = self.line.len() > starting;
+            let needed = self.line.open_len() > starting || self.line.is_awaited(place);
             let state = &self.places[place];
             if state.worker.is_some() || !(needed || (open && state.wanted)) {
                 continue;
@@ -258,7 +258,7 @@ impl<T> Scheduler<T> {
             return;
         }
         // Who has nothing to do would run the rest of a chunk.
-        let hungry = self.line.is_empty()
+        let hungry = self.line.open_len() == 0
             && (self.vacant > 0 || self.places.iter().any(|place| place.is_idle()));
         let mut next = None;
         for place in 0..self.places.len() {
@@ -269,7 +269,9 @@ impl<T> Scheduler<T> {
                 continue;
             };
             let behind = worker.ahead.len() > 1 && !worker.relieved;
-            let within = hungry && first.items > 0 && !first.cut;
+            // What has a key is not for others.
+            let bound = self.jobs[first.job.index].spec.key.is_some();
+            let within = hungry && first.items > 0 && !first.cut && !bound;
             if worker.phase != Phase::Ready || worker.stopping || !(behind || within) {
                 continue;
             }

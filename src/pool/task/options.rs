@@ -14,6 +14,7 @@ pub(in crate::pool) struct Options {
     pub(in crate::pool) deadline: Option<Duration>,
     pub(in crate::pool) retry: Retry,
     pub(in crate::pool) priority: i32,
+    pub(in crate::pool) key: Option<u64>,
     pub(in crate::pool) name: Option<Arc<str>>,
 }
 
@@ -137,6 +138,48 @@ macro_rules! options {
         /// ```
         pub fn priority(mut self, priority: i32) -> Self {
             self.options.priority = priority;
+            self
+        }
+
+        /// Sends the task to the worker that gets all tasks of this key, as long as it lives: what
+        /// they keep there in statics (a cache, a loaded model, a connection) is found again.
+        ///
+        /// If that worker is busy the task waits for it, though others may be idle; it keeps
+        /// nobody else waiting, and shares the worker with tasks that have other keys or none. When
+        /// the worker dies, its keys go to its successor. The pool remembers nothing of a key, so
+        /// there may be any number of them. Of a map all items go to that one worker.
+        ///
+        /// ```
+        /// use std::cell::RefCell;
+        /// use std::collections::HashMap;
+        ///
+        /// thread_local! {
+        ///     static SEEN: RefCell<HashMap<String, u32>> = RefCell::default();
+        /// }
+        ///
+        /// // Counts in its worker how often it has seen a tenant.
+        /// fn visit(tenant: String) -> u32 {
+        ///     SEEN.with_borrow_mut(|seen| {
+        ///         *seen.entry(tenant).and_modify(|count| *count += 1).or_insert(1)
+        ///     })
+        /// }
+        ///
+        /// # #[tokio::main(flavor = "current_thread")]
+        /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+        /// let pool = procpool::ProcessPool::builder().workers(2).build()?;
+        /// for visits in 1..=3 {
+        ///     for tenant in ["red", "green", "blue"] {
+        ///         let visit = pool.task(visit).key(tenant);
+        ///         assert_eq!(visit.run(tenant.to_owned()).await?, visits);
+        ///     }
+        /// }
+        /// # pool.shutdown().await;
+        /// # Ok(()) }
+        /// ```
+        pub fn key(mut self, key: impl Hash) -> Self {
+            let mut hasher = DefaultHasher::new();
+            key.hash(&mut hasher);
+            self.options.key = Some(hasher.finish());
             self
         }
 

@@ -94,7 +94,10 @@ impl World<'_> {
         });
         let job = job.unwrap_or_default();
         self.asked(worker).check_assign(ticket);
-        self.ledger.assigned(job, worker, ticket, self.drained);
+        // A pool that cannot start workers lets anybody do it who lives.
+        let bound = !self.starts.may_give_up();
+        self.ledger
+            .assigned(job, worker, ticket, self.drained, bound);
         let planned = self.ledger.planned(job);
         let frame = Frame {
             ticket,

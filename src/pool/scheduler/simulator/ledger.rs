@@ -113,10 +113,15 @@ impl Ledger {
         worker: WorkerId,
         ticket: Ticket,
         decided: Moment,
+        bound: bool,
     ) {
         let records = &self.records;
         let known = |job: usize| records[job].submitted < decided;
-        self.turns.check(job, &records[job].planned.spec, known);
+        let spec = &records[job].planned.spec;
+        if spec.key.is_none() {
+            self.turns.check(job, spec, known);
+        }
+        self.turns.check_home(spec, worker.place, bound);
         let record = &mut self.records[job];
         let free = record.held.is_none() && record.started.is_none() && record.answer.is_none();
         require(

@@ -1,5 +1,6 @@
 //! What callers ask for beside a function and a limit on its run: deadlines,
-//! priorities and retries; and when it is looked
+//! priorities,
+//! keys and retries; and when it is looked
 //! whether they were kept.
 
 use std::time::Duration;
@@ -30,6 +31,7 @@ pub(super) struct Terms {
     deadlines: usize,
     priorities: usize,
     retries: usize,
+    keys: usize,
     /// How often a response says that the call has panicked.
     pub(super) panics: usize,
 }
@@ -40,6 +42,7 @@ impl Terms {
             deadlines: rng.pick(&[0, 0, 10, 60]),
             priorities: rng.pick(&[0, 0, 10, 90]),
             retries: rng.pick(&[0, 0, 30, 90]),
+            keys: rng.pick(&[0, 0, 0, 20, 90]),
             panics: rng.pick(&[0, 5, 50]),
         }
     }
@@ -56,6 +59,9 @@ impl Terms {
         }
         if rng.percent(self.priorities) {
             spec.priority = rng.pick(&[1, -1, 2, 7, i32::MIN, i32::MAX]);
+        }
+        if rng.percent(self.keys) {
+            spec.key = Some(rng.below(5) as u64);
         }
         if rng.percent(self.retries) {
             let first = rng.pick(&[0, 1_000, 10_000_000, 1_000_000_000]);

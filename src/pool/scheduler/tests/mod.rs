@@ -3,6 +3,7 @@
 
 mod bugs;
 mod calls;
+mod home;
 mod limits;
 mod line;
 mod retry;
