@@ -77,7 +77,7 @@
 //! | [`ThreadPool`], [`ThreadPoolBuilder`], [`ThreadTask`], [`ThreadMap`] | the same verbs over threads, for code that is trusted |
 //! | [`Executor`], [`ExecutorTask`], [`Portable`], [`Ability`], [`Unsupported`] | code for either kind of pool, and what one of them cannot do |
 //! | [`TaskHandle`] | a submitted call: its result, and the means to end it |
-//! | [`Task`], [`TaskCall`] | a call with a time limit, a limit on waiting, a deadline, a priority, a name |
+//! | [`Task`], [`TaskCall`] | a call with a time limit, a limit on waiting, a deadline, a priority, a key, a name; [`Retry`]: how often it is run again |
 //! | [`Map`], [`Enumerated`] | the results of one function over many items |
 //! | [`call!`], [`Call`] | a call with several arguments |
 //! | [`TaskError`], [`PanicInfo`], [`WorkerExit`], [`Exit`] | why there is no result |
@@ -139,7 +139,7 @@ pub use pool::reply::CallbackId;
 pub use pool::shutdown::ShutdownOptions;
 pub use pool::stats::{Stats, WorkerStats};
 pub use pool::task::{Task, TaskCall};
-pub use pool::{ProcessPool, Restart};
+pub use pool::{ProcessPool, Restart, Retry};
 pub use process::{Exit, StartError, StartMethod, UnknownStartMethod};
 pub use supervisor::stdio::{Stdio, WorkerLine};
 pub use sys::attributes::Resource;

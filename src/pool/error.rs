@@ -53,7 +53,14 @@ pub use self::unsupported::{Ability, Unsupported};
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Debug)]
-pub struct TaskError(Box<Kind>);
+pub struct TaskError(Box<Failed>);
+
+/// How a task failed at last, and before.
+#[derive(Clone, Debug)]
+struct Failed {
+    kind: Kind,
+    earlier: Vec<TaskError>,
+}
 
 #[derive(Clone, Debug)]
 pub(crate) enum Kind {
@@ -105,12 +112,19 @@ pub(crate) enum Breakage {
 
 impl TaskError {
     pub(crate) fn new(kind: Kind) -> Self {
-        Self(Box::new(kind))
+        let earlier = Vec::new();
+        Self(Box::new(Failed { kind, earlier }))
+    }
+
+    /// The same error for a call whose earlier runs have failed like this.
+    pub(crate) fn after(mut self, earlier: Vec<TaskError>) -> Self {
+        self.0.earlier = earlier;
+        self
     }
 
     /// The same error for a call that was never accepted, and so cannot have run.
     pub(crate) fn of_refused(self) -> Self {
-        match *self.0 {
+        match self.0.kind {
             Kind::Broken(Breakage::Loss(exit)) => {
                 Self::new(Kind::Broken(Breakage::EarlierLoss(exit)))
             }
@@ -129,7 +143,7 @@ impl TaskError {
 
     /// Returns what is known of the panic, if the task panicked.
     pub fn panic(&self) -> Option<&PanicInfo> {
-        match &*self.0 {
+        match &self.0.kind {
             Kind::Panicked(panic) => Some(panic),
             _ => None,
         }
@@ -140,13 +154,13 @@ impl TaskError {
     /// In a pool with [`Restart::Never`](crate::Restart) the pool is then broken, and the error
     /// [says that](Self::is_broken) instead.
     pub fn is_worker_lost(&self) -> bool {
-        matches!(*self.0, Kind::WorkerLost(_))
+        matches!(self.0.kind, Kind::WorkerLost(_))
     }
 
     /// Returns how the worker ended whose death caused this error, if one did: that of the worker
     /// that ran the task, or of the one that broke the pool.
     pub fn worker_exit(&self) -> Option<&WorkerExit> {
-        match &*self.0 {
+        match &self.0.kind {
             Kind::WorkerLost(exit)
             | Kind::Broken(Breakage::Loss(exit) | Breakage::EarlierLoss(exit)) => Some(exit),
             _ => None,
@@ -155,12 +169,12 @@ impl TaskError {
 
     /// Tells whether the task was cancelled or aborted.
     pub fn is_cancelled(&self) -> bool {
-        matches!(*self.0, Kind::Cancelled | Kind::Aborted { .. })
+        matches!(self.0.kind, Kind::Cancelled | Kind::Aborted { .. })
     }
 
     /// Tells whether the task was aborted. Such an error is also [cancelled](Self::is_cancelled).
     pub fn is_aborted(&self) -> bool {
-        matches!(*self.0, Kind::Aborted { .. })
+        matches!(self.0.kind, Kind::Aborted { .. })
     }
 
     /// Tells whether time ran out: the task's own, its time in the queue, that of both together
@@ -168,7 +182,7 @@ impl TaskError {
     /// waiting](Self::is_elapsed) for it. The text says which, and how long it was.
     pub fn is_timeout(&self) -> bool {
         matches!(
-            *self.0,
+            self.0.kind,
             Kind::RanTooLong(_) | Kind::WaitedTooLong(_) | Kind::Expired { .. } | Kind::Elapsed(_)
         )
     }
@@ -177,27 +191,27 @@ impl TaskError {
     /// or [`blocking_wait`](crate::TaskHandle::blocking_wait): the task goes on, and its handle
     /// can be waited for again. Such an error is also a [timeout](Self::is_timeout).
     pub fn is_elapsed(&self) -> bool {
-        matches!(*self.0, Kind::Elapsed(_))
+        matches!(self.0.kind, Kind::Elapsed(_))
     }
 
     /// Tells whether the argument or the result could not be encoded, or the function is none that
     /// a worker could find.
     pub fn is_encode(&self) -> bool {
         matches!(
-            *self.0,
+            self.0.kind,
             Kind::EncodeArgument(_) | Kind::EncodeResult(_) | Kind::Foreign(_)
         )
     }
 
     /// Tells whether the argument could not be decoded by the worker, or the result here.
     pub fn is_decode(&self) -> bool {
-        matches!(*self.0, Kind::DecodeArgument(_) | Kind::DecodeResult(_))
+        matches!(self.0.kind, Kind::DecodeArgument(_) | Kind::DecodeResult(_))
     }
 
     /// Tells whether the encoded argument or result is longer than
     /// [`max_frame`](crate::ProcessPoolBuilder::max_frame).
     pub fn is_too_large(&self) -> bool {
-        matches!(*self.0, Kind::TooLarge { .. })
+        matches!(self.0.kind, Kind::TooLarge { .. })
     }
 
     /// Tells whether the task was ended because its worker used more memory than
@@ -208,39 +222,84 @@ impl TaskError {
     /// [lost](Self::is_worker_lost) and its exit
     /// [says that](crate::WorkerExit::oom_suspected).
     pub fn is_memory_exceeded(&self) -> bool {
-        matches!(*self.0, Kind::MemoryExceeded { .. })
+        matches!(self.0.kind, Kind::MemoryExceeded { .. })
     }
 
     /// Tells whether the task was refused because
     /// [`max_pending`](crate::ProcessPoolBuilder::max_pending) others were waiting.
     pub fn is_queue_full(&self) -> bool {
-        matches!(*self.0, Kind::QueueFull(_))
+        matches!(self.0.kind, Kind::QueueFull(_))
     }
 
     /// Tells whether the task was refused or ended because the pool was shut down, or because the
     /// runtime that drove it ended.
     pub fn is_shut_down(&self) -> bool {
-        matches!(*self.0, Kind::ShutDown { .. })
+        matches!(self.0.kind, Kind::ShutDown { .. })
     }
 
     /// Tells whether the task was refused or ended because the pool is broken: it cannot start
     /// workers, or it lost one and was told never to replace one.
     pub fn is_broken(&self) -> bool {
-        matches!(*self.0, Kind::Broken(_))
+        matches!(self.0.kind, Kind::Broken(_))
+    }
+
+    /// Returns how often the task was run, as far as that is known: more than once only where a
+    /// [`retry`](crate::Task::retry) allows it, and not at all if it
+    /// [cannot have been](Self::maybe_executed).
+    pub fn attempts(&self) -> u32 {
+        let earlier = u32::try_from(self.history().len()).unwrap_or(u32::MAX);
+        earlier.saturating_add(u32::from(self.0.kind.maybe_executed()))
+    }
+
+    /// Returns the failures before this one, the first of them first: those of the runs that were
+    /// repeated because a [`retry`](crate::Task::retry) allows it.
+    pub fn history(&self) -> &[TaskError] {
+        &self.0.earlier
     }
 
     /// Tells whether the task asked for what its executor is unable to do, as a time limit on code
     /// that runs on a [thread](crate::ThreadPool); the [source](Error::source) is the
     /// [`Unsupported`]. It was refused, and not run without it.
     pub fn is_unsupported(&self) -> bool {
-        matches!(*self.0, Kind::Unsupported(_))
+        matches!(self.0.kind, Kind::Unsupported(_))
     }
 
     /// Tells whether the task's function may have been called, and so may have had effects.
     ///
     /// False is certain: it was never called and never will be.
     pub fn maybe_executed(&self) -> bool {
-        match &*self.0 {
+        !self.history().is_empty() || self.0.kind.maybe_executed()
+    }
+}
+
+/// What [`Kind::TooLarge`] calls an argument …
+pub(crate) const ARGUMENT: &str = "argument";
+/// … and a result.
+pub(crate) const RESULT: &str = "result";
+
+impl fmt::Display for TaskError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0.kind, f)?;
+        match self.0.earlier.len() {
+            0 => {}
+            1 => f.write_str(", after 1 failed attempt")?,
+            count => write!(f, ", after {count} failed attempts")?,
+        }
+        if !f.alternate() {
+            return self.0.kind.gist(f);
+        }
+        let mut behind = self.source();
+        while let Some(error) = behind {
+            write!(f, ": {error}")?;
+            behind = error.source();
+        }
+        Ok(())
+    }
+}
+
+impl Kind {
+    fn maybe_executed(&self) -> bool {
+        match self {
             Kind::Panicked(_)
             | Kind::WorkerLost(_)
             | Kind::RanTooLong(_)
@@ -264,29 +323,7 @@ impl TaskError {
             | Kind::Broken(Breakage::Start(_) | Breakage::EarlierLoss(_)) => false,
         }
     }
-}
 
-/// What [`Kind::TooLarge`] calls an argument …
-pub(crate) const ARGUMENT: &str = "argument";
-/// … and a result.
-pub(crate) const RESULT: &str = "result";
-
-impl fmt::Display for TaskError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&*self.0, f)?;
-        if !f.alternate() {
-            return self.0.gist(f);
-        }
-        let mut behind = self.source();
-        while let Some(error) = behind {
-            write!(f, ": {error}")?;
-            behind = error.source();
-        }
-        Ok(())
-    }
-}
-
-impl Kind {
     /// The one fact of the source that nobody can do without who sees only the first line.
     fn gist(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -359,7 +396,7 @@ impl fmt::Display for Kind {
 
 impl Error for TaskError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        match &*self.0 {
+        match &self.0.kind {
             Kind::Panicked(panic) => Some(panic),
             Kind::WorkerLost(exit)
             | Kind::Broken(Breakage::Loss(exit) | Breakage::EarlierLoss(exit)) => Some(exit),

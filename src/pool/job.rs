@@ -8,7 +8,9 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::driver::parts::Tally;
 use super::error::{Kind, TaskError};
 use super::reply::{Answer, Raw};
+use super::scheduler::Retry;
 use crate::sys::clock::Moment;
+use crate::task::head::CallHead;
 use crate::wire::packed::Packed;
 
 /// What the scheduler carries along unread: what the worker gets, and who gets the answer.
@@ -27,12 +29,37 @@ pub(crate) struct Job {
     pub(crate) since: Moment,
     /// When it must be over.
     pub(crate) deadline: Option<Deadline>,
+    /// Which of its failures are no end.
+    pub(crate) retry: Retry,
+    /// Those failures, so far.
+    pub(crate) failures: Vec<TaskError>,
     /// Jobs of a higher one go first.
     pub(crate) priority: i32,
+    /// Jobs of one key go to one worker while it lives.
+    pub(crate) key: Option<u64>,
     /// Who is to be told.
     pub(crate) client: Client,
     /// Its part of the room in the queue, given back with it.
     pub(crate) permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Job {
+    /// It will be run again after this.
+    pub(crate) fn try_again(&mut self, failure: TaskError) {
+        self.failures.push(failure);
+        if let Some((head, _)) = CallHead::read(&self.head) {
+            let attempt = head.attempt.saturating_add(1);
+            self.head = CallHead { attempt, ..head }.pack();
+        }
+    }
+
+    /// How it has ended, at last.
+    pub(crate) fn conclude(&mut self, raw: Raw) -> Raw {
+        match raw {
+            Raw::Failed(error) => Raw::Failed(error.after(std::mem::take(&mut self.failures))),
+            returned => returned,
+        }
+    }
 }
 
 /// A limit on waiting and running together.

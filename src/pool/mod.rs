@@ -49,7 +49,7 @@ use self::task::{Options, Task, TaskCall};
 use crate::process::StartError;
 use crate::task::call::Call;
 
-pub use self::scheduler::Restart;
+pub use self::scheduler::{Restart, Retry};
 
 /// A pool of worker processes.
 ///

@@ -19,6 +19,7 @@ pub(crate) struct Counts {
     pub(crate) cancelled: u64,
     pub(crate) timed_out: u64,
     pub(crate) lost: u64,
+    pub(crate) retried: u64,
     pub(crate) started: u64,
     pub(crate) ended: u64,
     pub(crate) waited: Histogram,
@@ -103,6 +104,9 @@ pub struct Stats {
     pub timed_out: u64,
     /// How many calls were lost with their worker.
     pub lost: u64,
+    /// How many runs failed and were repeated ([`Task::retry`](crate::Task::retry)). A call counts
+    /// once above, by how it ended at last.
+    pub retried: u64,
     /// How many starts of workers were begun. More than `max_workers` means that some were
     /// replaced.
     pub workers_started: u64,
@@ -183,6 +187,7 @@ pub(super) fn snapshot(driver: &Driver) -> Stats {
             cancelled: counts.cancelled,
             timed_out: counts.timed_out,
             lost: counts.lost,
+            retried: counts.retried,
             workers_started: counts.started,
             workers_ended: counts.ended,
             waited: counts.waited.clone(),
@@ -206,7 +211,7 @@ impl fmt::Display for Stats {
         write!(
             f,
             "{} of {} workers, {} running, {} waiting; submitted {}, completed {}, failed {}, \
-             cancelled {}, timed out {}, lost {}; workers started {}, ended {}",
+             cancelled {}, timed out {}, lost {}, retried {}; workers started {}, ended {}",
             self.workers.len(),
             self.max_workers,
             self.running(),
@@ -217,6 +222,7 @@ impl fmt::Display for Stats {
             self.cancelled,
             self.timed_out,
             self.lost,
+            self.retried,
             self.workers_started,
             self.workers_ended,
         )?;

@@ -5,6 +5,7 @@ mod options;
 
 use std::fmt;
 use std::future::Future;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Waker};
@@ -24,6 +25,7 @@ use super::handle::TaskHandle;
 use super::job::{Client, Deadline, Job};
 use super::map::{Manner, Map, MapIter};
 use super::reply::{Answer, Raw, Reply};
+use super::scheduler::Retry;
 use crate::sys::clock::Moment;
 use crate::task::call::{Call, Parts};
 use crate::task::head::CallHead;
@@ -381,7 +383,10 @@ fn prepare<R: Send + 'static>(
         queue_timeout: options.queue_timeout,
         since: Moment::default(),
         deadline,
+        retry: options.retry,
+        failures: Vec::new(),
         priority: options.priority,
+        key: options.key,
         client: Client::Call(reply.clone()),
         permit: None,
     })

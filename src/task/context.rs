@@ -139,7 +139,7 @@ impl TaskContext {
     }
 
     /// Returns how many times the task has been started, this time included. Above one only for
-    /// tasks that were declared safe to repeat.
+    /// tasks that [may be repeated](crate::Task::retry).
     pub fn attempt(&self) -> u32 {
         self.attempt
     }

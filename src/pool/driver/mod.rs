@@ -154,7 +154,9 @@ impl Driver {
             timeout: job.timeout,
             queue_timeout: job.queue_timeout,
             deadline: job.deadline.map(|deadline| deadline.at),
+            retry: job.retry,
             priority: job.priority,
+            key: job.key,
             items: job.client.items(),
         };
         let now = Moment::now();
@@ -319,6 +321,7 @@ impl Driver {
             Action::Kill(worker) => self.kill(state, now, worker),
             Action::Release(worker) => state.release(worker, done),
             Action::Cut(worker, ticket, key) => state.cut(now, (worker, ticket), key, done),
+            Action::Repeat(key, outcome) => state.repeat(key, outcome),
             Action::Resolve(job, key, outcome, sent) => {
                 state.resolve(job, key, outcome, sent, done)
             }

@@ -157,11 +157,22 @@ impl State {
                 header.call
             ));
         }
+        if let Raw::Failed(error) = &raw {
+            let again = error
+                .is_panic()
+                .then(|| self.scheduler.panicked(now, worker, ticket));
+            if let Some(key) = again.flatten() {
+                self.counts.ran.record(took);
+                self.try_again(key, error.clone());
+                return Ok(());
+            }
+        }
         let completed = self.scheduler.complete(now, worker, ticket, took);
         let unknown = |_| format!("an answer to a call that it does not have: {ticket:?}");
-        let Some((job, _)) = completed.map_err(unknown)? else {
+        let Some((mut job, _)) = completed.map_err(unknown)? else {
             return Ok(());
         };
+        let raw = job.conclude(raw);
         match job.client {
             Client::Call(_) => {
                 self.counts.answered(&raw, job.since.until(now), took);
@@ -209,10 +220,26 @@ impl State {
         }
     }
 
+    /// A job has failed like this and is run again.
+    pub(super) fn repeat(&mut self, key: JobKey, outcome: Outcome) {
+        if let Some(job) = self.scheduler.attachment(key) {
+            let error = self.error_of(job, outcome);
+            self.try_again(key, error);
+        }
+    }
+
+    fn try_again(&mut self, key: JobKey, error: TaskError) {
+        tracing::debug!(target: "procpool", call = key.number(), error = format_args!("{error:#}"), "a call is run again");
+        self.counts.retried += 1;
+        if let Some(job) = self.scheduler.attachment_mut(key) {
+            job.try_again(error);
+        }
+    }
+
     /// Answers a job that got no response.
     pub(super) fn resolve(
         &mut self,
-        job: Job,
+        mut job: Job,
         key: JobKey,
         outcome: Outcome,
         sent: Option<(WorkerId, Ticket)>,
@@ -224,7 +251,8 @@ impl State {
         let error = self.error_of(&job, outcome);
         self.counts.failed(&error, 1);
         self.hub.note_failure(key.number(), &error);
-        done.replies.push((key.number(), job, Raw::Failed(error)));
+        let raw = job.conclude(Raw::Failed(error));
+        done.replies.push((key.number(), job, raw));
     }
 
     /// What a caller is told whose call got no response.

@@ -11,7 +11,7 @@ use crate::pool::driver::parts::Tally;
 use crate::pool::error::TaskError;
 use crate::pool::job::{Break, ChunkOwner, Client, Deadline, Job, News};
 use crate::pool::reply::Raw;
-use crate::pool::scheduler::Event;
+use crate::pool::scheduler::{Event, Retry};
 use crate::pool::task::Options;
 use crate::sys::clock::Moment;
 use crate::task::head::CallHead;
@@ -128,7 +128,10 @@ impl Crew {
             queue_timeout: self.options.queue_timeout,
             since: Moment::default(),
             deadline: self.deadline,
+            retry: Retry::default(),
+            failures: Vec::new(),
             priority: self.options.priority,
+            key: self.options.key,
             client: Client::Chunk {
                 tally: Tally::new(batch.count),
                 owner,

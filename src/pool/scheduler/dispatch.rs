@@ -1,8 +1,10 @@
 //! Which worker gets a waiting job, and when: one that has nothing to do at once, one that is busy
 //! if what it holds takes next to no time.
 
+use std::cmp::Reverse;
+
 use super::event::{Action, JobKey, JobSpec, Outcome, Ticket};
-use super::place::{Sent, Worker};
+use super::place::Sent;
 use super::{Scheduler, upkeep, waits};
 use crate::sys::clock::Moment;
 
@@ -11,21 +13,44 @@ impl<T> Scheduler<T> {
     pub(super) fn dispatch(&mut self, now: Moment) {
         loop {
             let jobs = &self.jobs;
-            let Some(key) = self.line.first(|key| waits(jobs, key)) else {
-                return;
-            };
-            let spec = jobs[key.index].spec;
-            if spec.deadline.is_some_and(|deadline| deadline <= now) {
-                self.leave_line(key, Outcome::Expired(false));
+            let open = self.line.first(|key| waits(jobs, key));
+            let bound = self.first_at_home(now);
+            let mut firsts = open.into_iter().chain(bound.map(|(key, _)| key));
+            if let Some(late) = firsts.find(|key| self.is_past_its_deadline(now, *key)) {
+                self.leave_line(late, Outcome::Expired(false));
                 continue;
             }
-            let expected = self.expected(spec);
-            let place = self
-                .idle_place()
-                .or_else(|| self.place_with_room(now, spec, expected));
-            let Some(place) = place else { return };
-            self.assign(now, place, key, expected);
+            let bound_is_first = match (open, bound) {
+                (Some(open), Some((bound, _))) => self.turn(bound) < self.turn(open),
+                _ => bound.is_some(),
+            };
+            let placed = if bound_is_first {
+                bound
+            } else {
+                let open = open.and_then(|key| Some((key, self.place_for(now, key)?)));
+                // Where the first cannot go, those may that wait for nothing but that place.
+                open.or(bound)
+            };
+            let Some((key, place)) = placed else { return };
+            self.assign(now, place, key);
         }
+    }
+
+    fn is_past_its_deadline(&self, now: Moment, key: JobKey) -> bool {
+        let deadline = self.jobs[key.index].spec.deadline;
+        deadline.is_some_and(|deadline| deadline <= now)
+    }
+
+    /// Whose turn it is: the lower goes first.
+    pub(super) fn turn(&self, key: JobKey) -> (Reverse<i32>, u64) {
+        (Reverse(self.jobs[key.index].spec.priority), key.number)
+    }
+
+    /// A place whose worker can take a job that may go to any.
+    fn place_for(&mut self, now: Moment, key: JobKey) -> Option<usize> {
+        let spec = self.jobs[key.index].spec;
+        self.idle_place()
+            .or_else(|| self.place_with_room(now, spec))
     }
 
     /// How long a call is expected to take.
@@ -34,14 +59,18 @@ impl<T> Scheduler<T> {
         Some(each.saturating_mul(u64::from(spec.items.max(1))))
     }
 
-    /// The place whose worker became idle last: its memory is the warmest.
+    /// The place whose worker became idle last: its memory is the warmest. One that nobody waits
+    /// for, if there is one.
     fn idle_place(&mut self) -> Option<usize> {
+        if self.line.next_awaited(0).is_some() {
+            let free =
+                |place: &usize| !self.line.is_awaited(*place) && self.places[*place].is_idle();
+            if let Some(position) = self.idle.iter().rposition(free) {
+                return Some(self.idle.remove(position));
+            }
+        }
         while let Some(place) = self.idle.pop() {
-            if self.places[place]
-                .worker
-                .as_ref()
-                .is_some_and(Worker::is_idle)
-            {
+            if self.places[place].is_idle() {
                 return Some(place);
             }
         }
@@ -49,31 +78,33 @@ impl<T> Scheduler<T> {
     }
 
     /// A place whose worker has so little left to do that a short call may wait there.
-    fn place_with_room(
-        &mut self,
-        now: Moment,
-        spec: JobSpec,
-        expected: Option<u64>,
-    ) -> Option<usize> {
-        let expected = match expected {
-            Some(expected) => expected,
-            // A chunk may wait behind a chunk: it can be taken back from there.
-            None if spec.items > 0 => 0,
-            None => return None,
-        };
+    fn place_with_room(&mut self, now: Moment, spec: JobSpec) -> Option<usize> {
+        let expected = self.expected_ahead(spec)?;
         let late = upkeep::late(now);
         let count = self.places.len();
         let place = (0..count)
             .map(|step| (self.cursor + step) % count)
-            .find(|place| {
-                let worker = self.places[*place].worker.as_ref();
-                worker.is_some_and(|worker| worker.has_room(expected, &spec, late))
-            })?;
+            .find(|place| self.places[*place].has_room(expected, &spec, late))?;
         self.cursor = place + 1;
         Some(place)
     }
 
-    fn assign(&mut self, now: Moment, place: usize, key: JobKey, expected: Option<u64>) {
+    /// Whether a call may wait behind those that the worker of that place holds.
+    pub(super) fn has_room(&self, now: Moment, place: usize, spec: JobSpec) -> bool {
+        let expected = self.expected_ahead(spec);
+        let late = upkeep::late(now);
+        expected.is_some_and(|expected| self.places[place].has_room(expected, &spec, late))
+    }
+
+    /// How long a call is expected to take that may be sent ahead; `None` for one that may not.
+    fn expected_ahead(&self, spec: JobSpec) -> Option<u64> {
+        // A chunk may wait behind a chunk: it can be taken back from there.
+        let unknown = (spec.items > 0).then_some(0);
+        self.expected(spec).or(unknown)
+    }
+
+    fn assign(&mut self, now: Moment, place: usize, key: JobKey) {
+        let expected = self.expected(self.jobs[key.index].spec);
         let job = &mut self.jobs[key.index];
         self.line.take_first(job.waiter(key));
         let worker = self.places[place]

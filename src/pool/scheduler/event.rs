@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::retry::Retry;
 use crate::sys::clock::Moment;
 pub(crate) use crate::wire::Ticket;
 
@@ -46,8 +47,12 @@ pub(crate) struct JobSpec {
     pub(crate) queue_timeout: Option<Duration>,
     /// When it must be over, waiting and running together.
     pub(crate) deadline: Option<Moment>,
+    /// Which of its failures are no end.
+    pub(crate) retry: Retry,
     /// Jobs of a higher one go first.
     pub(crate) priority: i32,
+    /// Jobs of one key go to one worker while it lives.
+    pub(crate) key: Option<u64>,
     /// How many items it carries, each of which runs as long as others of its kind; zero for a
     /// call that is no chunk.
     pub(crate) items: u32,
@@ -147,6 +152,9 @@ pub(crate) enum Action<T> {
     Kill(WorkerId),
     /// Nothing will be asked about this worker again.
     Release(WorkerId),
+    /// The job has failed like this and will be run again: note it down, and that its next run
+    /// is another attempt.
+    Repeat(JobKey, Outcome),
     /// Answer the job's caller. The sending that has ended like this, if it was sent.
     Resolve(T, JobKey, Outcome, Option<(WorkerId, Ticket)>),
     /// No new job is accepted from here on.

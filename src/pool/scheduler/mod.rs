@@ -11,6 +11,8 @@
 //!    caller ───────▶ line (waiting) ───────▶ worker's hands ─────────▶ caller
 //!                      ▲    │                     │
 //!                      └────┼── taken back ───────┤
+//!                      ▲    │                     │
+//!                      └─ pause ◀── run again ────┤
 //!                           ▼                     ▼
 //!                        Resolve               Resolve
 //!                  (cancelled, waited     (ran too long, aborted,
@@ -24,17 +26,21 @@
 //! order of result, cancel, limit, death and shutdown gives a call two outcomes or none.
 //!
 //! - [`event`]: the vocabulary. [`mod@line`], [`queue`]: who waits. [`place`]: what each worker holds.
-//! - [`dispatch`]: which worker gets a job. [`cost`]: how long calls take.
+//! - [`dispatch`]: which worker gets a job. [`home`]: the place to which calls of one key go.
+//! - [`again`], [`retry`]: which is run again, and when. [`cost`]: how long calls take.
 //! - [`stop`]: ending calls and the pool. [`upkeep`]: workers and time.
 //! - [`renewal`]: workers that have served long enough.
 
+mod again;
 mod cost;
 mod dispatch;
 mod event;
+mod home;
 mod line;
 mod place;
 mod queue;
 mod renewal;
+mod retry;
 #[cfg(test)]
 mod simulator;
 mod stop;
@@ -42,11 +48,12 @@ mod stop;
 mod tests;
 mod upkeep;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use slab::Slab;
 
+use self::again::Pause;
 use self::cost::Costs;
 use self::line::{Line, Waiter};
 use self::place::{Phase, Place, Worker};
@@ -58,6 +65,9 @@ pub(crate) use self::event::{
     Action, Event, JobKey, JobSpec, Outcome, Progress, Refusal, StartFailure, Ticket, WorkerId,
 };
 pub(crate) use self::renewal::Renewal;
+#[cfg(test)]
+use self::retry::Failure;
+pub use self::retry::Retry;
 #[cfg(test)]
 use crate::wire::page::LANES;
 
@@ -86,8 +96,14 @@ struct Job<T> {
     attachment: T,
     /// The moment until which it may wait.
     until: Option<Moment>,
-    /// The worker that holds it; `None` while it waits in the line.
+    /// The worker that holds it; `None` while it waits in the line, or pauses.
     sent: Option<(WorkerId, Ticket)>,
+    /// It waits to be run again.
+    pause: Option<Pause>,
+    /// How many of its runs have failed.
+    failures: u32,
+    /// The place for whose worker it waits in the line; `None` for any.
+    home: Option<usize>,
 }
 
 impl<T> Job<T> {
@@ -97,6 +113,7 @@ impl<T> Job<T> {
             job: key,
             priority: self.spec.priority,
             until: self.until,
+            home: self.home,
         }
     }
 }
@@ -157,6 +174,8 @@ pub(crate) struct Scheduler<T> {
     /// What comes in late is dropped like everything that had not been started.
     dropping: bool,
     line: Line,
+    /// The jobs that wait to be run again, by when that is looked at.
+    pausing: BTreeSet<(Moment, JobKey)>,
     places: Vec<Place>,
     /// Places whose worker was idle when it was put here, the latest on top, each at most once.
     idle: Vec<usize>,
@@ -187,6 +206,7 @@ impl<T> Scheduler<T> {
             held: 0,
             dropping: false,
             line: Line::default(),
+            pausing: BTreeSet::new(),
             places: (0..rules.workers).map(|_| Place::default()).collect(),
             idle: Vec::new(),
             vacant: rules.workers,
@@ -227,6 +247,9 @@ impl<T> Scheduler<T> {
             attachment,
             until,
             sent: None,
+            pause: None,
+            failures: 0,
+            home: self.home_of(spec),
         };
         let key = JobKey {
             number: job.number,
@@ -262,6 +285,7 @@ impl<T> Scheduler<T> {
             .is_none_or(|first| first.ticket != ticket)
         {
             return if state.acknowledge(ticket) {
+                self.over_for_certain(worker, ticket);
                 self.rest(now, worker);
                 Ok(None)
             } else {
@@ -453,6 +477,9 @@ impl<T> Scheduler<T> {
     /// Takes an unfinished job out and answers it.
     fn resolve(&mut self, key: JobKey, outcome: Outcome) {
         let job = self.jobs.remove(key.index);
+        if let Some(pause) = job.pause {
+            self.pausing.remove(&(pause.listed, key));
+        }
         let action = Action::Resolve(job.attachment, key, outcome, job.sent);
         self.actions.push_back(action);
     }

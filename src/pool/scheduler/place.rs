@@ -29,6 +29,12 @@ pub(super) struct Place {
 }
 
 impl Place {
+    /// Whether there is a worker in whose hands a call may wait.
+    pub(super) fn has_room(&self, expected: u64, spec: &JobSpec, late: Moment) -> bool {
+        let worker = self.worker.as_ref();
+        worker.is_some_and(|worker| worker.has_room(expected, spec, late))
+    }
+
     /// Whether there is a worker that has nothing to do.
     pub(super) fn is_idle(&self) -> bool {
         self.worker.as_ref().is_some_and(Worker::is_idle)
@@ -134,6 +140,8 @@ pub(super) struct Worker {
     bytes: usize,
     /// A call is being stopped there; nothing new is sent until that is decided.
     pub(super) stopping: bool,
+    /// A call that was ended here, and the job that is run again when that is over for certain.
+    pub(super) follower: Option<(Ticket, JobKey)>,
     /// An ended call has until then to come to its end by itself.
     pub(super) grace: Option<(Ticket, Moment)>,
     /// It has not started a call that it was sent, since then.
@@ -166,6 +174,7 @@ impl Worker {
             expected: 0,
             bytes: 0,
             stopping: false,
+            follower: None,
             grace: None,
             stalled: None,
             silent: None,

@@ -19,8 +19,12 @@ pub(super) struct Queue {
 }
 
 impl Queue {
+    /// How many wait.
+    pub(super) fn len(&self) -> usize {
+        self.waiting
+    }
+
     /// Whether none waits.
-    #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
         self.waiting == 0
     }

@@ -21,6 +21,8 @@ impl<T> Scheduler<T> {
 
     /// Ends a job, whether or not it has been started.
     pub(super) fn abort(&mut self, key: JobKey) {
+        // It may run in a worker that is dying already, and end with that.
+        self.forbid_repeating(key);
         self.withdraw(key, Recall::Abort, Outcome::Aborted(false));
     }
 
@@ -33,9 +35,13 @@ impl<T> Scheduler<T> {
         }
     }
 
-    /// Answers a job that waits in the line.
+    /// Answers a job that waits in the line, or to be run again.
     pub(super) fn leave_line(&mut self, key: JobKey, outcome: Outcome) {
-        let waiter = self.jobs[key.index].waiter(key);
+        let job = &self.jobs[key.index];
+        if job.pause.is_some() {
+            return self.resolve(key, outcome);
+        }
+        let waiter = job.waiter(key);
         self.resolve(key, outcome);
         let jobs = &self.jobs;
         self.line.remove(waiter, |key| waits(jobs, key));
@@ -87,7 +93,8 @@ impl<T> Scheduler<T> {
             self.came_back(key, recall);
         } else if let Phase::Gone { deliberate } = phase {
             state.withdraw(ticket, now);
-            self.resolve(key, self.outcome_of_loss(worker, deliberate));
+            let outcome = self.outcome_of_loss(worker, deliberate);
+            self.failed(now, key, outcome, None);
         } else if recall == Recall::Abort {
             self.stop(worker, ticket, Outcome::Aborted(true), LATEST);
         } else if let Recall::Answer(Outcome::Cancelled) = recall {
@@ -105,8 +112,9 @@ impl<T> Scheduler<T> {
                 self.resolve(key, end.outcome(false));
             }
             (Recall::Move | Recall::Stalled, _) => {
+                let home = self.home_of(self.jobs[key.index].spec);
                 let job = &mut self.jobs[key.index];
-                job.sent = None;
+                (job.sent, job.home) = (None, home);
                 self.line.push_front(job.waiter(key));
                 if let Some(until) = job.until {
                     self.wake_by(until);
@@ -196,7 +204,7 @@ impl<T> Scheduler<T> {
             } else {
                 self.kill(worker);
             }
-            self.resolve(key, outcome);
+            self.failed(now, key, outcome, Some((worker, ticket)));
         } else if stopped.is_some() {
             // It was over, and its caller waits for a response that must come soon; or the next
             // item of a chunk has been begun.
@@ -211,6 +219,7 @@ impl<T> Scheduler<T> {
             return;
         };
         if state.acknowledge(ticket) {
+            self.over_for_certain(worker, ticket);
             self.after_withdrawal(now, worker);
         } else {
             self.condemn(
@@ -303,6 +312,7 @@ impl<T> Scheduler<T> {
     }
 
     fn empty_line(&mut self, outcome: Outcome) {
+        self.forget_homes();
         while let Some(key) = {
             let jobs = &self.jobs;
             self.line.first(|key| waits(jobs, key))
@@ -310,6 +320,7 @@ impl<T> Scheduler<T> {
             self.line.take_first(self.jobs[key.index].waiter(key));
             self.resolve(key, outcome);
         }
+        self.end_pausing(outcome);
     }
 
     /// From now on jobs are refused, for this reason unless there was one before.

@@ -44,7 +44,7 @@ impl<T> Scheduler<T> {
         let open = self.mode == Mode::Open;
         let mut starting = self.count(Phase::Starting);
         for place in 0..self.places.len() {
-            let needed = self.line.len() > starting;
+            let needed = self.line.open_len() > starting || self.line.is_awaited(place);
             let state = &self.places[place];
             if state.worker.is_some() || !(needed || (open && state.wanted)) {
                 continue;
@@ -166,7 +166,10 @@ impl<T> Scheduler<T> {
     }
 
     fn vacate(&mut self, worker: WorkerId) {
-        self.places[worker.place].worker = None;
+        let gone = self.places[worker.place].worker.take();
+        if let Some((_, key)) = gone.and_then(|gone| gone.follower) {
+            self.unblock(key);
+        }
         self.vacant += 1;
         self.actions.push_back(Action::Release(worker));
     }
@@ -257,7 +260,7 @@ impl<T> Scheduler<T> {
             return;
         }
         // Who has nothing to do would run the rest of a chunk.
-        let hungry = self.line.is_empty()
+        let hungry = self.line.open_len() == 0
             && (self.vacant > 0 || self.places.iter().any(|place| place.is_idle()));
         let mut next: Option<Moment> = None;
         for place in 0..self.places.len() {
@@ -267,6 +270,8 @@ impl<T> Scheduler<T> {
             let Some(first) = worker.ahead.front() else {
                 continue;
             };
+            // What has a key is not for others.
+            let bound = self.jobs[first.job.index].spec.key.is_some();
             if worker.phase != Phase::Ready || worker.stopping {
                 continue;
             }
@@ -274,7 +279,7 @@ impl<T> Scheduler<T> {
             // Once for each: what does not come back has been started, and to ask again after
             // every answer would never end.
             let behind = (worker.ahead.len() > 1 && !worker.relieved).then_some(late);
-            let within = hungry && first.items > 0 && !first.cut;
+            let within = hungry && first.items > 0 && !first.cut && !bound;
             let within = within.then_some(late.max(first.uncut + LATE));
             if behind.is_some_and(|due| due <= now) {
                 worker.relieved = true;
@@ -299,6 +304,7 @@ impl<T> Scheduler<T> {
             let outcome = waited_too_long(job.until, job.spec.deadline);
             self.leave_line(key, outcome);
         }
+        self.end_pauses(now);
         for place in 0..self.places.len() {
             self.look_after(now, place);
         }
@@ -306,6 +312,7 @@ impl<T> Scheduler<T> {
         let first = workers
             .filter_map(Worker::wake_at)
             .chain(self.line.first_until())
+            .chain(self.next_pause())
             .min();
         if let Some(first) = first {
             self.wake_by(first);

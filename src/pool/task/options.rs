@@ -4,13 +4,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::pool::scheduler::Retry;
+
 /// What can be said of a call beside function and argument.
 #[derive(Clone, Debug, Default)]
 pub(in crate::pool) struct Options {
     pub(in crate::pool) timeout: Option<Duration>,
     pub(in crate::pool) queue_timeout: Option<Duration>,
     pub(in crate::pool) deadline: Option<Duration>,
+    pub(in crate::pool) retry: Retry,
     pub(in crate::pool) priority: i32,
+    pub(in crate::pool) key: Option<u64>,
     pub(in crate::pool) name: Option<Arc<str>>,
 }
 
@@ -76,6 +80,39 @@ macro_rules! options {
             self
         }
 
+        /// Has the task run again when it fails, so many times: for tasks that do no harm if they are
+        /// run more than once.
+        ///
+        /// Without this a task is run at most once. With it, a run that is lost with its worker is
+        /// repeated, and what [`Retry`](crate::Retry) says beside that. What the task itself
+        /// returns is its result, an `Err` as well, and is never repeated; neither is what cannot
+        /// be encoded or decoded, nor what was cancelled, aborted, or is past its
+        /// [`deadline`](Self::deadline).
+        ///
+        /// The handle sees one outcome. While the task waits to be run again it can be cancelled,
+        /// and its deadline holds; its [`timeout`](Self::timeout) counts for each run, and its
+        /// [`queue_timeout`](Self::queue_timeout) until the first. Then it goes behind what waits
+        /// with its priority. Two runs of it are never under way at once.
+        /// [`attempt`](crate::task::TaskContext::attempt) tells the task which run it is, and an
+        /// error has the failures before it in its [`history`](crate::TaskError::history).
+        ///
+        /// ```
+        /// # #[tokio::main(flavor = "current_thread")]
+        /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+        /// # let pool = procpool::ProcessPool::builder().workers(1).build()?;
+        /// // Each time it takes its worker with it: that does not go on for ever.
+        /// let poison = pool.task(|_: ()| -> () { std::process::abort() }).retry(2);
+        /// let error = poison.run(()).await.unwrap_err();
+        /// assert!(error.is_worker_lost());
+        /// assert_eq!((error.attempts(), error.history().len()), (3, 2));
+        /// # pool.shutdown().await;
+        /// # Ok(()) }
+        /// ```
+        pub fn retry(mut self, retry: impl Into<Retry>) -> Self {
+            self.options.retry = retry.into();
+            self
+        }
+
         /// Lets the task go before waiting tasks of lower priority. Default: 0.
         ///
         /// The higher number goes first; within one, who was first. A task that runs is never
@@ -101,6 +138,48 @@ macro_rules! options {
         /// ```
         pub fn priority(mut self, priority: i32) -> Self {
             self.options.priority = priority;
+            self
+        }
+
+        /// Sends the task to the worker that gets all tasks of this key, as long as it lives: what
+        /// they keep there in statics (a cache, a loaded model, a connection) is found again.
+        ///
+        /// If that worker is busy the task waits for it, though others may be idle; it keeps
+        /// nobody else waiting, and shares the worker with tasks that have other keys or none. When
+        /// the worker dies, its keys go to its successor. The pool remembers nothing of a key, so
+        /// there may be any number of them. Of a map all items go to that one worker.
+        ///
+        /// ```
+        /// use std::cell::RefCell;
+        /// use std::collections::HashMap;
+        ///
+        /// thread_local! {
+        ///     static SEEN: RefCell<HashMap<String, u32>> = RefCell::default();
+        /// }
+        ///
+        /// // Counts in its worker how often it has seen a tenant.
+        /// fn visit(tenant: String) -> u32 {
+        ///     SEEN.with_borrow_mut(|seen| {
+        ///         *seen.entry(tenant).and_modify(|count| *count += 1).or_insert(1)
+        ///     })
+        /// }
+        ///
+        /// # #[tokio::main(flavor = "current_thread")]
+        /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+        /// let pool = procpool::ProcessPool::builder().workers(2).build()?;
+        /// for visits in 1..=3 {
+        ///     for tenant in ["red", "green", "blue"] {
+        ///         let visit = pool.task(visit).key(tenant);
+        ///         assert_eq!(visit.run(tenant.to_owned()).await?, visits);
+        ///     }
+        /// }
+        /// # pool.shutdown().await;
+        /// # Ok(()) }
+        /// ```
+        pub fn key(mut self, key: impl Hash) -> Self {
+            let mut hasher = DefaultHasher::new();
+            key.hash(&mut hasher);
+            self.options.key = Some(hasher.finish());
             self
         }
 

@@ -54,6 +54,12 @@ impl World<'_> {
                     format!("{worker:?} {ticket:?}")
                 });
             }
+            Action::Repeat(key, outcome) => {
+                let job = self.core.attachment(key).copied();
+                let job = job.expect("who is to be run again is in the pool");
+                self.ledger
+                    .repeated(job, Some(outcome), &self.processes, self.now);
+            }
             Action::Resolve(job, key, outcome, _) => {
                 self.ledger
                     .resolved(job, key, outcome, &self.processes, &self.starts, self.now);
@@ -88,7 +94,10 @@ impl World<'_> {
         });
         let job = job.unwrap_or_default();
         self.asked(worker).check_assign(ticket);
-        self.ledger.assigned(job, worker, ticket, self.drained);
+        // A pool that cannot start workers lets anybody do it who lives.
+        let bound = !self.starts.may_give_up();
+        self.ledger
+            .assigned(job, worker, ticket, self.drained, bound);
         let planned = self.ledger.planned(job);
         let frame = Frame {
             ticket,

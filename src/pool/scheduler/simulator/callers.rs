@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::plan::Ending;
 use super::process::Hands;
 use super::rules::require;
-use super::terms::WAITING;
+use super::terms::{WAITING, with_retries};
 use super::world::{Office, World};
 use crate::pool::scheduler::Event;
 
@@ -185,7 +185,8 @@ impl World<'_> {
         let jobs = self.ledger.unanswered().map(|job| self.ledger.planned(job));
         let runs = jobs.map(|planned| {
             let limit = planned.spec.timeout.unwrap_or(Duration::from_secs(5));
-            planned.length.min(limit) + self.plan.rules.abort_grace + WAITING
+            let run = planned.length.min(limit) + self.plan.rules.abort_grace + WAITING;
+            with_retries(&planned.spec, run)
         });
         runs.sum::<Duration>() + HEALING
     }

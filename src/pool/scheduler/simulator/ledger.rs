@@ -1,10 +1,11 @@
 //! What every job was promised, what has become of it, and the rules that this must keep.
 
+use super::life::{ANSWERING, STOPPING};
 use super::plan::Planned;
 use super::process::Process;
 use super::rules::{Starts, require};
 use super::turns::Turns;
-use crate::pool::scheduler::{JobKey, Outcome, Progress, Ticket, WorkerId};
+use crate::pool::scheduler::{Failure, JobKey, Outcome, Progress, Ticket, WorkerId};
 use crate::sys::clock::Moment;
 
 /// How a job was answered.
@@ -25,6 +26,9 @@ struct Record {
     held: Option<(WorkerId, Ticket)>,
     /// When and where the swap *waiting → running* was won.
     started: Option<(Moment, WorkerId)>,
+    /// How many runs have failed, and which was the last of them.
+    failures: u32,
+    before: Option<(WorkerId, Ticket)>,
     answer: Option<Answer>,
     cancelled: bool,
     aborted: bool,
@@ -49,6 +53,8 @@ impl Ledger {
             key: None,
             held: None,
             started: None,
+            failures: 0,
+            before: None,
             answer: None,
             cancelled: false,
             aborted: false,
@@ -107,10 +113,15 @@ impl Ledger {
         worker: WorkerId,
         ticket: Ticket,
         decided: Moment,
+        bound: bool,
     ) {
         let records = &self.records;
         let known = |job: usize| records[job].submitted < decided;
-        self.turns.check(job, &records[job].planned.spec, known);
+        let spec = &records[job].planned.spec;
+        if spec.key.is_none() {
+            self.turns.check(job, spec, known);
+        }
+        self.turns.check_home(spec, worker.place, bound);
         let record = &mut self.records[job];
         let free = record.held.is_none() && record.started.is_none() && record.answer.is_none();
         require(
@@ -135,9 +146,21 @@ impl Ledger {
     }
 
     /// The swap *waiting → running* was won.
-    pub(super) fn started(&mut self, job: usize, worker: WorkerId, now: Moment) {
+    pub(super) fn started(
+        &mut self,
+        job: usize,
+        worker: WorkerId,
+        now: Moment,
+        processes: &[Process],
+    ) {
         let record = &mut self.records[job];
         require(record.started.is_none(), "no job is started twice", || {
+            format!("{record:?}")
+        });
+        let still = record
+            .before
+            .is_some_and(|(worker, ticket)| processes[worker.number as usize - 1].works_on(ticket));
+        require(!still, "no two runs of a job at once", || {
             format!("{record:?}")
         });
         require(
@@ -162,6 +185,47 @@ impl Ledger {
             || format!("{record:?}"),
         );
         self.answer(job, Answer::Response);
+    }
+
+    /// It has failed, like this or by a panic, and will be run again.
+    pub(super) fn repeated(
+        &mut self,
+        job: usize,
+        outcome: Option<Outcome>,
+        processes: &[Process],
+        now: Moment,
+    ) {
+        let record = &mut self.records[job];
+        let spec = record.planned.spec;
+        let (failure, true_so) = match (outcome, record.started) {
+            (None, Some(_)) => (Failure::Panicked, true),
+            (Some(Outcome::Lost(worker)), Some((_, by))) => {
+                let lost = processes[worker.number as usize - 1].may_lose_calls();
+                (Failure::Lost, by == worker && lost)
+            }
+            (Some(Outcome::RanTooLong), Some((since, _))) => {
+                let limit = spec.timeout.is_some_and(|limit| since + limit <= now);
+                (Failure::RanTooLong, limit)
+            }
+            other => {
+                return require(false, "only a run that failed is repeated", || {
+                    format!("{other:?} {record:?}")
+                });
+            }
+        };
+        require(
+            true_so && spec.retry.allows(failure, record.failures),
+            "a run is repeated only after a failure that allows it, and not too often",
+            || format!("{outcome:?} {record:?}"),
+        );
+        require(
+            record.answer.is_none() && !self.terminated && !self.cancelled_pending,
+            "nothing is repeated that is answered or not wanted",
+            || format!("{record:?}"),
+        );
+        record.failures += 1;
+        record.before = record.held.take();
+        record.started = None;
     }
 
     /// The core has answered it.
@@ -253,8 +317,9 @@ impl Ledger {
     /// A response arrived for a call that the core had no use for.
     pub(super) fn check_response_was_late(&self, job: usize) {
         let record = &self.records[job];
+        // A run that was ended may have been writing its response.
         require(
-            record.answer.is_some(),
+            record.answer.is_some() || record.failures > 0,
             "no response is thrown away",
             || format!("{record:?}"),
         );
@@ -313,7 +378,7 @@ impl Ledger {
     /// Its queue timeout is over.
     pub(super) fn check_begun(&self, job: usize, now: Moment) {
         let record = &self.records[job];
-        let begun = record.started.is_some() || record.answer.is_some();
+        let begun = record.started.is_some() || record.failures > 0 || record.answer.is_some();
         require(begun, "nothing waits longer than it may", || {
             format!("{now:?} {record:?}")
         });
@@ -322,6 +387,10 @@ impl Ledger {
     /// Its limit is over.
     pub(super) fn check_stopped(&self, job: usize, processes: &[Process], now: Moment) {
         let record = &self.records[job];
+        if record.time_is_up().is_none_or(|at| now < at + STOPPING) {
+            // What was looked for is a run that has failed and was repeated.
+            return;
+        }
         let Some((worker, _)) = record.held else {
             return;
         };
@@ -337,7 +406,8 @@ impl Ledger {
     /// Its limit, and all that may come between that and the answer, is over.
     pub(super) fn check_answered(&self, job: usize, now: Moment) {
         let record = &self.records[job];
-        let answered = record.answer.is_some();
+        let over = record.time_is_up().is_none_or(|at| now < at + ANSWERING);
+        let answered = record.answer.is_some() || over;
         require(
             answered,
             "a limit is answered even if the worker is stopped",
@@ -358,6 +428,14 @@ impl Ledger {
 }
 
 impl Record {
+    /// When the run that is under way must end, or the job.
+    fn time_is_up(&self) -> Option<Moment> {
+        let spec = &self.planned.spec;
+        let limit = |(since, _)| spec.timeout.map(|limit| since + limit);
+        let limit = self.started.and_then(limit);
+        limit.into_iter().chain(spec.deadline).min()
+    }
+
     fn is_over(&self, processes: &[Process]) -> bool {
         self.held.is_some_and(|(worker, ticket)| {
             let process = &processes[worker.number as usize - 1];

@@ -139,7 +139,7 @@ impl World<'_> {
         if let Some(job) = stepped.started {
             self.trace
                 .note(self.now, || format!("machine {id:?} starts job {job}"));
-            self.ledger.started(job, id, self.now);
+            self.ledger.started(job, id, self.now, &self.processes);
             if self.processes[index].grown {
                 let due = self.now + MEASURE;
                 self.office
@@ -300,6 +300,12 @@ impl World<'_> {
                     } else {
                         frame.length
                     };
+                    if self.rng.percent(self.plan.terms.panics)
+                        && self.core.panicked(self.now, id, frame.ticket).is_some()
+                    {
+                        self.ledger.repeated(job, None, &self.processes, self.now);
+                        continue;
+                    }
                     match self.core.complete(self.now, id, frame.ticket, took) {
                         Ok(Some((answered, _))) => self.ledger.responded(answered, job, id),
                         Ok(None) => self.ledger.check_response_was_late(job),

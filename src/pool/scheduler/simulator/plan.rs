@@ -51,7 +51,7 @@ pub(super) struct Plan {
     /// The longest pause between two acts, in nanoseconds.
     pub(super) pause: u64,
     kinds: Vec<Pace>,
-    terms: Terms,
+    pub(super) terms: Terms,
     liars: usize,
     limits: usize,
     queue_limits: usize,

@@ -147,6 +147,16 @@ impl Process {
         self.step.is_none() && matches!(self.hands, Hands::Empty)
     }
 
+    /// Whether it runs the call that was sent under this name.
+    pub(super) fn works_on(&self, ticket: Ticket) -> bool {
+        match self.hands {
+            Hands::Empty => false,
+            // It is over for the worker, too: what is left is to say so.
+            Hands::Written(_) => false,
+            Hands::Running(frame) | Hands::Writing(frame) => frame.ticket == ticket,
+        }
+    }
+
     /// Whether the parent waits for it to become ready.
     pub(super) fn is_starting(&self) -> bool {
         !self.ready && !self.reaped && !self.killed

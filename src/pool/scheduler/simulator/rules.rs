@@ -312,12 +312,12 @@ impl World<'_> {
         );
         let (order, priorities, until) = core.line.kept();
         require(
-            order <= 2 * self.longest_line + 32,
+            order <= 2 * self.longest_line + 32 * (core.places.len() + 1),
             "gaps in the line are swept",
             || format!("{order}"),
         );
         require(
-            priorities <= order + 1,
+            priorities <= order + core.places.len() + 1,
             "no priority is kept for nobody",
             || format!("{priorities}"),
         );

@@ -1,5 +1,6 @@
-//! What callers ask for beside a function and a limit on its run: deadlines and
-//! priorities; and when it is looked
+//! What callers ask for beside a function and a limit on its run: deadlines,
+//! priorities,
+//! keys and retries; and when it is looked
 //! whether they were kept.
 
 use std::time::Duration;
@@ -7,17 +8,32 @@ use std::time::Duration;
 use super::fate::Rng;
 use super::life::{ANSWERING, STOPPING};
 use super::world::{Office, World};
-use crate::pool::scheduler::JobSpec;
+use crate::pool::scheduler::{JobSpec, Retry};
 use crate::sys::clock::Moment;
 
 /// Jobs that may not wait any longer must have been started or answered this much later.
 pub(super) const WAITING: Duration = Duration::from_millis(50);
+
+/// The most that a call is run again.
+const MOST_RETRIES: usize = 3;
+/// The longest pause before that.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// How long a call and its repetitions may take if one run takes this long at most.
+pub(super) fn with_retries(spec: &JobSpec, run: Duration) -> Duration {
+    let times = spec.retry.times();
+    run * (times + 1) + LONGEST_PAUSE * times
+}
 
 /// How often calls are given what, in percent.
 #[derive(Debug)]
 pub(super) struct Terms {
     deadlines: usize,
     priorities: usize,
+    retries: usize,
+    keys: usize,
+    /// How often a response says that the call has panicked.
+    pub(super) panics: usize,
 }
 
 impl Terms {
@@ -25,6 +41,9 @@ impl Terms {
         Self {
             deadlines: rng.pick(&[0, 0, 10, 60]),
             priorities: rng.pick(&[0, 0, 10, 90]),
+            retries: rng.pick(&[0, 0, 30, 90]),
+            keys: rng.pick(&[0, 0, 0, 20, 90]),
+            panics: rng.pick(&[0, 5, 50]),
         }
     }
 
@@ -40,6 +59,16 @@ impl Terms {
         }
         if rng.percent(self.priorities) {
             spec.priority = rng.pick(&[1, -1, 2, 7, i32::MIN, i32::MAX]);
+        }
+        if rng.percent(self.keys) {
+            spec.key = Some(rng.below(5) as u64);
+        }
+        if rng.percent(self.retries) {
+            let first = rng.pick(&[0, 1_000, 10_000_000, 1_000_000_000]);
+            spec.retry = Retry::new(1 + rng.below(MOST_RETRIES) as u32)
+                .backoff(Duration::from_nanos(first), LONGEST_PAUSE)
+                .on_panic(rng.percent(50))
+                .on_timeout(rng.percent(50));
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Whose turn it is: a job goes to a worker before all that are less urgent or came later.
 
 use std::cmp::Reverse;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use super::rules::require;
 use crate::pool::scheduler::JobSpec;
@@ -10,6 +10,8 @@ use crate::pool::scheduler::JobSpec;
 #[derive(Debug, Default)]
 pub(super) struct Turns {
     first_time: BTreeSet<Turn>,
+    /// The place to which calls of a key have gone.
+    homes: HashMap<u64, usize>,
 }
 
 type Turn = (Reverse<i32>, usize);
@@ -17,7 +19,9 @@ type Turn = (Reverse<i32>, usize);
 impl Turns {
     /// A job was accepted.
     pub(super) fn queue(&mut self, job: usize, spec: &JobSpec) {
-        self.first_time.insert(turn(job, spec));
+        if spec.key.is_none() {
+            self.first_time.insert(turn(job, spec));
+        }
     }
 
     /// A job was answered.
@@ -25,7 +29,19 @@ impl Turns {
         self.first_time.remove(&turn(job, spec));
     }
 
-    /// A job goes to a worker; `known` tells which jobs were there when that was decided.
+    /// A job goes to a worker in this place; `bound` tells whether it must be where all of its key
+    /// go. What has a key may go before others who cannot go there, and wait longer than others.
+    pub(super) fn check_home(&mut self, spec: &JobSpec, place: usize, bound: bool) {
+        let Some(key) = spec.key.filter(|_| bound) else {
+            return;
+        };
+        let home = *self.homes.entry(key).or_insert(place);
+        require(home == place, "all calls of a key go to one place", || {
+            format!("{key}: {home} and {place}")
+        });
+    }
+
+    /// A job without a key goes to a worker; `known` tells which jobs were there when that was decided.
     pub(super) fn check(&mut self, job: usize, spec: &JobSpec, known: impl Fn(usize) -> bool) {
         let own = turn(job, spec);
         let again = !self.first_time.remove(&own);

@@ -5,9 +5,11 @@ mod bugs;
 mod calls;
 mod chunk_bugs;
 mod chunks;
+mod home;
 mod limits;
 mod line;
 mod renewal;
+mod retry;
 mod workers;
 
 use std::collections::HashMap;
@@ -44,6 +46,7 @@ struct Desk {
     retired: Vec<WorkerId>,
     killed: Vec<WorkerId>,
     cuts: Vec<(WorkerId, Ticket)>,
+    repeated: Vec<(&'static str, Outcome)>,
     finished: bool,
 }
 
@@ -71,6 +74,7 @@ impl Desk {
             retired: Vec::new(),
             killed: Vec::new(),
             cuts: Vec::new(),
+            repeated: Vec::new(),
             finished: false,
         }
     }
@@ -259,6 +263,10 @@ impl Desk {
                 } else {
                     self.cuts.push((worker, ticket));
                 }
+            }
+            Action::Repeat(key, outcome) => {
+                let name = *self.core.attachment(key).expect("it is unfinished");
+                self.repeated.push((name, outcome));
             }
             Action::End(worker, ticket, begun_by) => {
                 let running = |page| matches!(page, Progress::Running(since) if since <= begun_by);
