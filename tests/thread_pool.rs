@@ -4,6 +4,8 @@
 #[path = "support/gate.rs"]
 #[allow(dead_code, reason = "every test binary uses its own part of this")]
 mod gate;
+#[path = "support/program.rs"]
+mod program;
 mod support;
 
 use std::cell::Cell;
@@ -19,6 +21,8 @@ use gate::{Gate, pass};
 use procpool::{
     Ability, ProcessPool, ShutdownOptions, TaskHandle, ThreadPool, Unsupported, call, task,
 };
+use program::{Program, role};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use support::{HANG, PROMPTLY, eventually, runtime, scene, soon};
 
 /// Runs a test on each kind of runtime, in a scene of its own.
@@ -334,4 +338,33 @@ fn a_gate_holds_a_map_only_as_far_as_it_looks_ahead() {
         assert_eq!(results.count().await, 99);
         pool.shutdown().await;
     });
+}
+
+/// What nobody can be found to run fails, and the next call is tried anew.
+#[test]
+fn calls_fail_while_no_thread_is_to_be_had() {
+    const NAME: &str = "calls_fail_while_no_thread_is_to_be_had";
+    if role().is_some() {
+        let pool = pool(2);
+        let before = getrlimit(Resource::As);
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let size = status.lines().find_map(|line| line.strip_prefix("VmSize:"));
+        let size = size.unwrap().trim().trim_end_matches(" kB");
+        // Room for what is small, and for no stack.
+        let tight = Rlimit {
+            current: Some((size.parse::<u64>().unwrap() + 1024) * 1024),
+            ..before
+        };
+        setrlimit(Resource::As, tight).unwrap();
+        let mut refused = pool.submit(|n: u64| n, 1);
+        let error = refused.blocking_wait(Some(PROMPTLY)).unwrap_err();
+        setrlimit(Resource::As, before).unwrap();
+        assert!(error.is_broken() && !error.maybe_executed(), "{error:#}");
+        assert!(format!("{error:#}").contains("start a thread"), "{error:#}");
+        let mut retried = pool.submit(|n: u64| n, 2);
+        assert_eq!(retried.blocking_wait(Some(PROMPTLY)).unwrap(), 2);
+        return;
+    }
+    let status = Program::start(NAME, "tight").end();
+    assert!(status.success(), "{status}");
 }

@@ -134,9 +134,7 @@ impl Driver {
         tracing::warn!(target: "procpool", %error, "a thread could not be started");
         let error = StartError::system("start a thread", error);
         let unrun = self.lock().roster.unstarted(place);
-        self.answer_all(unrun.into_values(), |_| {
-            Kind::Broken(Breakage::Start(error.clone()))
-        });
+        self.answer_all(unrun.into_values(), &Kind::Broken(Breakage::Start(error)));
         self.finish_if_over();
     }
 
@@ -194,30 +192,38 @@ impl Driver {
     }
 
     /// Takes a job out that has not been started, and answers it.
-    fn withdraw(&self, number: u64, reason: Kind) -> bool {
+    fn withdraw(&self, number: u64, reason: &Kind) -> bool {
         let Some(job) = self.lock().roster.withdraw(number) else {
             return false;
         };
-        self.answer_all([job], |_| reason.clone());
+        self.answer_all([job], reason);
         true
     }
 
     /// Takes no new work.
     pub(super) fn close(&self) {
         self.lock().roster.close();
+        self.closed();
+    }
+
+    /// Takes no new work, and answers all that has not been started with this.
+    pub(super) fn close_and_drop(&self, reason: &Kind) {
+        let mut state = self.lock();
+        state.roster.close();
+        let dropped = state.roster.drain();
+        drop(state);
+        self.answer_all(dropped.into_values(), reason);
+        self.closed();
+    }
+
+    /// Tells everybody that no new work is taken: who waits for room, for calls, for the end.
+    fn closed(&self) {
         if let Some(room) = &self.room {
             room.close();
         }
         self.lifetime.send_modify(|lifetime| lifetime.closed = true);
         self.changed.notify_all();
         self.finish_if_over();
-    }
-
-    /// Takes no new work, and answers all that has not been started with this.
-    pub(super) fn close_and_drop(&self, reason: &Kind) {
-        self.close();
-        let dropped = self.lock().roster.drain();
-        self.answer_all(dropped.into_values(), |_| reason.clone());
     }
 
     /// Does the same after a time, unless everything is over by then.
@@ -242,15 +248,15 @@ impl Driver {
         let timer = self.keeper.spawn(async move {
             tokio::time::sleep(limit).await;
             if let Some(driver) = driver.upgrade() {
-                driver.withdraw(number, Kind::WaitedTooLong(limit));
+                driver.withdraw(number, &Kind::WaitedTooLong(limit));
             }
         });
         Timer(timer.abort_handle())
     }
 
-    fn answer_all(&self, jobs: impl IntoIterator<Item = Job>, reason: impl Fn(&Job) -> Kind) {
+    fn answer_all(&self, jobs: impl IntoIterator<Item = Job>, reason: &Kind) {
         for job in jobs {
-            let error = TaskError::new(reason(&job));
+            let error = TaskError::new(reason.clone());
             self.lock().counts.failed(&error, 1);
             answer(job, error);
         }
@@ -333,13 +339,13 @@ fn answer(mut job: Job, error: TaskError) {
 
 impl Holder for Driver {
     fn cancel(&self, key: JobKey) -> bool {
-        self.withdraw(key.number(), Kind::Cancelled)
+        self.withdraw(key.number(), &Kind::Cancelled)
     }
 
     /// What runs cannot be ended, and is asked to.
     fn abort(&self, key: JobKey) -> bool {
         let number = key.number();
-        if self.withdraw(number, Kind::Aborted { started: false }) {
+        if self.withdraw(number, &Kind::Aborted { started: false }) {
             return true;
         }
         let state = self.lock();

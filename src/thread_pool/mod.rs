@@ -36,8 +36,8 @@ use crate::task::Call;
 
 /// A pool of threads, with the verbs of a [`ProcessPool`](crate::ProcessPool).
 ///
-/// Arguments and results are moved, not encoded, and a call costs a few microseconds. What only a
-/// process can do, a thread cannot:
+/// Arguments and results are moved, not encoded, and a call costs no more than one of tokio's
+/// `spawn_blocking`. What only a process can do, a thread cannot:
 ///
 /// - Code that runs is never ended. [`abort`](TaskHandle::abort) of a running task only
 ///   [asks](crate::task::TaskContext::is_cancelled) it to end and answers `false`; a
