@@ -96,6 +96,8 @@ macro_rules! options {
         /// [`attempt`](crate::task::TaskContext::attempt) tells the task which run it is, and an
         /// error has the failures before it in its [`history`](crate::TaskError::history).
         ///
+        /// The items of a map are run at most once all the same.
+        ///
         /// ```
         /// # #[tokio::main(flavor = "current_thread")]
         /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
