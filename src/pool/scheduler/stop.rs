@@ -96,6 +96,8 @@ impl<T> Scheduler<T> {
             let outcome = self.outcome_of_loss(worker, deliberate);
             self.failed(now, key, outcome, None);
         } else if recall == Recall::Abort {
+            // Even in a worker that is dying: until it is dead it goes on.
+            self.cut(worker, ticket);
             self.stop(worker, ticket, Outcome::Aborted(true), LATEST);
         } else if let Recall::Answer(Outcome::Cancelled) = recall {
             self.cut(worker, ticket);
@@ -174,9 +176,6 @@ impl<T> Scheduler<T> {
         }
         state.stopping = true;
         self.take_back_all(worker, Some(victim), Recall::Move);
-        if let Outcome::Aborted(_) = outcome {
-            self.cut(worker, victim);
-        }
         self.actions
             .push_back(Action::End(worker, victim, begun_by));
     }

@@ -91,3 +91,14 @@ fn a_finished_pool_takes_nothing_more() {
     let late = desk.core.submit(desk.now, limited(2), "late");
     assert_eq!(late, Err((Refusal::Closed, "late")));
 }
+
+#[test]
+fn an_abort_reaches_a_worker_that_is_being_killed() {
+    let mut desk = Desk::ready(1);
+    desk.submit_chunk(1, "a", 10);
+    desk.start("a");
+    desk.tell(Event::Condemned(desk.worker_of("a")));
+    assert_eq!(desk.killed.len(), 1);
+    desk.abort("a");
+    assert_eq!(desk.cuts, [desk.sent["a"]], "until it is dead it goes on");
+}
