@@ -76,9 +76,8 @@ pub enum PoolEvent {
     Missed(u64),
 }
 
-/// The events of a pool, from the moment at which it was asked for: a stream that ends with the
-/// pool.
-/// Got from [`ProcessPool::events`].
+/// The events of a pool, from the moment at which they were asked for: a stream that ends with the
+/// pool. Got from [`ProcessPool::events`].
 ///
 /// # Cancel safety
 ///
@@ -164,6 +163,8 @@ impl Hub {
     }
 
     fn listen(&self) -> Events {
+        // What was noted for listeners that are gone is not for this one.
+        self.tell();
         self.listeners.fetch_add(1, Ordering::Relaxed);
         let receiver = self.sender.subscribe();
         // Looked at after subscribing: the end comes through the channel, or is seen here.

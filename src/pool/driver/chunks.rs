@@ -135,6 +135,10 @@ impl State {
     pub(super) fn seal(&mut self, worker: WorkerId, ticket: Option<Ticket>, done: &mut Done) {
         for (origin, lost, error) in self.trails.seal(worker, ticket) {
             self.counts.failed(&error, lost.len() as u64);
+            for item in lost.clone() {
+                let number = origin.first + u64::from(item);
+                self.hub.note_failure(number, &error);
+            }
             done.tell(&origin.owner, News::Missing(lost, error));
         }
     }
