@@ -115,16 +115,7 @@ fn a_worker_condemned_while_it_starts_is_a_failed_start() {
 
 #[test]
 fn a_pool_that_may_not_restart_is_broken_by_a_violation() {
-    let (restart, abort_grace) = (Restart::Never, Duration::ZERO);
-    let rules = Rules {
-        workers: 1,
-        starts_at_once: 1,
-        restart,
-        abort_grace,
-        leave_limit: LEAVE_LIMIT,
-        ..Rules::default()
-    };
-    let mut desk = Desk::with(rules).readied();
+    let mut desk = Desk::with(without_restart(1)).readied();
     desk.submit_all(1, &["a"]);
     desk.start("a");
     let worker = desk.worker_of("a");
@@ -135,16 +126,7 @@ fn a_pool_that_may_not_restart_is_broken_by_a_violation() {
 
 #[test]
 fn a_violation_in_a_dying_worker_costs_what_it_had_finished() {
-    let (restart, abort_grace) = (Restart::Never, Duration::ZERO);
-    let rules = Rules {
-        workers: 1,
-        starts_at_once: 1,
-        restart,
-        abort_grace,
-        leave_limit: LEAVE_LIMIT,
-        ..Rules::default()
-    };
-    let mut desk = Desk::with(rules).readied();
+    let mut desk = Desk::with(without_restart(1)).readied();
     desk.teach(1, US);
     desk.submit_all(1, &["a", "b"]);
     let worker = desk.worker_of("a");

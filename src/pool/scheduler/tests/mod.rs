@@ -50,6 +50,17 @@ struct Desk {
     finished: bool,
 }
 
+/// The rules of a pool that may not replace a worker it has lost.
+fn without_restart(workers: usize) -> Rules {
+    Rules {
+        workers,
+        starts_at_once: workers,
+        restart: Restart::Never,
+        leave_limit: LEAVE_LIMIT,
+        ..Rules::default()
+    }
+}
+
 impl Desk {
     fn new(workers: usize) -> Self {
         Self::with(Rules {

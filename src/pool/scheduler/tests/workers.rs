@@ -120,14 +120,7 @@ fn a_start_that_can_never_succeed_breaks_the_pool_at_once() {
 
 #[test]
 fn a_pool_that_may_not_restart_breaks_at_the_first_loss() {
-    let rules = Rules {
-        workers: 2,
-        starts_at_once: 2,
-        restart: Restart::Never,
-        leave_limit: LEAVE_LIMIT,
-        ..Rules::default()
-    };
-    let mut desk = Desk::with(rules).readied();
+    let mut desk = Desk::with(without_restart(2)).readied();
     desk.submit_all(1, &["a", "b", "c"]);
     desk.start("a");
     desk.start("b");
@@ -149,14 +142,7 @@ fn a_pool_that_may_not_restart_breaks_at_the_first_loss() {
 
 #[test]
 fn a_pool_that_may_not_restart_replaces_what_it_killed_itself() {
-    let rules = Rules {
-        workers: 1,
-        starts_at_once: 1,
-        restart: Restart::Never,
-        leave_limit: LEAVE_LIMIT,
-        ..Rules::default()
-    };
-    let mut desk = Desk::with(rules).readied();
+    let mut desk = Desk::with(without_restart(1)).readied();
     desk.submit_all(1, &["a"]);
     desk.start("a");
     desk.abort("a");
