@@ -189,7 +189,7 @@ pub(crate) struct Running<'a> {
     /// The call's number.
     pub(crate) id: u64,
     /// The call's name.
-    pub(crate) name: Option<&'a str>,
+    pub(crate) name: Option<Arc<str>>,
     /// How many times it has been started, with this one.
     pub(crate) attempt: u32,
     /// When its time is up.
@@ -197,7 +197,7 @@ pub(crate) struct Running<'a> {
 }
 
 /// Makes a call the current task of this thread until the guard is dropped.
-pub(crate) fn enter(running: &Running<'_>) -> impl Drop + use<> {
+pub(crate) fn enter(running: Running<'_>) -> impl Drop + use<> {
     Entered::with(TaskContext {
         ending: Ending::Page {
             page: running.page.clone(),
@@ -205,7 +205,7 @@ pub(crate) fn enter(running: &Running<'_>) -> impl Drop + use<> {
             item: running.item,
         },
         id: running.id,
-        name: running.name.map(Arc::from),
+        name: running.name,
         attempt: running.attempt,
         deadline: running.deadline,
     })

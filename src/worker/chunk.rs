@@ -4,6 +4,7 @@
 //! costs the item that was running, and the parent can cut the chunk short behind it.
 
 use std::io;
+use std::sync::Arc;
 
 use super::serve::{Desk, spoken};
 use super::watch::Watcher;
@@ -26,12 +27,14 @@ impl Desk {
         watcher: &Watcher,
     ) -> io::Result<()> {
         let (mut item, mut begun) = (0, started);
+        let name: Option<Arc<str>> = head.name.map(Arc::from);
         loop {
             let Some((argument, others)) = items::split_first(rest) else {
                 return self.refuse(request, "the request has fewer items than it says");
             };
             rest = others;
-            let _current = context::enter(&self.running(request, &head, item, begun));
+            let name = name.clone();
+            let _current = context::enter(self.running(request, &head, name, item, begun));
             let mut answer = ItemAnswer {
                 desk: self,
                 request,

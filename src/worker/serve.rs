@@ -143,9 +143,7 @@ impl Station {
             }
         }
     }
-}
 
-impl Station {
     /// Does what is to be done before the worker leaves in order. The pool waits for its end, for
     /// as long as it may take, and then kills the process.
     fn finish(&self) {
@@ -196,7 +194,8 @@ impl Desk {
         if head.items > 0 {
             return self.answer_chunk(request, head, argument, started, scratch, watcher);
         }
-        let _current = context::enter(&self.running(request, &head, 0, started));
+        let name = head.name.map(Arc::from);
+        let _current = context::enter(self.running(request, &head, name, 0, started));
         let mut answer = Answer {
             desk: self,
             request,
@@ -213,7 +212,8 @@ impl Desk {
     pub(super) fn running<'a>(
         &'a self,
         request: Header,
-        head: &CallHead<'a>,
+        head: &CallHead<'_>,
+        name: Option<Arc<str>>,
         item: u32,
         started: Moment,
     ) -> Running<'a> {
@@ -223,7 +223,7 @@ impl Desk {
             ticket: request.ticket,
             item,
             id: request.call + u64::from(item),
-            name: head.name,
+            name,
             attempt: head.attempt,
             deadline: limit.into_iter().chain(head.deadline).min(),
         }
