@@ -244,3 +244,25 @@ impl ProcessPool {
         self.driver().hub.listen()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+
+    #[test]
+    fn who_begins_to_listen_hears_nothing_of_before() {
+        let hub = Hub::new();
+        let first = hub.listen();
+        hub.note(|| PoolEvent::QueueFull { max_pending: 1 });
+        drop(first);
+        let mut second = hub.listen();
+        hub.note(|| PoolEvent::QueueFull { max_pending: 2 });
+        hub.tell();
+        let heard = second.next().now_or_never().flatten();
+        let expected = matches!(heard, Some(PoolEvent::QueueFull { max_pending: 2 }));
+        assert!(expected, "{heard:?}");
+        assert!(second.next().now_or_never().is_none());
+    }
+}
