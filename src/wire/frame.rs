@@ -1,10 +1,10 @@
 //! The header that stands before every payload, in both directions.
 //!
 //! ```text
-//!  0        1        2        3        4                          8
-//!  +--------+--------+--------+--------+--------------------------+
-//!  | mark   | kind   | lane   | flags  | length of the payload    |
-//!  +--------+--------+--------+--------+--------------------------+
+//!  0        1              2                 4                    8
+//!  +--------+--------------+-----------------+--------------------+
+//!  | mark   | kind, flags  | lane            | length of payload  |
+//!  +--------+--------------+-----------------+--------------------+
 //!  | sequence: which sending to this worker                       |
 //!  +--------------------------------------------------------------+
 //!  | call: the number of the call in its pool                     |
@@ -26,14 +26,14 @@ use super::Ticket;
 pub(crate) const HEADER: usize = 32;
 /// The longest payload of a frame that carries no call's bytes.
 pub(crate) const CONTROL_LIMIT: usize = 64 * 1024;
-/// The flags.
-const SHORT: u8 = 1;
-const PART: u8 = 2;
-const LAST: u8 = 4;
+/// The flags, in the high bits of the kind's byte.
+const SHORT: u8 = 0x20;
+const PART: u8 = 0x40;
+const LAST: u8 = 0x80;
 /// The first byte of every header.
 const MARK: u8 = 0xC5;
 
-/// What a frame is.
+/// What a frame is; up to 31, the flags have the other bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Kind {
@@ -114,7 +114,7 @@ pub(crate) struct Header {
 /// Bytes that are no frame, or a frame that may not be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub(crate) enum BadFrame {
-    /// The mark, the kind or the flags are wrong.
+    /// The mark or the kind is wrong.
     #[error("no frame begins with the bytes {0:02x?}")]
     Header([u8; 4]),
     /// The payload would be longer than allowed.
@@ -151,7 +151,8 @@ impl Header {
         let mut bytes = [0; HEADER];
         let flags =
             (self.short as u8 * SHORT) | (self.part as u8 * PART) | (self.last as u8 * LAST);
-        bytes[..4].copy_from_slice(&[MARK, self.kind as u8, self.ticket.lane, flags]);
+        bytes[..2].copy_from_slice(&[MARK, self.kind as u8 | flags]);
+        bytes[2..4].copy_from_slice(&self.ticket.lane.to_le_bytes());
         let length = u32::try_from(self.length).expect("frames are shorter than 4 GiB");
         bytes[4..8].copy_from_slice(&length.to_le_bytes());
         bytes[8..16].copy_from_slice(&self.ticket.sequence.to_le_bytes());
@@ -169,12 +170,10 @@ impl Header {
         let Some(bytes) = bytes.first_chunk::<HEADER>() else {
             return Ok(None);
         };
-        let [mark, kind, lane, flags, ..] = *bytes;
-        let bad = BadFrame::Header([mark, kind, lane, flags]);
-        let Some(kind) =
-            Kind::from_byte(kind).filter(|_| mark == MARK && flags & !(SHORT | PART | LAST) == 0)
-        else {
-            return Err(bad);
+        let [mark, flags, low, high, ..] = *bytes;
+        let kind = flags & !(SHORT | PART | LAST);
+        let Some(kind) = Kind::from_byte(kind).filter(|_| mark == MARK) else {
+            return Err(BadFrame::Header([mark, flags, low, high]));
         };
         let length = u32::from_le_bytes(bytes[4..8].try_into().expect("four bytes")) as usize;
         let limit = kind.limit(max_frame);
@@ -184,7 +183,7 @@ impl Header {
         let number =
             |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));
         let ticket = Ticket {
-            lane,
+            lane: u16::from_le_bytes([low, high]),
             sequence: number(8),
         };
         Ok(Some(Self {
@@ -206,7 +205,7 @@ mod tests {
 
     fn header() -> Header {
         let ticket = Ticket {
-            lane: 63,
+            lane: 0x1234,
             sequence: u64::MAX - 1,
         };
         Header {

@@ -28,7 +28,7 @@ pub(crate) const PROTOCOL: u32 = 1;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Ticket {
     /// Which word of the worker's control page the call has.
-    pub(crate) lane: u8,
+    pub(crate) lane: u16,
     /// How many calls were sent to that worker before it.
     pub(crate) sequence: u64,
 }

@@ -3,7 +3,8 @@
 //! ```text
 //!      0   outbox: how many bytes of the response stream are visible
 //!   4096   lane 0: word, time of start              64 bytes a lane
-//!   8192   outbox: a ring of 64 KiB
+//!          …   64 lanes for calls, then 1,024 berths for what runs beside each other in a call
+//!  73728   outbox: a ring of 64 KiB
 //! ```
 //!
 //! **Lanes.** A call that was sent ahead has a lane; its word holds the sending's sequence number
@@ -64,13 +65,15 @@ use crate::sys::mapping::{self, Mapping};
 
 /// How many calls a worker may hold at once.
 pub(crate) const LANES: usize = 64;
+/// How many async calls it may hold beside those; their lanes come after the calls'.
+pub(crate) const BERTHS: usize = 1024;
 /// The size of the outbox's ring.
 pub(crate) const OUTBOX: usize = 64 * 1024;
 
 const VISIBLE: usize = 0;
 const FIRST_LANE: usize = 4096;
 const LANE: usize = 64;
-const RING: usize = 8192;
+const RING: usize = FIRST_LANE + (LANES + BERTHS) * LANE;
 const SIZE: usize = RING + OUTBOX;
 
 /// How far a call has come, as the low bits of its lane's word say.
@@ -165,12 +168,12 @@ impl ControlPage {
 
     fn lane(&self, ticket: Ticket) -> &AtomicU64 {
         self.mapping
-            .word(FIRST_LANE + usize::from(ticket.lane) % LANES * LANE)
+            .word(FIRST_LANE + usize::from(ticket.lane) % (LANES + BERTHS) * LANE)
     }
 
     fn start_time(&self, ticket: Ticket) -> &AtomicU64 {
         self.mapping
-            .word(FIRST_LANE + usize::from(ticket.lane) % LANES * LANE + 8)
+            .word(FIRST_LANE + usize::from(ticket.lane) % (LANES + BERTHS) * LANE + 8)
     }
 
     fn word(&self, ticket: Ticket) -> Word {

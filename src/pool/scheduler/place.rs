@@ -244,7 +244,7 @@ impl Worker {
 
     /// Notes that a call is sent, and gives the sending its name.
     pub(super) fn send(&mut self, mut sent: Sent, now: Moment) -> Ticket {
-        let lane = (!self.lanes).trailing_zeros() as u8;
+        let lane = (!self.lanes).trailing_zeros() as u16;
         self.lanes |= 1 << lane;
         self.sequence += 1;
         sent.ticket = Ticket {

@@ -59,7 +59,7 @@ impl World<'_> {
         let process = &mut self.processes[index];
         let id = process.id;
         let unknown = Ticket {
-            lane: self.rng.below(LANES) as u8,
+            lane: self.rng.below(LANES) as u16,
             sequence: process.sequence + 1 + self.rng.below(3) as u64,
         };
         process.condemned = true;
@@ -94,7 +94,7 @@ impl World<'_> {
     pub(super) fn echo(&mut self, index: usize) {
         let id = self.processes[index].id;
         let ticket = Ticket {
-            lane: self.rng.below(3) as u8,
+            lane: self.rng.below(3) as u16,
             sequence: 1 + self.rng.below(5) as u64,
         };
         let event = match self.rng.below(10) {

@@ -99,7 +99,7 @@ pub(super) struct Process {
     pub(super) planned: bool,
     pub(super) released: bool,
     /// Which sending holds which lane: from `Assign` until the parent has read the end of it.
-    pub(super) lanes: BTreeMap<u8, u64>,
+    pub(super) lanes: BTreeMap<u16, u64>,
     pub(super) sequence: u64,
     /// It was killed when it had kept a finished call to itself for too long.
     pub(super) silent: bool,
