@@ -138,7 +138,7 @@ pub use pool::map::{Enumerated, Map, MapIter};
 pub use pool::reply::CallbackId;
 pub use pool::shutdown::ShutdownOptions;
 pub use pool::stats::{Stats, WorkerStats};
-pub use pool::task::{Task, TaskCall};
+pub use pool::task::{AsyncTask, Task, TaskCall};
 pub use pool::{ProcessPool, Restart, Retry};
 pub use process::{Exit, StartError, StartMethod, UnknownStartMethod};
 pub use supervisor::stdio::{Stdio, WorkerLine};

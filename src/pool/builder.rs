@@ -15,6 +15,7 @@ use self::worker::{Checked, WorkerOptions};
 use super::ProcessPool;
 use super::driver::{Driver, Plan};
 use super::error::{BuildError, BuildFault};
+use super::rooms::RoomRules;
 use super::scheduler::{Renewal, Restart, Rules};
 use crate::process::{Keeper, Launcher, Program, StartMethod};
 use crate::supervisor::start::Recipe;
@@ -22,12 +23,16 @@ use crate::supervisor::stdio::Stdio;
 use crate::sys::memory::Memory;
 use crate::sys::{reactor, required};
 use crate::task::identity::Target;
+use crate::wire::page::BERTHS;
 use crate::worker::boot::{self, Readiness};
 
 /// How many pools may be nested in each other's tasks.
 const MAX_DEPTH: u8 = 4;
 /// The longest frame that its header can announce, less room for the call's particulars.
 const LONGEST_FRAME: usize = u32::MAX as usize - 64 * 1024;
+/// How long a worker may take to drop an async task that was ended: far more than a task should
+/// run between two of its awaits.
+const YIELD_LIMIT: Duration = Duration::from_secs(1);
 /// How many workers there may be: more than any program needs, and each place costs memory.
 const MOST_WORKERS: usize = 1 << 16;
 /// The longest time that is told from no limit. Clocks overflow when a century or `Duration::MAX`
@@ -71,6 +76,7 @@ pub struct ProcessPoolBuilder {
     handshake_timeout: Duration,
     max_frame: usize,
     max_pending: Option<usize>,
+    max_async_per_worker: usize,
     max_tasks_per_worker: Option<usize>,
     max_age: Option<Duration>,
     max_memory_per_worker: Option<u64>,
@@ -95,6 +101,7 @@ impl Default for ProcessPoolBuilder {
             handshake_timeout: Duration::from_secs(10),
             max_frame: 1 << 30,
             max_pending: None,
+            max_async_per_worker: 64,
             max_tasks_per_worker: None,
             max_age: None,
             max_memory_per_worker: None,
@@ -291,11 +298,23 @@ impl ProcessPoolBuilder {
         self
     }
 
+    /// Sets how many async tasks ([`submit_async`](ProcessPool::submit_async)) may be under way in
+    /// one worker at once. Default: 64. Zero, and more than 1,024, are errors of
+    /// [`build`](Self::build).
+    pub fn max_async_per_worker(mut self, tasks: usize) -> Self {
+        self.max_async_per_worker = tasks;
+        self
+    }
+
     /// Gives a task that was aborted, or whose time is up, this long to come to its end by itself
     /// ([`TaskContext::is_cancelled`](crate::task::TaskContext::is_cancelled)) before its worker
     /// is killed. Default: none. The caller is answered at once in any case; a task that ends
     /// within the grace keeps its worker alive. The longer it is, the longer a task that does not
     /// ask keeps its worker from the next.
+    ///
+    /// An async task is dropped in its worker when the grace is over, where it has got to; the
+    /// worker, and what else runs in it, goes on. Only if the task has not yielded a second after
+    /// that the worker is killed.
     pub fn abort_grace(mut self, grace: Duration) -> Self {
         self.abort_grace = grace;
         self
@@ -359,6 +378,7 @@ impl ProcessPoolBuilder {
             handshake_timeout,
             max_frame,
             max_pending,
+            max_async_per_worker,
             max_tasks_per_worker,
             max_age,
             max_memory_per_worker,
@@ -382,6 +402,10 @@ impl ProcessPoolBuilder {
         check(
             task_timeout != Some(Duration::ZERO),
             "a task timeout must be greater than 0",
+        )?;
+        check(
+            (1..=BERTHS).contains(&max_async_per_worker),
+            "the number of async tasks per worker must be between 1 and 1024",
         )?;
         check(
             max_tasks_per_worker != Some(0),
@@ -477,6 +501,11 @@ impl ProcessPoolBuilder {
             },
             max_pending,
             task_timeout: task_timeout.map(bounded),
+            rooms: RoomRules {
+                most: max_async_per_worker,
+                grace: bounded(abort_grace),
+                yield_limit: YIELD_LIMIT,
+            },
             home,
         };
         let program = Program {

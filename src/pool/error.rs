@@ -12,6 +12,7 @@ use std::time::Duration;
 use crate::process::StartError;
 use crate::task::{DecodeError, EncodeError, ForeignFunction, PanicInfo};
 
+pub(crate) use self::exit::Fault;
 pub use self::exit::WorkerExit;
 pub(crate) use self::refused::BuildFault;
 pub use self::refused::{BuildError, NotClosed, TrySubmitError};
@@ -119,6 +120,14 @@ impl TaskError {
     /// The same error for a call whose earlier runs have failed like this.
     pub(crate) fn after(mut self, earlier: Vec<TaskError>) -> Self {
         self.0.earlier = earlier;
+        self
+    }
+
+    /// The same error for a call that had been running for so long when its worker was lost.
+    pub(crate) fn after_running(mut self, length: Option<Duration>) -> Self {
+        if let (Kind::WorkerLost(exit), Some(_)) = (&mut self.0.kind, length) {
+            exit.ran_for = length;
+        }
         self
     }
 
@@ -330,7 +339,11 @@ impl Kind {
             Kind::Panicked(panic) => write!(f, ": {}", panic.message()),
             Kind::WorkerLost(exit)
             | Kind::Broken(Breakage::Loss(exit) | Breakage::EarlierLoss(exit)) => {
-                write!(f, ": {}", exit.exit())
+                write!(f, ": {}", exit.exit())?;
+                match exit.culprit() {
+                    Some(culprit) => write!(f, ", because {culprit} did not yield"),
+                    None => Ok(()),
+                }
             }
             _ => Ok(()),
         }

@@ -44,6 +44,25 @@ pub(crate) struct Job {
 }
 
 impl Job {
+    /// A room for async calls.
+    pub(crate) fn room() -> Self {
+        Self {
+            head: Packed::copy_of(&[]),
+            argument: Packed::copy_of(&[]),
+            kind: 0,
+            timeout: None,
+            queue_timeout: None,
+            since: Moment::default(),
+            deadline: None,
+            retry: Retry::default(),
+            failures: Vec::new(),
+            priority: 0,
+            key: None,
+            client: Client::Room,
+            permit: None,
+        }
+    }
+
     /// It will be run again after this.
     pub(crate) fn try_again(&mut self, failure: TaskError) {
         self.failures.push(failure);
@@ -98,13 +117,15 @@ pub(crate) enum Client {
         /// Who is to be told.
         owner: Arc<dyn ChunkOwner>,
     },
+    /// Nobody: the job is a room, in which async calls are run.
+    Room,
 }
 
 impl Client {
     /// How many items there are; zero for a call that is no chunk.
     pub(crate) fn items(&self) -> u32 {
         match self {
-            Self::Call(_) => 0,
+            Self::Call(_) | Self::Room => 0,
             Self::Chunk { tally, .. } => tally.items(),
         }
     }

@@ -9,6 +9,7 @@
 //!
 //! - [`builder`], [`shared`], [`shutdown`], [`task`]: what can be asked for.
 //! - [`scheduler`]: decides (pure). [`driver`]: performs, and is told what happens.
+//! - [`rooms`]: decides about async calls (pure).
 //! - [`reply`]: the duty to answer. [`handle`]: the caller's end. [`error`]: how it can fail.
 //! - [`holder`]: what a handle asks of its pool.
 //! - [`map`]: one function over many items.
@@ -24,6 +25,7 @@ pub(crate) mod holder;
 mod job;
 pub(crate) mod map;
 pub(crate) mod reply;
+mod rooms;
 mod scheduler;
 mod shared;
 pub(crate) mod shutdown;
@@ -45,7 +47,7 @@ use self::error::{BuildError, TaskError, TrySubmitError};
 use self::handle::TaskHandle;
 use self::scheduler::Event;
 use self::stats::Stats;
-use self::task::{Options, Task, TaskCall};
+use self::task::{AsyncTask, Options, Task, TaskCall};
 use crate::process::StartError;
 use crate::task::call::Call;
 
@@ -185,6 +187,64 @@ impl ProcessPool {
     #[doc(alias = "apply_async")]
     pub fn submit_call<R: Send + 'static>(&self, call: Call<R>) -> TaskHandle<R> {
         task::submit(self.driver(), call, &Options::default())
+    }
+
+    /// Queues a call of an `async fn` and returns at once.
+    ///
+    /// A worker runs such calls on a tokio runtime of its own, on one thread, many beside each other
+    /// ([`max_async_per_worker`](ProcessPoolBuilder::max_async_per_worker)): for work that waits (for
+    /// a network, a disk, a child process) and must still not be able to harm this program. A worker
+    /// serves async calls or blocking ones, never both at once. Async calls are collected in few
+    /// workers; as long as those are not full, one is left for blocking calls.
+    ///
+    /// The handle is that of any task. [Aborting](TaskHandle::abort) it, or a time limit, drops the
+    /// future in its worker where it has got to, and what runs beside it goes on. Only if it has not
+    /// yielded a second later is the worker killed, and all that ran in it fails with it, with the
+    /// [culprit](WorkerExit::culprit) named; so does a task that crashes the worker. Who cannot afford
+    /// that uses [`submit`](Self::submit).
+    ///
+    /// The runtime stays for as long as the worker does, and is driven while it has such calls: what
+    /// a task has spawned there, or a client with its connections in a static, goes on with the next
+    /// ones. The future need not be `Send`.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// async fn fetch(page: u32) -> String {
+    ///     tokio::time::sleep(Duration::from_millis(20)).await; // a slow server
+    ///     format!("page {page}")
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = procpool::ProcessPool::builder().workers(1).build()?;
+    /// let pages: Vec<_> = (1..=50).map(|page| pool.submit_async(fetch, page)).collect();
+    /// let pages = futures::future::try_join_all(pages).await?; // all at once, in one worker
+    /// assert_eq!(pages[49], "page 50");
+    /// # pool.shutdown().await;
+    /// # Ok(()) }
+    /// ```
+    pub fn submit_async<A, Fut>(
+        &self,
+        function: fn(A) -> Fut,
+        argument: A,
+    ) -> TaskHandle<Fut::Output>
+    where
+        A: Serialize + DeserializeOwned,
+        Fut: Future + 'static,
+        Fut::Output: Serialize + DeserializeOwned + Send + 'static,
+    {
+        self.task_async(function).submit(argument)
+    }
+
+    /// Returns a task of an `async fn`, whose calls can be given options.
+    pub fn task_async<A, Fut>(&self, function: fn(A) -> Fut) -> AsyncTask<A, Fut>
+    where
+        A: Serialize + DeserializeOwned,
+        Fut: Future + 'static,
+        Fut::Output: Serialize + DeserializeOwned + Send + 'static,
+    {
+        AsyncTask::new(self.driver().clone(), function)
     }
 
     /// Queues a call if there is room in the queue, else hands the argument back at once.

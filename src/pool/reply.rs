@@ -18,6 +18,16 @@ pub(crate) enum Raw {
     Failed(TaskError),
 }
 
+impl Raw {
+    /// Why there is no result, if there is none.
+    pub(crate) fn error(&self) -> Option<&TaskError> {
+        match self {
+            Self::Returned(_) => None,
+            Self::Failed(error) => Some(error),
+        }
+    }
+}
+
 /// Somebody who is to be told, once.
 pub(crate) trait Answer: Send + Sync {
     /// Tells. Only the first time counts.

@@ -149,12 +149,15 @@ pub struct WorkerStats {
     pub running_for: Option<Duration>,
     /// How many calls it holds, the running one included.
     pub held: usize,
+    /// How many async calls are in it. While there are any, what it is
+    /// [`running`](Self::running) is the one for which it began with them.
+    pub async_tasks: usize,
     /// How many calls it has answered.
     pub done: u64,
 }
 
 pub(super) fn snapshot(driver: &Driver) -> Stats {
-    driver.read(|scheduler, counts, slots| {
+    driver.read(|scheduler, rooms, counts, slots| {
         let now = Moment::now();
         let workers = slots.iter().flatten().map(|slot| {
             let load = scheduler.load(id_of(slot));
@@ -173,14 +176,16 @@ pub(super) fn snapshot(driver: &Driver) -> Stats {
                 running: running.map(|(number, _)| number),
                 running_for: running.map(|(_, length)| length),
                 held: load.held,
+                async_tasks: rooms.guests(id_of(slot)),
                 done: load.done,
             }
         });
+        let (hosting, waiting) = rooms.jobs();
         Stats {
             max_workers: driver.plan.rules.workers,
             workers: workers.collect(),
-            queued: scheduler.waiting(),
-            unfinished: scheduler.unfinished(),
+            queued: scheduler.waiting() - waiting + rooms.waiting(),
+            unfinished: scheduler.unfinished() - hosting + rooms.unfinished(),
             submitted: counts.submitted,
             completed: counts.completed,
             failed: counts.failed,

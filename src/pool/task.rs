@@ -2,6 +2,7 @@
 
 #[macro_use]
 mod options;
+mod async_task;
 
 use std::fmt;
 use std::future::Future;
@@ -32,6 +33,7 @@ use crate::task::head::CallHead;
 use crate::wire::packed::Packed;
 use crate::wire::page::ITEMS;
 
+pub use self::async_task::AsyncTask;
 pub(super) use self::options::Options;
 
 /// A function with options for its calls. Got from [`ProcessPool::task`](crate::ProcessPool::task).
@@ -100,6 +102,7 @@ where
     }
 
     options!();
+    key_option!();
 
     /// Queues one call and returns at once. See [`ProcessPool::submit`](crate::ProcessPool::submit).
     ///
@@ -266,6 +269,7 @@ impl<R: Send + 'static> TaskCall<R> {
     }
 
     options!();
+    key_option!();
 
     /// Queues the call and returns at once. See [`ProcessPool::submit`](crate::ProcessPool::submit).
     ///

@@ -3,6 +3,7 @@
 //! Users write one with [`call!`](crate::call). How it is run is the pool's business.
 
 use std::fmt;
+use std::future::Future;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -43,6 +44,21 @@ pub(crate) struct Parts<R> {
     pub(crate) argument: Result<Packed, EncodeError>,
     /// Reads the result.
     pub(crate) decode: fn(&[u8]) -> Result<R, DecodeError>,
+}
+
+impl<R: Serialize + DeserializeOwned> Call<R> {
+    /// A call of an async function, which gives an `R` in the end.
+    pub(crate) fn of_async<A, Fut>(function: fn(A) -> Fut, argument: &A) -> Self
+    where
+        A: Serialize + DeserializeOwned,
+        Fut: Future<Output = R> + 'static,
+    {
+        Self {
+            target: Target::of_async(function),
+            argument: payload::pack(argument),
+            decode: payload::decode::<R>,
+        }
+    }
 }
 
 impl<R> Call<R> {

@@ -196,19 +196,31 @@ pub(crate) struct Running<'a> {
     pub(crate) deadline: Option<Moment>,
 }
 
+impl TaskContext {
+    /// The context of a call that a worker runs.
+    pub(crate) fn of(running: Running<'_>) -> Self {
+        Self {
+            ending: Ending::Page {
+                page: running.page.clone(),
+                ticket: running.ticket,
+                item: running.item,
+            },
+            id: running.id,
+            name: running.name,
+            attempt: running.attempt,
+            deadline: running.deadline,
+        }
+    }
+}
+
 /// Makes a call the current task of this thread until the guard is dropped.
 pub(crate) fn enter(running: Running<'_>) -> impl Drop + use<> {
-    Entered::with(TaskContext {
-        ending: Ending::Page {
-            page: running.page.clone(),
-            ticket: running.ticket,
-            item: running.item,
-        },
-        id: running.id,
-        name: running.name,
-        attempt: running.attempt,
-        deadline: running.deadline,
-    })
+    Entered::with(TaskContext::of(running))
+}
+
+/// The same for a call that is gone on with.
+pub(crate) fn enter_again(context: &TaskContext) -> impl Drop + use<> {
+    Entered::with(context.clone())
 }
 
 /// The same on a thread of a pool, where `asked` has the number of the task that is to end.

@@ -6,8 +6,9 @@
 //! The only `unsafe` of this folder turns addresses back into the function pointers that they
 //! were made from. That is right because
 //!
-//! 1. a [`Target`] is made in one place, [`Target::of`], out of a function pointer and the
-//!    [`enter`] of that pointer's own type, and its two halves never part;
+//! 1. a [`Target`] is made in two places, [`Target::of`] and [`Target::of_async`], out of a
+//!    function pointer and the [`enter`] or [`enter_async`] of that pointer's own type, and its
+//!    two halves never part;
 //! 2. it travels as offsets into the image, over a private channel, from the process that
 //!    started this one to this one, after both have found that they are of the same build; so
 //!    each offset means here what it meant there;
@@ -16,6 +17,10 @@
 //! Point 2 is trust in the parent, which chose this process's program in the first place. It
 //! does not extend the other way: a worker never names code to its parent.
 #![allow(unsafe_code)]
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -44,6 +49,24 @@ pub(crate) trait Sink {
     /// Takes the verdict of one call: exactly once, and before the result itself is dropped, so
     /// that a `Drop` which crashes or hangs does not cost a result that was there.
     fn publish(&mut self, verdict: Verdict<'_>);
+
+    /// Takes a call of an async function, which has no verdict yet: to be gone on with until it has.
+    /// Who runs nothing but blocking calls is never given one.
+    fn take_over(&mut self, begun: Box<dyn Begun>) {
+        drop(begun);
+    }
+}
+
+/// A call of an async function that has been begun. Dropping it ends the call where it is; a panic
+/// of what is dropped ends there, too.
+pub(crate) trait Begun {
+    /// Goes on with the call. When it is over, `sink` has its verdict.
+    fn poll(
+        &mut self,
+        context: &mut Context<'_>,
+        scratch: &mut Vec<u8>,
+        sink: &mut dyn Sink,
+    ) -> Poll<()>;
 }
 
 /// Runs one call to its end and tells `sink` how it ended.
@@ -63,8 +86,8 @@ pub(crate) fn run(
 ) -> Result<(), UnknownTarget> {
     let code = target.resolve()?;
     scratch.clear();
-    // SAFETY: by points 1 to 3 above, `code.entry` is the address of an `enter::<F, _>`, whose
-    // type is `Entry` for every `F`. A code pointer goes through a data pointer and back
+    // SAFETY: by points 1 to 3 above, `code.entry` is the address of an `enter::<F, _>` or an
+    // `enter_async::<F, _>`, whose type is `Entry` for every `F`. A code pointer goes through a data pointer and back
     // unchanged on every platform that the crate supports.
     let entry = unsafe { std::mem::transmute::<*const (), Entry>(code.entry as *const ()) };
     // SAFETY: by point 1, `code.function` is the address of an `F`, for that same `F`.
@@ -80,6 +103,18 @@ where
     Arguments: DeserializeOwned,
 {
     let entry: Entry = enter::<F, Arguments>;
+    entry as *const () as usize
+}
+
+/// The address of the entry for async functions of type `F`.
+pub(super) fn address_for_async<F, Arguments>() -> usize
+where
+    F: Function<Arguments>,
+    F::Output: Future + 'static,
+    <F::Output as Future>::Output: Serialize,
+    Arguments: DeserializeOwned,
+{
+    let entry: Entry = enter_async::<F, Arguments>;
     entry as *const () as usize
 }
 
@@ -105,24 +140,95 @@ unsafe fn enter<F, Arguments>(
     // SAFETY: the caller vouches for just this.
     let function = unsafe { F::from_address(function) };
 
-    let arguments = match panic::catch(|| payload::decode::<Arguments>(argument)) {
-        Ok(Ok(arguments)) => arguments,
-        Ok(Err(error)) => return sink.publish(Verdict::ArgumentUndecodable(error)),
-        Err(panic) => {
-            let error = DecodeError::panicked::<Arguments>(&panic);
-            return sink.publish(Verdict::ArgumentUndecodable(error));
-        }
+    let arguments = match decoded::<Arguments>(argument) {
+        Ok(arguments) => arguments,
+        Err(error) => return sink.publish(Verdict::ArgumentUndecodable(error)),
     };
-    let result = match panic::catch(|| function.call(arguments)) {
-        Ok(result) => result,
-        Err(panic) => return sink.publish(Verdict::Panicked(panic)),
+    match panic::catch(|| function.call(arguments)) {
+        Ok(result) => tell(result, scratch, sink),
+        Err(panic) => sink.publish(Verdict::Panicked(panic)),
+    }
+}
+
+/// The same for an async function: what it gives is handed over, to be gone on with.
+///
+/// # Safety
+///
+/// `function` is the [address](Function::address) of an `F`.
+unsafe fn enter_async<F, Arguments>(
+    function: usize,
+    argument: &[u8],
+    _scratch: &mut Vec<u8>,
+    sink: &mut dyn Sink,
+) where
+    F: Function<Arguments>,
+    F::Output: Future + 'static,
+    <F::Output as Future>::Output: Serialize,
+    Arguments: DeserializeOwned,
+{
+    // SAFETY: the caller vouches for just this.
+    let function = unsafe { F::from_address(function) };
+
+    let arguments = match decoded::<Arguments>(argument) {
+        Ok(arguments) => arguments,
+        Err(error) => return sink.publish(Verdict::ArgumentUndecodable(error)),
     };
+    match panic::catch(|| Box::pin(function.call(arguments))) {
+        Ok(future) => sink.take_over(Box::new(Driven(Some(future)))),
+        Err(panic) => sink.publish(Verdict::Panicked(panic)),
+    }
+}
+
+fn decoded<Arguments: DeserializeOwned>(argument: &[u8]) -> Result<Arguments, DecodeError> {
+    panic::catch(|| payload::decode::<Arguments>(argument))
+        .unwrap_or_else(|panic| Err(DecodeError::panicked::<Arguments>(&panic)))
+}
+
+/// Tells the verdict of a call that has returned.
+fn tell<R: Serialize>(result: R, scratch: &mut Vec<u8>, sink: &mut dyn Sink) {
+    scratch.clear();
     sink.publish(match panic::catch(|| payload::encode(&result, scratch)) {
         Ok(Ok(())) => Verdict::Returned(scratch),
         Ok(Err(error)) => Verdict::ResultUnencodable(error),
-        Err(panic) => Verdict::ResultUnencodable(EncodeError::panicked::<F::Output>(&panic)),
+        Err(panic) => Verdict::ResultUnencodable(EncodeError::panicked::<R>(&panic)),
     });
     panic::contain(|| drop(result));
+}
+
+/// An async function's call, until it is over.
+struct Driven<F>(Option<Pin<Box<F>>>);
+
+impl<F> Begun for Driven<F>
+where
+    F: Future,
+    F::Output: Serialize,
+{
+    fn poll(
+        &mut self,
+        context: &mut Context<'_>,
+        scratch: &mut Vec<u8>,
+        sink: &mut dyn Sink,
+    ) -> Poll<()> {
+        let Some(future) = &mut self.0 else {
+            return Poll::Ready(());
+        };
+        match panic::catch(|| future.as_mut().poll(context)) {
+            Ok(Poll::Pending) => return Poll::Pending,
+            Ok(Poll::Ready(result)) => tell(result, scratch, sink),
+            Err(panic) => sink.publish(Verdict::Panicked(panic)),
+        }
+        let over = self.0.take();
+        panic::contain(|| drop(over));
+        Poll::Ready(())
+    }
+}
+
+impl<F> Drop for Driven<F> {
+    fn drop(&mut self) {
+        if let Some(unfinished) = self.0.take() {
+            panic::contain(|| drop(unfinished));
+        }
+    }
 }
 
 /// A plain function pointer that takes `Arguments`: the one argument itself, else a tuple.

@@ -3,6 +3,8 @@
 //!
 //! That both ends are of one build is compared when they meet, before any of this travels.
 
+use std::future::Future;
+
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -39,11 +41,33 @@ impl Target {
         F::Output: Serialize,
         Arguments: DeserializeOwned,
     {
+        Self::at(entry::address_for::<F, Arguments>(), function.address())
+    }
+
+    /// Names an async function.
+    ///
+    /// # Errors
+    ///
+    /// As for [`of`](Self::of).
+    pub(crate) fn of_async<F, Arguments>(function: F) -> Result<Self, ForeignFunction>
+    where
+        F: Function<Arguments>,
+        F::Output: Future + 'static,
+        <F::Output as Future>::Output: Serialize,
+        Arguments: DeserializeOwned,
+    {
+        Self::at(
+            entry::address_for_async::<F, Arguments>(),
+            function.address(),
+        )
+    }
+
+    fn at(entry: usize, function: usize) -> Result<Self, ForeignFunction> {
         let image = main_image();
         let offset = |address| image.offset_of_code(address).ok_or(ForeignFunction(()));
         Ok(Self {
-            entry: offset(entry::address_for::<F, Arguments>())?,
-            function: offset(function.address())?,
+            entry: offset(entry)?,
+            function: offset(function)?,
         })
     }
 

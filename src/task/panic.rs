@@ -64,6 +64,15 @@ impl PanicInfo {
         }
     }
 
+    /// A text that says why nothing could be run.
+    pub(crate) fn of_text(text: &str) -> Self {
+        Self {
+            message: cut(text, MESSAGE).into(),
+            location: None,
+            backtrace: None,
+        }
+    }
+
     /// All that a hook is told.
     fn of_hook(info: &PanicHookInfo<'_>) -> Self {
         let backtrace = Backtrace::capture();

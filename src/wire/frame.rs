@@ -41,6 +41,12 @@ pub(crate) enum Kind {
     Call = 1,
     /// Request: nothing comes after this; end when everything before it is done.
     Leave = 2,
+    /// Request, in the lane of a call: until none is left, run the async calls that come.
+    Host = 3,
+    /// Request: run this async call beside the others. Time: its limit, zero for none.
+    Enter = 4,
+    /// Request: drop this async call where it is.
+    Drop = 5,
     /// Response, always the first: who speaks (`message::Hello`).
     Hello = 16,
     /// Response: the worker takes calls, or why it cannot (`message::Readiness`).
@@ -66,6 +72,9 @@ impl Kind {
         Some(match byte {
             1 => Self::Call,
             2 => Self::Leave,
+            3 => Self::Host,
+            4 => Self::Enter,
+            5 => Self::Drop,
             16 => Self::Hello,
             17 => Self::Ready,
             18 => Self::Returned,
@@ -83,7 +92,7 @@ impl Kind {
     fn limit(self, max_frame: usize) -> usize {
         match self {
             // A call's particulars stand before its argument.
-            Self::Call => max_frame.saturating_add(CONTROL_LIMIT),
+            Self::Call | Self::Enter => max_frame.saturating_add(CONTROL_LIMIT),
             Self::Returned => max_frame,
             _ => CONTROL_LIMIT,
         }

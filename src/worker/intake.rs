@@ -3,7 +3,10 @@
 use std::io;
 use std::os::fd::OwnedFd;
 
-use crate::wire::frame::{BadFrame, HEADER, Header};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+
+use crate::wire::frame::{BadFrame, HEADER, Header, Kind};
 
 /// The buffer's size while calls are small.
 const SMALL: usize = 64 * 1024;
@@ -45,6 +48,30 @@ impl Intake {
         Ok(Some((header, &self.buffer[payload..self.from])))
     }
 
+    /// What the next call is that has arrived whole.
+    pub(super) fn peek(&self) -> Result<Option<Kind>, BadFrame> {
+        let arrived = &self.buffer[self.from..self.to];
+        let header = Header::read(arrived, self.max_frame)?;
+        let whole = header.filter(|header| arrived.len() - HEADER >= header.length);
+        Ok(whole.map(|header| header.kind))
+    }
+
+    /// The pipe, to be watched for more; only this reads from it.
+    pub(super) fn pipe(&self) -> io::Result<OwnedFd> {
+        self.pipe.try_clone()
+    }
+
+    /// Reads what there is without waiting for it. False at the end of the stream; `None` if there
+    /// is nothing now.
+    pub(super) fn try_fill(&mut self) -> io::Result<Option<bool>> {
+        let mut pipe = [PollFd::new(&self.pipe, PollFlags::IN)];
+        match poll(&mut pipe, Some(&Timespec::default())) {
+            Ok(0) | Err(Errno::INTR) => Ok(None),
+            Ok(_) => self.fill().map(Some),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Waits for more bytes. False at the end of the stream.
     pub(super) fn fill(&mut self) -> io::Result<bool> {
         self.make_room();
@@ -55,7 +82,7 @@ impl Intake {
                     self.to += count;
                     return Ok(true);
                 }
-                Err(rustix::io::Errno::INTR) => {}
+                Err(Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
         }
@@ -79,7 +106,6 @@ impl Intake {
 mod tests {
     use super::*;
     use crate::sys::pipe::pipe;
-    use crate::wire::frame::Kind;
 
     #[test]
     fn calls_of_any_size_come_out_whole_and_the_end_is_an_end() {

@@ -8,17 +8,21 @@
 //!
 //! - [`boot`]: a process that a pool has started never reaches `main`.
 //! - [`serve`]: the loop: read, run, answer. [`prepare`]: what comes before it.
+//! - [`room`]: async calls, many at once; [`guest`]: one of them.
 //! - [`term`]: when a worker has run enough, and asks to be replaced.
 //! - [`intake`]: calls out of the request pipe. [`outbox`]: responses into the response pipe.
 //! - [`watch`]: the second thread: ends the worker with its parent, flushes what waits too long.
 //!
-//! The worker is a plain blocking loop on its main thread; it uses no runtime.
+//! The worker is a plain blocking loop on its main thread. It makes a runtime when the first async
+//! call comes, and drives it while there are any.
 
 pub(crate) mod boot;
 mod chunk;
+mod guest;
 mod intake;
 mod outbox;
 mod prepare;
+mod room;
 mod serve;
 #[cfg(test)]
 pub(crate) mod stand_in;

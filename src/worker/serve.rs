@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use super::DEPTH;
 use super::intake::Intake;
 use super::outbox::Outbox;
 use super::prepare::prepare;
+use super::room::Room;
 use super::term::Term;
 use super::watch::Watcher;
 use crate::sys::clock::Moment;
@@ -18,6 +20,7 @@ use crate::sys::{image, title};
 use crate::task::context::{self, Running};
 use crate::task::entry::{self, Sink, Verdict};
 use crate::task::head::CallHead;
+use crate::task::panic::PanicInfo;
 use crate::task::{hook, panic};
 use crate::wire::frame::{Header, Kind};
 use crate::wire::message::{Hello, Readiness, WorkerStart};
@@ -29,7 +32,7 @@ const FAILED: i32 = 70;
 
 /// Memory for results is kept between calls up to this size: fresh pages cost more than copying,
 /// but a worker must not hold the memory of its largest result for good.
-const KEPT: usize = 16 * 1024 * 1024;
+pub(super) const KEPT: usize = 16 * 1024 * 1024;
 
 /// Serves until the request pipe ends, then exits. `first` is what the pool said of this worker,
 /// `program` the pidfd of the program that it serves, `channel` its pipes and its page.
@@ -53,8 +56,10 @@ pub(super) fn serve(first: &[u8], program: OwnedFd, channel: Vec<OwnedFd>) -> ! 
 /// Everything a worker works with.
 struct Station {
     intake: Intake,
-    desk: Desk,
-    watcher: Watcher,
+    desk: Rc<Desk>,
+    watcher: Rc<Watcher>,
+    /// Where async calls are run, once there has been one.
+    room: Option<Room>,
     /// What is run before it leaves; empty for nothing.
     finalizer: Vec<u8>,
     /// Where results are encoded; kept, because fresh memory costs more than copying.
@@ -112,8 +117,9 @@ impl Station {
         let intake = Intake::new(requests, max_frame);
         Ok(Self {
             intake,
-            desk,
-            watcher,
+            desk: Rc::new(desk),
+            watcher: Rc::new(watcher),
+            room: None,
             finalizer: start.finalizer,
             scratch: Vec::new(),
         })
@@ -132,6 +138,12 @@ impl Station {
                             self.scratch = Vec::new();
                         }
                     }
+                    // As above: only the parent knows whether that has come to an end meanwhile.
+                    Kind::Host if self.desk.term.is_over() => {}
+                    Kind::Host => self.host(header)?,
+                    // It came too late for its room, and the parent has it back.
+                    Kind::Enter => self.desk.pass(header)?,
+                    Kind::Drop => {}
                     Kind::Leave => return self.desk.outbox.flush(),
                     _ => return Err(io::Error::other("a response where a request belongs")),
                 }
@@ -144,9 +156,41 @@ impl Station {
         }
     }
 
+    /// Runs async calls for as long as there are any.
+    fn host(&mut self, request: Header) -> io::Result<()> {
+        let started = Moment::now();
+        if !self.desk.page.begin(request.ticket, started) {
+            return self.desk.pass(request);
+        }
+        let room = match self.room.take() {
+            Some(room) => Ok(room),
+            None => Room::new(&self.intake, self.desk.clone(), self.watcher.clone()),
+        };
+        let mut answer = Answer {
+            desk: &self.desk,
+            request,
+            started,
+            sent: Ok(()),
+        };
+        match room {
+            Ok(room) => {
+                room.run(&mut self.intake)?;
+                answer.send(Kind::Returned, &[]);
+                self.room = Some(room);
+            }
+            Err(error) => {
+                let text = format!("the worker cannot run async tasks: {error}");
+                answer.publish(Verdict::Panicked(PanicInfo::of_text(&text)));
+            }
+        }
+        answer.sent
+    }
+
     /// Does what is to be done before the worker leaves in order. The pool waits for its end, for
     /// as long as it may take, and then kills the process.
-    fn finish(&self) {
+    fn finish(&mut self) {
+        // What async tasks have left to run on is dropped before.
+        self.room = None;
         if self.finalizer.is_empty() {
             return;
         }
@@ -318,7 +362,7 @@ fn encoded(error: &impl serde::Serialize) -> Vec<u8> {
 }
 
 /// Tasks print; whoever reads along wants to see it before the worker sleeps.
-fn flush_stdio() {
+pub(super) fn flush_stdio() {
     let _ = io::stdout().flush();
 }
 

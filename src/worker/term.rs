@@ -62,6 +62,11 @@ impl Term {
         self.over.get()
     }
 
+    /// Whether another task may be begun while so many are under way.
+    pub(super) fn allows_one_more(&self, under_way: u64) -> bool {
+        !self.is_over() && under_way < self.left.get()
+    }
+
     /// Whether nothing more is to be run.
     pub(super) fn is_over(&self) -> bool {
         self.over.get()

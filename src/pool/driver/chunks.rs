@@ -40,7 +40,7 @@ impl State {
                 Client::Chunk { tally, owner } => {
                     (tally.answer(item)?, key.number(), job.since, &*owner)
                 }
-                Client::Call(_) => {
+                Client::Call(_) | Client::Room => {
                     return Err(format!("an answer to item {item} of a call without it"));
                 }
             }

@@ -14,6 +14,7 @@
 //!
 //! - [`state`]: what the lock protects, and what is done under it alone.
 //! - [`chunks`]: jobs of many items; [`parts`]: how far each has come.
+//! - [`rooms`]: async calls, many in one worker.
 //! - [`owner`]: what the workers' slots report. [`workers`]: starting, serving, killing them.
 //! - [`memory`]: how much of it the workers use. [`time`]: the timer, and the end of the pool's
 //!   runtime.
@@ -22,6 +23,7 @@ mod chunks;
 mod memory;
 mod owner;
 pub(super) mod parts;
+pub(super) mod rooms;
 mod state;
 mod time;
 mod workers;
@@ -34,6 +36,7 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::{Notify, Semaphore, watch};
 
 use self::parts::Trails;
+use self::rooms::rooms_of;
 use self::state::State;
 pub(super) use self::state::{id_of, look};
 use self::time::Anchor;
@@ -41,6 +44,7 @@ use super::error::TaskError;
 use super::events::Hub;
 use super::job::{ChunkOwner, Job, News};
 use super::reply::Raw;
+use super::rooms::{RoomRules, Rooms};
 use super::scheduler::{Action, Event, JobKey, JobSpec, Progress, Refusal, Rules, Scheduler};
 use super::stats::Counts;
 use crate::process::{Keeper, Launcher, StartError};
@@ -55,6 +59,7 @@ pub(crate) struct Plan {
     pub(crate) recipe: Recipe,
     pub(crate) max_pending: Option<usize>,
     pub(crate) task_timeout: Option<Duration>,
+    pub(crate) rooms: RoomRules,
     pub(crate) home: Handle,
 }
 
@@ -114,10 +119,11 @@ impl Driver {
             keeper: keeper.handle().clone(),
             state: Mutex::new(State {
                 scheduler: Scheduler::new(plan.rules),
+                rooms: Rooms::new(plan.rooms),
                 slots: vec![None; workers],
                 starts: vec![None; workers],
                 exits: vec![None; workers],
-                violations: vec![None; workers],
+                faults: vec![None; workers],
                 trails: Trails::new(),
                 dismissed: vec![None; workers],
                 start_error: None,
@@ -158,6 +164,7 @@ impl Driver {
             priority: job.priority,
             key: job.key,
             items: job.client.items(),
+            room: None,
         };
         let now = Moment::now();
         job.since = now;
@@ -198,6 +205,13 @@ impl Driver {
         let now = Moment::now();
         let mut state = self.lock();
         state.scheduler.handle(now, event);
+        let (rooms, around) = rooms_of!(&mut *state);
+        match event {
+            Event::Tick => rooms.tick(now, &around),
+            Event::CancelPending => rooms.cancel_pending(&around),
+            Event::Terminate => rooms.end_all(now, &around),
+            _ => {}
+        }
         self.perform(state, now);
     }
 
@@ -244,10 +258,10 @@ impl Driver {
     /// Reads the state for a snapshot.
     pub(crate) fn read<T>(
         &self,
-        read: impl FnOnce(&Scheduler<Job>, &Counts, &[Option<Arc<Slot>>]) -> T,
+        read: impl FnOnce(&Scheduler<Job>, &Rooms<Job>, &Counts, &[Option<Arc<Slot>>]) -> T,
     ) -> T {
         let state = self.lock();
-        read(&state.scheduler, &state.counts, &state.slots)
+        read(&state.scheduler, &state.rooms, &state.counts, &state.slots)
     }
 
     /// Somebody awaits something of this pool, here. On the pool's own runtime, or while that runs
@@ -271,10 +285,15 @@ impl Driver {
     }
 
     fn perform_all(&self, state: &mut State, now: Moment, done: &mut Done) {
-        while let Some(action) = state.scheduler.next_action() {
-            self.perform_one(state, now, action, done);
+        loop {
+            while let Some(action) = state.scheduler.next_action() {
+                self.perform_one(state, now, action, done);
+            }
+            if !self.turn_of_rooms(state, now, done) {
+                break;
+            }
         }
-        if let Some(wake) = state.scheduler.wake_at().filter(|wake| *wake < state.armed) {
+        if let Some(wake) = state.wake_at().filter(|wake| *wake < state.armed) {
             state.armed = wake;
             done.rearm = true;
         }
@@ -319,11 +338,13 @@ impl Driver {
                 }
             }
             Action::Kill(worker) => self.kill(state, now, worker),
-            Action::Release(worker) => state.release(worker, done),
+            Action::Release(worker) => state.release(now, worker, done),
             Action::Cut(worker, ticket, key) => state.cut(now, (worker, ticket), key, done),
             Action::Repeat(key, outcome) => state.repeat(key, outcome),
             Action::Resolve(job, key, outcome, sent) => {
-                state.resolve(job, key, outcome, sent, done)
+                state.resolve(now, job, key, outcome, sent, done);
+                // What is known of the worker is forgotten with its release.
+                self.act_for_rooms(state, now, done);
             }
             Action::Closed => {
                 if let Some(room) = &self.room {

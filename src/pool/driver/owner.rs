@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Done, Driver, id_of, look};
-use crate::pool::error::WorkerExit;
+use crate::pool::error::{Fault, WorkerExit};
 use crate::pool::events::PoolEvent;
 use crate::pool::job::Client;
 use crate::pool::reply::Raw;
@@ -82,7 +82,7 @@ impl Owner for Driver {
         let mut state = self.lock();
         // The place may be another's by now, and what is said first says why.
         if state.slot(worker).is_some() {
-            state.violations[slot.place].get_or_insert(reason);
+            state.faults[slot.place].get_or_insert(Fault::Violation(reason));
         }
         drop(state);
         self.tell(Event::Condemned(worker));
@@ -126,13 +126,14 @@ impl Owner for Driver {
             .scheduler
             .running(worker)
             .map(|(_, ticket)| look(&slot.page, ticket));
-        let ran_for = match running {
+        let alone = state.rooms.guests(worker) == 0;
+        let ran_for = match running.filter(|_| alone) {
             Some(Progress::Running(since)) => Some(since.until(now)),
             _ => None,
         };
         let reproach = state.scheduler.reproach(worker);
-        let violation = state.violations[worker.place].take();
-        let violation = violation.or_else(|| reproach.map(str::to_owned));
+        let fault = state.faults[worker.place].take();
+        let fault = fault.or_else(|| Some(Fault::Violation(reproach?.to_owned())));
         let exit = WorkerExit {
             pid: slot.child.pid(),
             name: slot.name.clone(),
@@ -140,9 +141,9 @@ impl Owner for Driver {
             ran_for,
             stderr_tail: slot.tail.as_ref().map(|tail| tail.text()),
             oom_suspected,
-            violation,
+            fault,
         };
-        if !ours || exit.violation.is_some() {
+        if !ours || exit.fault.is_some() {
             lost = Some(exit.clone());
             if self.plan.rules.restart == Restart::Never {
                 state.breaking.get_or_insert(exit.clone());

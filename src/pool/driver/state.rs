@@ -9,10 +9,12 @@ use tokio::task::AbortHandle;
 use super::Done;
 use super::chunks::{Origin, chunk_over};
 use super::parts::Trails;
-use crate::pool::error::{Breakage, Kind, RESULT, TaskError, WorkerExit};
+use super::rooms::rooms_of;
+use crate::pool::error::{Breakage, Fault, Kind, RESULT, TaskError, WorkerExit};
 use crate::pool::events::{Hub, PoolEvent};
 use crate::pool::job::{Client, Job};
 use crate::pool::reply::Raw;
+use crate::pool::rooms::Rooms;
 use crate::pool::scheduler::{Event, JobKey, Outcome, Progress, Refusal, Scheduler, WorkerId};
 use crate::pool::stats::Counts;
 use crate::process::{Keeper, Launcher, StartError};
@@ -25,14 +27,16 @@ use crate::wire::{Ticket, page};
 /// Everything that changes while a pool lives.
 pub(super) struct State {
     pub(super) scheduler: Scheduler<Job>,
+    /// The async calls.
+    pub(super) rooms: Rooms<Job>,
     /// The ready workers, by place.
     pub(super) slots: Vec<Option<Arc<Slot>>>,
     /// The starts under way, by place.
     pub(super) starts: Vec<Option<(u64, AbortHandle)>>,
     /// How a worker that is being sorted out has ended, by place.
     pub(super) exits: Vec<Option<WorkerExit>>,
-    /// Why a worker is being killed that broke the protocol, by place.
-    pub(super) violations: Vec<Option<String>>,
+    /// For what a worker is being killed, if for what it did itself, by place.
+    pub(super) faults: Vec<Option<Fault>>,
     /// Chunks that were ended while results of theirs may have been on the way.
     pub(super) trails: Trails<Origin>,
     /// Workers that we have killed or told to leave, by place.
@@ -64,6 +68,12 @@ impl State {
             .filter(|slot| slot.number == worker.number)
     }
 
+    /// When something is due next.
+    pub(super) fn wake_at(&self) -> Option<Moment> {
+        let rooms = self.rooms.wake_at();
+        self.scheduler.wake_at().into_iter().chain(rooms).min()
+    }
+
     /// Sends a call to its worker.
     pub(super) fn assign(
         &mut self,
@@ -80,7 +90,10 @@ impl State {
         };
         slot.page.offer(ticket);
         let header = Header {
-            kind: FrameKind::Call,
+            kind: match &job.client {
+                Client::Room => FrameKind::Host,
+                Client::Call(_) | Client::Chunk { .. } => FrameKind::Call,
+            },
             ticket,
             length: job.head.len() + job.argument.len(),
             call: key.number(),
@@ -96,15 +109,21 @@ impl State {
             .scheduler
             .running(worker)
             .is_some_and(|(_, first)| first == ticket);
-        self.hub.note(|| PoolEvent::TaskStarted {
-            task: key.number(),
-            items: job.client.items().max(1),
-            pid: slot.child.pid(),
-        });
+        let is_room = matches!(job.client, Client::Room);
+        if !is_room {
+            self.hub.note(|| PoolEvent::TaskStarted {
+                task: key.number(),
+                items: job.client.items().max(1),
+                pid: slot.child.pid(),
+            });
+        }
         if first {
             done.flush.push(slot.clone());
         } else if slot.claim_bell() {
             done.ring.push(slot.clone());
+        }
+        if is_room {
+            self.open_room(worker, key);
         }
     }
 
@@ -133,6 +152,9 @@ impl State {
         max_frame: usize,
         done: &mut Done,
     ) -> Result<(), String> {
+        if usize::from(frame.header.ticket.lane) >= page::LANES {
+            return self.take_in_guest(worker, now, frame, max_frame, done);
+        }
         let Frame { header, payload } = frame;
         let raw = match header.kind {
             FrameKind::Passed => {
@@ -185,11 +207,13 @@ impl State {
                 self.counts.taken_back(tally.left().into());
                 chunk_over(tally, owner, &raw, took, done)
             }
+            Client::Room => self.close_room(worker, raw, done),
         }
     }
 
-    pub(super) fn release(&mut self, worker: WorkerId, done: &mut Done) {
+    pub(super) fn release(&mut self, now: Moment, worker: WorkerId, done: &mut Done) {
         self.seal(worker, None, done);
+        self.rooms.released(now, worker);
         let place = worker.place;
         if self.slots[place]
             .as_ref()
@@ -198,7 +222,7 @@ impl State {
             self.slots[place] = None;
         }
         self.exits[place] = None;
-        self.violations[place] = None;
+        self.faults[place] = None;
     }
 
     pub(super) fn refused(&self, refusal: Refusal) -> TaskError {
@@ -239,6 +263,7 @@ impl State {
     /// Answers a job that got no response.
     pub(super) fn resolve(
         &mut self,
+        now: Moment,
         mut job: Job,
         key: JobKey,
         outcome: Outcome,
@@ -247,6 +272,10 @@ impl State {
     ) {
         if job.client.items() > 0 {
             return self.break_chunk(job, key, outcome, sent, done);
+        }
+        if matches!(job.client, Client::Room) {
+            let (rooms, around) = rooms_of!(self);
+            return rooms.broke(now, &around, key, outcome);
         }
         let error = self.error_of(&job, outcome);
         self.counts.failed(&error, 1);
@@ -280,7 +309,11 @@ impl State {
 }
 
 /// What a response says that is no result.
-fn failure(kind: FrameKind, payload: &[u8], max_frame: usize) -> Result<TaskError, String> {
+pub(super) fn failure(
+    kind: FrameKind,
+    payload: &[u8],
+    max_frame: usize,
+) -> Result<TaskError, String> {
     let nonsense = |_| format!("a response that says nothing: {kind:?}");
     Ok(TaskError::new(match kind {
         FrameKind::Panicked => Kind::Panicked(postcard::from_bytes(payload).map_err(nonsense)?),
@@ -302,6 +335,9 @@ fn failure(kind: FrameKind, payload: &[u8], max_frame: usize) -> Result<TaskErro
         FrameKind::Unknown => return Err(String::from_utf8_lossy(payload).into_owned()),
         FrameKind::Call
         | FrameKind::Leave
+        | FrameKind::Host
+        | FrameKind::Enter
+        | FrameKind::Drop
         | FrameKind::Hello
         | FrameKind::Ready
         | FrameKind::Returned

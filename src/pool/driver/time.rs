@@ -22,7 +22,7 @@ impl Driver {
         loop {
             let wake = {
                 let mut state = self.lock();
-                state.armed = state.scheduler.wake_at().unwrap_or(Moment(u64::MAX));
+                state.armed = state.wake_at().unwrap_or(Moment(u64::MAX));
                 state.armed
             };
             if self.progress.borrow().finished {

@@ -28,7 +28,16 @@ pub struct WorkerExit {
     pub(crate) ran_for: Option<Duration>,
     pub(crate) stderr_tail: Option<String>,
     pub(crate) oom_suspected: bool,
-    pub(crate) violation: Option<String>,
+    pub(crate) fault: Option<Fault>,
+}
+
+/// For what a worker was killed.
+#[derive(Clone, Debug)]
+pub(crate) enum Fault {
+    /// It broke the protocol.
+    Violation(String),
+    /// An async task in it that was ended did not yield.
+    Unyielding(String),
 }
 
 impl WorkerExit {
@@ -66,7 +75,19 @@ impl WorkerExit {
 
     /// Returns what the worker sent that it must not send, if the pool killed it for that.
     pub fn violation(&self) -> Option<&str> {
-        self.violation.as_deref()
+        match &self.fault {
+            Some(Fault::Violation(what)) => Some(what),
+            Some(Fault::Unyielding(_)) | None => None,
+        }
+    }
+
+    /// Returns which async task did not yield when it was ended, if the pool killed the worker for
+    /// that: its number, and its name if it has one. All that ran beside it are lost with it.
+    pub fn culprit(&self) -> Option<&str> {
+        match &self.fault {
+            Some(Fault::Unyielding(task)) => Some(task),
+            Some(Fault::Violation(_)) | None => None,
+        }
     }
 }
 
@@ -77,8 +98,12 @@ impl fmt::Display for WorkerExit {
             "worker {} (pid {}) ended by {}",
             self.name, self.pid, self.exit
         )?;
-        if let Some(violation) = &self.violation {
-            write!(f, " because it broke the protocol: {violation}")?;
+        match &self.fault {
+            None => {}
+            Some(Fault::Violation(what)) => write!(f, " because it broke the protocol: {what}")?,
+            Some(Fault::Unyielding(task)) => {
+                write!(f, " because {task} was ended in it and did not yield")?;
+            }
         }
         if self.oom_suspected {
             f.write_str(", probably because memory had run out")?;

@@ -119,6 +119,7 @@ impl<T> Scheduler<T> {
             job: key,
             kind: job.spec.kind,
             items: job.spec.items,
+            room: job.spec.room.is_some(),
             answered: 0,
             cut: false,
             uncut: now,

@@ -56,6 +56,9 @@ pub(crate) struct JobSpec {
     /// How many items it carries, each of which runs as long as others of its kind; zero for a
     /// call that is no chunk.
     pub(crate) items: u32,
+    /// It is a room for async calls, opened in the name of the call with this number: how long it
+    /// takes says nothing of others, and it does not count as a task.
+    pub(crate) room: Option<u64>,
 }
 
 /// Something that happened.

@@ -65,8 +65,7 @@ pub(crate) use self::event::{
     Action, Event, JobKey, JobSpec, Outcome, Progress, Refusal, StartFailure, Ticket, WorkerId,
 };
 pub(crate) use self::renewal::Renewal;
-#[cfg(test)]
-use self::retry::Failure;
+pub(crate) use self::retry::Failure;
 pub use self::retry::Retry;
 #[cfg(test)]
 use crate::wire::page::LANES;
@@ -230,15 +229,18 @@ impl<T> Scheduler<T> {
         attachment: T,
     ) -> Result<JobKey, (Refusal, T)> {
         // What was accepted before the pool was closed may still come in, but not after its end.
-        let held = spec.items > 0 && self.mode == Mode::Closing && !self.finished;
+        let late = spec.items > 0 || spec.room.is_some();
+        let held = late && self.mode == Mode::Closing && !self.finished;
         if let Some(refusal) = self.refusal.filter(|_| !held) {
             return Err((refusal, attachment));
         }
         if self.dropping {
             return Err((Refusal::Dropped, attachment));
         }
-        let number = self.submitted + 1;
-        self.submitted += u64::from(spec.items.max(1));
+        let number = match spec.room {
+            Some(first) => first,
+            None => self.take_numbers(spec.items.max(1)),
+        };
         let waits_until = spec.queue_timeout.map(|limit| now + limit);
         let until = waits_until.into_iter().chain(spec.deadline).min();
         let job = Job {
@@ -262,6 +264,13 @@ impl<T> Scheduler<T> {
         }
         self.settle(now);
         Ok(key)
+    }
+
+    /// Takes numbers for so many calls; the first of them.
+    pub(crate) fn take_numbers(&mut self, calls: u32) -> u64 {
+        let first = self.submitted + 1;
+        self.submitted += u64::from(calls);
+        first
     }
 
     /// A worker has answered the call it was to answer next: gives back what is attached to the
@@ -295,7 +304,9 @@ impl<T> Scheduler<T> {
         let Some(sent) = state.finish_first(now) else {
             return Err(UnknownCall);
         };
-        self.costs.learn(sent.kind, took / sent.items.max(1));
+        if !sent.room {
+            self.costs.learn(sent.kind, took / sent.items.max(1));
+        }
         let job = self.jobs.remove(sent.job.index);
         self.rest(now, worker);
         Ok(Some((job.attachment, sent.job)))
@@ -373,6 +384,25 @@ impl<T> Scheduler<T> {
     /// How many jobs are unfinished.
     pub(crate) fn unfinished(&self) -> usize {
         self.jobs.len()
+    }
+
+    /// How many workers have nothing to do, and how many more could be started.
+    pub(crate) fn spare(&self) -> (usize, usize) {
+        let idle = self.places.iter().filter(|place| place.is_idle()).count();
+        match self.mode {
+            Mode::Open | Mode::Closing => (idle, self.vacant),
+            Mode::Stranded | Mode::Ending(_) => (idle, 0),
+        }
+    }
+
+    /// Whether a worker that has so many async calls in it may be given one more.
+    pub(crate) fn admits(&self, worker: WorkerId, calls: usize) -> bool {
+        let place = self.places.get(worker.place);
+        let state = place.and_then(|place| place.worker.as_ref());
+        state.is_some_and(|state| {
+            let serves = state.phase == Phase::Ready && !state.stopping;
+            state.id == worker && serves && state.stay.allows_more(|| calls as u64)
+        })
     }
 
     /// Whether every place has a worker that is ready.

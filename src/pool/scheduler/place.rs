@@ -79,6 +79,8 @@ pub(super) struct Sent {
     pub(super) kind: u64,
     /// How many items it carries; zero for a call that is no chunk.
     pub(super) items: u32,
+    /// It is a room for async calls.
+    pub(super) room: bool,
     /// How many of them have been answered.
     pub(super) answered: u32,
     /// It was cut short: nothing behind the item that runs will be run there.
@@ -276,7 +278,7 @@ impl Worker {
         let sent = self.take(0, now)?;
         self.free_lane(sent.ticket);
         self.done += 1;
-        if sent.items == 0 {
+        if sent.items == 0 && !sent.room {
             self.stay.spend();
         }
         Some(sent)

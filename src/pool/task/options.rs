@@ -143,6 +143,23 @@ macro_rules! options {
             self
         }
 
+        /// Names the task; [`task::current`](crate::task::current) shows the name in the worker.
+        /// What is longer than 1 KiB is cut.
+        pub fn name(mut self, name: impl Into<String>) -> Self {
+            let mut name = name.into();
+            let end = (0..=1024.min(name.len()))
+                .rev()
+                .find(|end| name.is_char_boundary(*end));
+            name.truncate(end.unwrap_or(0));
+            self.options.name = Some(Arc::from(name));
+            self
+        }
+    };
+}
+
+/// The option that only blocking calls have.
+macro_rules! key_option {
+    () => {
         /// Sends the task to the worker that gets all tasks of this key, as long as it lives: what
         /// they keep there in statics (a cache, a loaded model, a connection) is found again.
         ///
@@ -182,18 +199,6 @@ macro_rules! options {
             let mut hasher = DefaultHasher::new();
             key.hash(&mut hasher);
             self.options.key = Some(hasher.finish());
-            self
-        }
-
-        /// Names the task; [`task::current`](crate::task::current) shows the name in the worker.
-        /// What is longer than 1 KiB is cut.
-        pub fn name(mut self, name: impl Into<String>) -> Self {
-            let mut name = name.into();
-            let end = (0..=1024.min(name.len()))
-                .rev()
-                .find(|end| name.is_char_boundary(*end));
-            name.truncate(end.unwrap_or(0));
-            self.options.name = Some(Arc::from(name));
             self
         }
     };

@@ -1,0 +1,293 @@
+//! What becomes of guests: they come in, are answered, pass by, or their room goes.
+
+use super::call::Stage;
+use super::room::{Room, Stay};
+use super::{Act, LATE, Rooms, Surroundings};
+use crate::pool::scheduler::{JobKey, Outcome, Progress, Ticket, WorkerId};
+use crate::sys::clock::Moment;
+
+/// A worker says something of a guest that it does not have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct UnknownGuest;
+
+impl<T> Rooms<T> {
+    /// The scheduler has taken in the room that was asked for.
+    pub(crate) fn asked_for(&mut self, key: JobKey) {
+        self.asking = false;
+        self.pending.push(key);
+    }
+
+    /// The scheduler has not: this is what becomes of all that wait.
+    pub(crate) fn refused(&mut self, outcome: Outcome) {
+        self.asking = false;
+        self.resolve_outside(outcome);
+    }
+
+    /// A worker is given a room.
+    pub(crate) fn opened(&mut self, around: &impl Surroundings, worker: WorkerId, key: JobKey) {
+        self.pending.retain(|pending| *pending != key);
+        // It may have been given to another first, who did not begin it.
+        let first = self
+            .rooms
+            .iter_mut()
+            .find(|(_, room)| room.job == Some(key));
+        if let Some((first, room)) = first {
+            let first = *first;
+            room.job = None;
+            self.clear(around, first);
+        }
+        let room = self.rooms.entry(worker).or_default();
+        (room.job, room.fresh, room.stuck, room.ending) = (Some(key), true, false, None);
+    }
+
+    pub(super) fn enter(&mut self, now: Moment, worker: WorkerId, number: u64) {
+        let (Some(room), Some(call)) = (self.rooms.get_mut(&worker), self.calls.get_mut(&number))
+        else {
+            return;
+        };
+        let ticket = room.enter(now, number, call.name.clone());
+        room.look_at.get_or_insert(now + LATE);
+        self.line.remove(&call.turn());
+        call.stage = Stage::Sent(worker, ticket);
+        let limits = call.until().into_iter();
+        let at = limits
+            .chain(call.spec.timeout.map(|limit| now + limit))
+            .min();
+        self.look_at(number, at);
+        self.acts.push_back(Act::Enter(worker, ticket, number));
+    }
+
+    /// A guest has been answered: gives back what is attached to the call, to be answered with
+    /// that. `None` if the call was ended meanwhile.
+    pub(crate) fn answered(
+        &mut self,
+        now: Moment,
+        worker: WorkerId,
+        ticket: Ticket,
+    ) -> Result<Option<T>, UnknownGuest> {
+        match self.leave(now, worker, ticket)? {
+            Stay::Here(number) => Ok(self.take(number)),
+            Stay::TakenBack | Stay::Ended { .. } => Ok(None),
+        }
+    }
+
+    /// A guest is no more, without an answer.
+    pub(crate) fn passed(
+        &mut self,
+        now: Moment,
+        worker: WorkerId,
+        ticket: Ticket,
+    ) -> Result<(), UnknownGuest> {
+        match self.leave(now, worker, ticket)? {
+            // It has thrown away what it should have run.
+            Stay::Here(_) => Err(UnknownGuest),
+            Stay::TakenBack | Stay::Ended { .. } => Ok(()),
+        }
+    }
+
+    /// The call that a guest is, if it is to be answered.
+    pub(crate) fn guest(&mut self, worker: WorkerId, ticket: Ticket) -> Option<u64> {
+        match self.rooms.get_mut(&worker)?.guest(ticket)?.stay {
+            Stay::Here(number) => Some(number),
+            Stay::TakenBack | Stay::Ended { .. } => None,
+        }
+    }
+
+    /// A guest's lane is free again.
+    pub(super) fn leave(
+        &mut self,
+        now: Moment,
+        worker: WorkerId,
+        ticket: Ticket,
+    ) -> Result<Stay, UnknownGuest> {
+        let room = self.rooms.get_mut(&worker).ok_or(UnknownGuest)?;
+        room.guest(ticket).ok_or(UnknownGuest)?;
+        room.stuck = false;
+        let guest = room.guests.remove(&ticket.lane).ok_or(UnknownGuest)?;
+        self.gone(now, worker, ticket.lane, guest.stay);
+        Ok(guest.stay)
+    }
+
+    fn gone(&mut self, now: Moment, worker: WorkerId, lane: u16, stay: Stay) {
+        if let Stay::Ended {
+            number,
+            again,
+            until,
+            ..
+        } = stay
+        {
+            self.leaving.remove(&(until, worker, lane));
+            if again {
+                self.unblock(now, number);
+            }
+        }
+    }
+
+    /// The call by which a room was open is over, because nobody was in it.
+    pub(crate) fn closed(
+        &mut self,
+        around: &impl Surroundings,
+        worker: WorkerId,
+    ) -> Result<(), UnknownGuest> {
+        let Some(room) = self.rooms.get_mut(&worker) else {
+            return Err(UnknownGuest);
+        };
+        room.job = None;
+        self.clear(around, worker);
+        let left = self
+            .rooms
+            .get(&worker)
+            .map_or(0, |room| room.here().count());
+        if left > 0 { Err(UnknownGuest) } else { Ok(()) }
+    }
+
+    /// A worker could not open its room: gives out those that were to be its guests.
+    pub(crate) fn unhosted(
+        &mut self,
+        around: &impl Surroundings,
+        worker: WorkerId,
+    ) -> Vec<(u64, T)> {
+        let mut given = Vec::new();
+        let Some(room) = self.rooms.get_mut(&worker) else {
+            return given;
+        };
+        room.job = None;
+        let here: Vec<_> = room.here().collect();
+        for (ticket, number, _) in here {
+            if self.take_back(around, worker, ticket) {
+                given.extend(self.take(number).map(|attachment| (number, attachment)));
+            }
+        }
+        given
+    }
+
+    /// Takes those back into the line that have not been begun there.
+    fn clear(&mut self, around: &impl Surroundings, worker: WorkerId) {
+        let here: Vec<_> = match self.rooms.get(&worker) {
+            Some(room) => room.here().collect(),
+            None => return,
+        };
+        for (ticket, number, _) in here {
+            if self.take_back(around, worker, ticket) {
+                self.wait(number);
+            }
+        }
+    }
+
+    /// Takes a guest back if it has not been begun. Its lane is taken until the worker has passed by
+    /// it.
+    pub(super) fn take_back(
+        &mut self,
+        around: &impl Surroundings,
+        worker: WorkerId,
+        ticket: Ticket,
+    ) -> bool {
+        let won = around.take_back(worker, ticket);
+        let room = self.rooms.get_mut(&worker);
+        let guest = room.and_then(|room| room.guest(ticket));
+        if let Some(guest) = guest.filter(|_| won) {
+            guest.stay = Stay::TakenBack;
+        }
+        won
+    }
+
+    /// The call by which a room was to be open, or is, has ended without an answer.
+    pub(crate) fn broke(
+        &mut self,
+        now: Moment,
+        around: &impl Surroundings,
+        key: JobKey,
+        outcome: Outcome,
+    ) {
+        if self.pending.contains(&key) {
+            self.pending.retain(|pending| *pending != key);
+            return self.resolve_outside(outcome);
+        }
+        let found = self
+            .rooms
+            .iter_mut()
+            .find(|(_, room)| room.job == Some(key));
+        let Some((worker, room)) = found else {
+            return;
+        };
+        let worker = *worker;
+        room.job = None;
+        room.ending = Some(outcome);
+        let here: Vec<_> = room.here().collect();
+        let unbegun = outcome.of_unbegun();
+        for (ticket, number, _) in here {
+            if self.take_back(around, worker, ticket) {
+                match unbegun {
+                    None => self.wait(number),
+                    Some(outcome) => self.resolve(number, outcome),
+                }
+            } else if matches!(outcome, Outcome::Lost(_)) {
+                if let Progress::Running(since) = around.progress(worker, ticket) {
+                    if let Some(call) = self.calls.get_mut(&number) {
+                        call.ran = Some(since.until(now));
+                    }
+                }
+                // All that it has answered has been taken in.
+                let _ = self.leave(now, worker, ticket);
+                self.failed(now, number, outcome, None);
+            } else if around.end(worker, ticket) {
+                self.end_guest(now, worker, ticket, number);
+                self.failed(now, number, outcome, Some((worker, ticket)));
+            }
+        }
+        if let Some(outcome) = unbegun {
+            self.resolve_outside(outcome);
+        }
+    }
+
+    /// A worker is gone, and all that it has answered has been taken in.
+    pub(crate) fn released(&mut self, now: Moment, worker: WorkerId) {
+        let Some(room) = self.rooms.remove(&worker) else {
+            return;
+        };
+        let Room {
+            job,
+            guests,
+            ending,
+            ..
+        } = room;
+        // Nobody there has begun it: it stands in the scheduler's line again.
+        self.pending.extend(job);
+        for (lane, guest) in guests {
+            self.gone(now, worker, lane, guest.stay);
+            match (guest.stay, ending) {
+                (Stay::Here(number), Some(outcome)) => self.failed(now, number, outcome, None),
+                (Stay::Here(number), None) => self.wait(number),
+                (Stay::TakenBack | Stay::Ended { .. }, _) => {}
+            }
+        }
+    }
+
+    /// Looks for guests that have not been begun though they have been there for a while: somebody
+    /// in their room does not yield. They may go elsewhere.
+    pub(super) fn look_around(&mut self, now: Moment, around: &impl Surroundings) {
+        let due = |room: &Room| room.look_at.is_some_and(|at| at <= now);
+        let rooms = self.rooms.iter().filter(|(_, room)| due(room));
+        let rooms: Vec<_> = rooms.map(|(worker, _)| *worker).collect();
+        for worker in rooms {
+            let Some(room) = self.rooms.get_mut(&worker) else {
+                continue;
+            };
+            room.look_at = None;
+            let here: Vec<_> = room.here().collect();
+            let mut next: Option<Moment> = None;
+            for (ticket, number, entered) in here {
+                if around.progress(worker, ticket) != Progress::Waiting {
+                    continue;
+                }
+                if entered + LATE > now {
+                    next = Some(next.map_or(entered + LATE, |next| next.min(entered + LATE)));
+                } else if self.take_back(around, worker, ticket) {
+                    self.wait(number);
+                    self.rooms.entry(worker).or_default().stuck = true;
+                }
+            }
+            self.rooms.entry(worker).or_default().look_at = next;
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! The rooms with the real scheduler, among played workers: by hand here, by chance in [`chance`].
+//! [`stage`] is the pool around them, [`actor`] a worker.
+
+mod actor;
+mod chance;
+mod stage;
+
+use std::time::Duration;
+
+use self::actor::Manner;
+use self::stage::Stage;
+use super::CallSpec;
+use crate::pool::scheduler::{Outcome, Retry};
+
+const MILLI: Duration = Duration::from_millis(1);
+
+fn call() -> CallSpec {
+    CallSpec::default()
+}
+
+fn limited(limit: Duration) -> CallSpec {
+    CallSpec {
+        timeout: Some(limit),
+        ..call()
+    }
+}
+
+#[test]
+fn calls_go_to_one_room_and_leave_one_worker_for_others() {
+    let mut stage = Stage::new(3, 4);
+    let calls: Vec<_> = (0..6)
+        .map(|_| stage.submit(call(), Manner::Stays))
+        .collect();
+    stage.play();
+    let workers = stage.workers_of(&calls);
+    assert_eq!(
+        workers
+            .iter()
+            .collect::<std::collections::BTreeSet<_>>()
+            .len(),
+        2
+    );
+    let blocking = stage.submit_blocking();
+    stage.play();
+    assert!(stage.is_over(blocking), "a worker was left for it");
+}
+
+#[test]
+fn a_full_room_lets_nobody_in_and_the_last_worker_is_taken_when_all_are_full() {
+    let mut stage = Stage::new(2, 2);
+    let calls: Vec<_> = (0..5)
+        .map(|_| stage.submit(call(), Manner::Stays))
+        .collect();
+    stage.play();
+    assert_eq!(stage.begun(&calls), 4);
+    stage.abort(calls[0]);
+    stage.play();
+    assert_eq!(stage.begun(&calls), 5);
+    assert_eq!(stage.outcome(calls[0]), Some(Outcome::Aborted(true)));
+}
+
+#[test]
+fn the_first_in_turn_goes_first() {
+    let mut stage = Stage::new(1, 1);
+    let first = stage.submit(call(), Manner::Stays);
+    let low = stage.submit(call(), Manner::Stays);
+    let urgent = CallSpec {
+        priority: 1,
+        ..call()
+    };
+    let high = stage.submit(urgent, Manner::Stays);
+    stage.play();
+    stage.abort(first);
+    stage.play();
+    assert_eq!(stage.begun(&[low, high]), 1);
+    assert_eq!(stage.begun(&[high]), 1);
+}
+
+#[test]
+fn a_call_that_is_ended_is_dropped_and_its_worker_lives() {
+    let mut stage = Stage::new(1, 4);
+    let (long, short) = (
+        stage.submit(limited(MILLI), Manner::Stays),
+        stage.submit(call(), Manner::Stays),
+    );
+    stage.play();
+    stage.wait(2 * MILLI);
+    assert_eq!(stage.outcome(long), Some(Outcome::RanTooLong));
+    assert_eq!(stage.outcome(short), None);
+    assert_eq!(stage.killed(), 0);
+}
+
+#[test]
+fn who_keeps_hold_of_an_ended_call_is_killed() {
+    let mut stage = Stage::new(1, 4);
+    let beside = stage.submit(call(), Manner::Stays);
+    stage.play();
+    let hog = stage.submit(call(), Manner::Hogs);
+    stage.play();
+    stage.abort(hog);
+    stage.wait(stage::YIELD_LIMIT - MILLI);
+    assert_eq!((stage.outcome(beside), stage.killed()), (None, 0));
+    stage.wait(2 * MILLI);
+    assert_eq!(stage.killed(), 1);
+    assert!(matches!(stage.outcome(beside), Some(Outcome::Lost(_))));
+}
+
+#[test]
+fn who_has_not_been_begun_for_a_while_goes_elsewhere() {
+    let mut stage = Stage::new(2, 4);
+    let hog = stage.submit(call(), Manner::Hogs);
+    stage.play();
+    let later = stage.submit(call(), Manner::Returns);
+    stage.play();
+    assert_eq!(stage.begun(&[hog, later]), 1);
+    stage.wait(super::LATE);
+    assert!(stage.is_over(later));
+    assert_eq!(stage.killed(), 0);
+}
+
+#[test]
+fn while_blocking_calls_wait_a_room_comes_to_its_end() {
+    let mut stage = Stage::new(1, 4);
+    let first = stage.submit(call(), Manner::Stays);
+    stage.play();
+    let blocking = stage.submit_blocking();
+    let later = stage.submit(call(), Manner::Stays);
+    stage.play();
+    assert_eq!(stage.begun(&[later]), 0);
+    stage.finish(first);
+    stage.play();
+    assert!(
+        stage.is_over(blocking),
+        "its turn came before the next room's"
+    );
+    assert_eq!(stage.begun(&[later]), 1);
+}
+
+#[test]
+fn a_loss_is_repeated_where_that_is_allowed_and_what_was_not_begun_moves() {
+    let mut stage = Stage::new(1, 2);
+    let repeated = CallSpec {
+        retry: Retry::new(1),
+        ..call()
+    };
+    let (again, lost) = (
+        stage.submit(repeated, Manner::Stays),
+        stage.submit(call(), Manner::Stays),
+    );
+    let waits = stage.submit(call(), Manner::Stays);
+    stage.play();
+    stage.kill_all();
+    stage.wait(Duration::ZERO);
+    assert!(matches!(stage.outcome(lost), Some(Outcome::Lost(_))));
+    assert_eq!((stage.outcome(again), stage.outcome(waits)), (None, None));
+    assert_eq!(stage.runs(again), 2);
+    stage.kill_all();
+    stage.wait(Duration::ZERO);
+    assert!(matches!(stage.outcome(again), Some(Outcome::Lost(_))));
+}
+
+#[test]
+fn waiting_calls_have_limits_and_running_ones_finish_when_the_rest_is_cancelled() {
+    let mut stage = Stage::new(1, 1);
+    let runs = stage.submit(call(), Manner::Stays);
+    let impatient = CallSpec {
+        queue_timeout: Some(MILLI),
+        ..call()
+    };
+    let late = stage.submit(impatient, Manner::Stays);
+    let waits = stage.submit(call(), Manner::Stays);
+    stage.play();
+    stage.wait(2 * MILLI);
+    assert_eq!(stage.outcome(late), Some(Outcome::WaitedTooLong));
+    stage.cancel_pending();
+    stage.play();
+    assert_eq!(stage.outcome(waits), Some(Outcome::Cancelled));
+    assert_eq!(stage.outcome(runs), None);
+    stage.finish(runs);
+    stage.play();
+    assert!(stage.is_over(runs) && stage.is_finished());
+}
+
+#[test]
+fn a_closed_pool_finishes_what_is_in_and_a_terminated_one_ends_it() {
+    let mut stage = Stage::new(1, 1);
+    let calls: Vec<_> = (0..3)
+        .map(|_| stage.submit(call(), Manner::Returns))
+        .collect();
+    stage.close();
+    stage.play();
+    assert!(calls.iter().all(|call| stage.has_returned(*call)));
+    assert!(stage.is_finished());
+
+    let mut stage = Stage::new(1, 1);
+    let calls: Vec<_> = (0..3)
+        .map(|_| stage.submit(call(), Manner::Stays))
+        .collect();
+    stage.play();
+    stage.terminate();
+    stage.play();
+    assert_eq!(stage.outcome(calls[0]), Some(Outcome::ShutDown(true)));
+    assert_eq!(stage.outcome(calls[1]), Some(Outcome::ShutDown(false)));
+    assert!(stage.is_finished());
+}

@@ -1,0 +1,567 @@
+//! A pool without processes: the real scheduler and the real rooms, played workers, and a book of
+//! what became of each call.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::actor::{Actor, Manner, Request, Response};
+use crate::pool::rooms::{Act, CallSpec, RoomRules, Rooms, Surroundings};
+use crate::pool::scheduler::{
+    Action, Event, JobSpec, Outcome, Progress, Refusal, Rules, Scheduler, Ticket, WorkerId,
+};
+use crate::sys::clock::Moment;
+use crate::wire::page::LANES;
+
+pub(super) const YIELD_LIMIT: Duration = Duration::from_secs(1);
+
+/// What is known of a call.
+#[derive(Debug, Default)]
+struct Record {
+    runs: u32,
+    /// How often it was answered by its worker.
+    answers: u32,
+    /// How it ended otherwise.
+    outcomes: Vec<Outcome>,
+}
+
+/// What a job of the scheduler's is.
+#[derive(Debug)]
+enum Job {
+    Room,
+    Blocking(u64),
+}
+
+struct Around<'a>(&'a Scheduler<Job>, &'a RefCell<BTreeMap<WorkerId, Actor>>);
+
+impl Surroundings for Around<'_> {
+    fn take_back(&self, worker: WorkerId, ticket: Ticket) -> bool {
+        let mut actors = self.1.borrow_mut();
+        actors
+            .get_mut(&worker)
+            .is_some_and(|actor| actor.take_back(ticket))
+    }
+
+    fn end(&self, worker: WorkerId, ticket: Ticket) -> bool {
+        let mut actors = self.1.borrow_mut();
+        actors
+            .get_mut(&worker)
+            .is_some_and(|actor| actor.end(ticket))
+    }
+
+    fn progress(&self, worker: WorkerId, ticket: Ticket) -> Progress {
+        let actors = self.1.borrow();
+        actors
+            .get(&worker)
+            .map_or(Progress::Over, |actor| actor.progress(ticket))
+    }
+
+    fn admits(&self, worker: WorkerId, guests: usize) -> bool {
+        self.0.admits(worker, guests)
+    }
+
+    fn waiting(&self) -> usize {
+        self.0.waiting()
+    }
+
+    fn idle(&self) -> usize {
+        self.0.spare().0
+    }
+
+    fn vacant(&self) -> usize {
+        self.0.spare().1
+    }
+}
+
+pub(super) struct Stage {
+    pub(super) now: Moment,
+    scheduler: Scheduler<Job>,
+    rooms: Rooms<()>,
+    actors: RefCell<BTreeMap<WorkerId, Actor>>,
+    starting: Vec<WorkerId>,
+    records: BTreeMap<u64, Record>,
+    manners: BTreeMap<u64, Manner>,
+    most: usize,
+    killed: u32,
+    finished: bool,
+}
+
+impl Stage {
+    pub(super) fn new(workers: usize, most: usize) -> Self {
+        let rules = Rules {
+            workers,
+            starts_at_once: workers,
+            leave_limit: Duration::from_secs(60),
+            ..Rules::default()
+        };
+        let rooms = RoomRules {
+            most,
+            grace: Duration::ZERO,
+            yield_limit: YIELD_LIMIT,
+        };
+        Self {
+            now: Moment(1_000_000_000),
+            scheduler: Scheduler::new(rules),
+            rooms: Rooms::new(rooms),
+            actors: RefCell::default(),
+            starting: Vec::new(),
+            records: BTreeMap::new(),
+            manners: BTreeMap::new(),
+            most,
+            killed: 0,
+            finished: false,
+        }
+    }
+
+    // What callers do.
+
+    pub(super) fn submit(&mut self, spec: CallSpec, manner: Manner) -> u64 {
+        let number = self.scheduler.take_numbers(1);
+        self.records.insert(number, Record::default());
+        self.manners.insert(number, manner);
+        if self.scheduler.refusal().is_some() {
+            self.records
+                .entry(number)
+                .or_default()
+                .outcomes
+                .push(Outcome::ShutDown(false));
+            return number;
+        }
+        let spec = CallSpec { number, ..spec };
+        self.rooms.submit(self.now, spec, None, ());
+        self.perform();
+        number
+    }
+
+    pub(super) fn submit_blocking(&mut self) -> u64 {
+        let number = self.scheduler.take_numbers(1);
+        let spec = JobSpec {
+            kind: 1,
+            ..JobSpec::default()
+        };
+        let record = self.records.entry(number).or_default();
+        if self
+            .scheduler
+            .submit(self.now, spec, Job::Blocking(number))
+            .is_err()
+        {
+            record.outcomes.push(Outcome::ShutDown(false));
+        }
+        self.perform();
+        number
+    }
+
+    fn with_rooms(&mut self, act: impl FnOnce(&mut Rooms<()>, Moment, &Around<'_>)) {
+        act(
+            &mut self.rooms,
+            self.now,
+            &Around(&self.scheduler, &self.actors),
+        );
+        self.perform();
+    }
+
+    pub(super) fn abort(&mut self, number: u64) {
+        self.with_rooms(|rooms, now, around| rooms.abort(now, around, number));
+    }
+
+    pub(super) fn cancel(&mut self, number: u64) {
+        self.with_rooms(|rooms, _, around| rooms.cancel(around, number));
+    }
+
+    pub(super) fn close(&mut self) {
+        self.scheduler.handle(self.now, Event::Close);
+        self.perform();
+    }
+
+    pub(super) fn cancel_pending(&mut self) {
+        self.scheduler.handle(self.now, Event::CancelPending);
+        self.with_rooms(|rooms, _, around| rooms.cancel_pending(around));
+    }
+
+    pub(super) fn terminate(&mut self) {
+        self.scheduler.handle(self.now, Event::Terminate);
+        self.with_rooms(|rooms, now, around| rooms.end_all(now, around));
+    }
+
+    /// Lets a call return that stays.
+    pub(super) fn finish(&mut self, number: u64) {
+        if let Some((worker, _)) = self.rooms.holder(number) {
+            let mut actors = self.actors.borrow_mut();
+            actors
+                .get_mut(&worker)
+                .expect("it has it")
+                .released
+                .push(number);
+        }
+    }
+
+    pub(super) fn kill_all(&mut self) {
+        self.actors
+            .borrow_mut()
+            .values_mut()
+            .for_each(|actor| actor.dead = true);
+    }
+
+    /// Kills one of those that live.
+    pub(super) fn kill(&mut self, choice: usize) {
+        let mut actors = self.actors.borrow_mut();
+        let count = actors.len().max(1);
+        if let Some(actor) = actors.values_mut().nth(choice % count) {
+            actor.dead = true;
+        }
+    }
+
+    // What is asked afterwards.
+
+    pub(super) fn outcome(&self, number: u64) -> Option<Outcome> {
+        self.records[&number].outcomes.first().copied()
+    }
+
+    pub(super) fn is_over(&self, number: u64) -> bool {
+        let record = &self.records[&number];
+        record.answers + record.outcomes.len() as u32 > 0
+    }
+
+    pub(super) fn has_returned(&self, number: u64) -> bool {
+        self.records[&number].answers == 1
+    }
+
+    pub(super) fn runs(&self, number: u64) -> u32 {
+        self.records[&number].runs
+    }
+
+    pub(super) fn begun(&self, calls: &[u64]) -> usize {
+        calls
+            .iter()
+            .filter(|number| self.runs(**number) > 0)
+            .count()
+    }
+
+    pub(super) fn workers_of(&self, calls: &[u64]) -> Vec<WorkerId> {
+        calls
+            .iter()
+            .filter_map(|number| Some(self.rooms.holder(*number)?.0))
+            .collect()
+    }
+
+    pub(super) fn killed(&self) -> u32 {
+        self.killed
+    }
+
+    pub(super) fn is_finished(&self) -> bool {
+        self.finished
+    }
+
+    /// Each call has ended at most once, and has been run at most once if it may not be repeated.
+    pub(super) fn check(&self, repeated: impl Fn(u64) -> u32, all_over: bool) {
+        for (number, record) in &self.records {
+            let ends = record.answers + record.outcomes.len() as u32;
+            assert!(
+                ends <= 1,
+                "call {number} has ended more than once: {record:?}"
+            );
+            assert!(
+                !all_over || ends == 1,
+                "call {number} has not ended: {record:?}"
+            );
+            let runs = record.runs;
+            assert!(
+                runs <= 1 + repeated(*number),
+                "call {number} was run too often: {record:?}"
+            );
+            let unstarted = |outcome: &Outcome| {
+                matches!(
+                    outcome,
+                    Outcome::Cancelled
+                        | Outcome::WaitedTooLong
+                        | Outcome::Aborted(false)
+                        | Outcome::Expired(false)
+                        | Outcome::ShutDown(false)
+                )
+            };
+            let never = record.outcomes.iter().any(unstarted) && repeated(*number) == 0;
+            assert!(
+                !never || runs == 0,
+                "call {number} was run after all: {record:?}"
+            );
+        }
+        for actor in self.actors.borrow().values() {
+            assert!(actor.under_way() <= self.most, "too many in one room");
+        }
+    }
+
+    // How it goes on.
+
+    /// Lets everything happen that can without the passing of time.
+    pub(super) fn play(&mut self) {
+        let mut turn = 0;
+        while self.step(turn) {
+            turn += 1;
+            assert!(turn < 100_000, "it never comes to rest");
+        }
+    }
+
+    /// Lets time pass.
+    pub(super) fn wait(&mut self, length: Duration) {
+        let end = self.now + length;
+        self.play();
+        while let Some(wake) = self.wake_at().filter(|wake| *wake <= end) {
+            self.tick(wake);
+            self.play();
+        }
+        self.tick(end);
+        self.play();
+    }
+
+    pub(super) fn wake_at(&self) -> Option<Moment> {
+        let rooms = self.rooms.wake_at();
+        self.scheduler.wake_at().into_iter().chain(rooms).min()
+    }
+
+    pub(super) fn tick(&mut self, now: Moment) {
+        self.now = self.now.max(now);
+        self.scheduler.handle(self.now, Event::Tick);
+        self.with_rooms(|rooms, now, around| rooms.tick(now, around));
+    }
+
+    /// Has one thing happen; false if nothing can.
+    pub(super) fn step(&mut self, choice: usize) -> bool {
+        if let Some(worker) = self.starting.pop() {
+            self.actors.borrow_mut().insert(worker, Actor::default());
+            self.scheduler.handle(self.now, Event::Ready(worker));
+            self.perform();
+            return true;
+        }
+        let workers: Vec<_> = self.actors.borrow().keys().copied().collect();
+        for offset in 0..workers.len() {
+            let worker = workers[(choice + offset) % workers.len()];
+            if choice % 3 == 0 && self.read(worker) || self.act(worker, choice) || self.read(worker)
+            {
+                return true;
+            }
+        }
+        workers.into_iter().any(|worker| self.bury(worker))
+    }
+
+    fn act(&mut self, worker: WorkerId, choice: usize) -> bool {
+        let mut begun = Vec::new();
+        let manner = |number: u64| self.manners[&number];
+        let mut actors = self.actors.borrow_mut();
+        let Some(actor) = actors.get_mut(&worker) else {
+            return false;
+        };
+        let acted = actor.step(self.now, choice / 3, manner, &mut begun);
+        for number in begun {
+            self.records.entry(number).or_default().runs += 1;
+        }
+        acted
+    }
+
+    /// The parent reads one response.
+    fn read(&mut self, worker: WorkerId) -> bool {
+        let response = self
+            .actors
+            .borrow_mut()
+            .get_mut(&worker)
+            .and_then(|actor| actor.responses.pop_front());
+        let Some(response) = response else {
+            return false;
+        };
+        match response {
+            Response::Passed(ticket) if usize::from(ticket.lane) >= LANES => {
+                self.rooms
+                    .passed(self.now, worker, ticket)
+                    .expect("it was one of ours");
+            }
+            Response::Passed(ticket) => {
+                self.scheduler
+                    .handle(self.now, Event::Acknowledged(worker, ticket));
+            }
+            Response::Returned(ticket) | Response::Panicked(ticket)
+                if usize::from(ticket.lane) >= LANES =>
+            {
+                let panicked = matches!(response, Response::Panicked(_));
+                let again = panicked && self.rooms.panicked(self.now, worker, ticket).is_some();
+                if !again {
+                    let number = self.rooms.guest(worker, ticket);
+                    let answered = self.rooms.answered(self.now, worker, ticket);
+                    if let (Some(()), Some(number)) = (answered.expect("it is there"), number) {
+                        self.records.entry(number).or_default().answers += 1;
+                    }
+                }
+            }
+            Response::Returned(ticket) | Response::Panicked(ticket) => {
+                let took = Duration::from_micros(1);
+                let completed = self.scheduler.complete(self.now, worker, ticket, took);
+                match completed.expect("it is there") {
+                    Some((Job::Room, _)) => {
+                        let around = Around(&self.scheduler, &self.actors);
+                        self.rooms
+                            .closed(&around, worker)
+                            .expect("nobody is left in it");
+                    }
+                    Some((Job::Blocking(number), _)) => {
+                        self.records.entry(number).or_default().answers += 1;
+                    }
+                    None => {}
+                }
+            }
+        }
+        self.scheduler.settle(self.now);
+        self.perform();
+        true
+    }
+
+    /// All that a dead worker has left is read.
+    fn bury(&mut self, worker: WorkerId) -> bool {
+        let dead = self.actors.borrow()[&worker].dead;
+        if dead {
+            self.scheduler.handle(self.now, Event::Exited(worker));
+            self.perform();
+            self.actors.borrow_mut().remove(&worker);
+        }
+        dead
+    }
+
+    // What the driver does.
+
+    fn perform(&mut self) {
+        loop {
+            while let Some(action) = self.scheduler.next_action() {
+                self.perform_one(action);
+            }
+            let around = Around(&self.scheduler, &self.actors);
+            self.rooms.turn(self.now, &around);
+            if !self.act_for_rooms() {
+                return;
+            }
+        }
+    }
+
+    fn perform_one(&mut self, action: Action<Job>) {
+        let now = self.now;
+        let send = |worker: WorkerId, request: Request| {
+            if let Some(actor) = self.actors.borrow_mut().get_mut(&worker) {
+                actor.requests.push_back(request);
+            }
+        };
+        match action {
+            Action::Start(worker) => self.starting.push(worker),
+            Action::Assign(worker, ticket, key) => {
+                let room = matches!(self.scheduler.attachment(key), Some(Job::Room));
+                if let Some(actor) = self.actors.borrow_mut().get_mut(&worker) {
+                    actor.offer(ticket);
+                }
+                if room {
+                    send(worker, Request::Host(ticket));
+                    let around = Around(&self.scheduler, &self.actors);
+                    self.rooms.opened(&around, worker, key);
+                } else {
+                    send(worker, Request::Call(ticket));
+                }
+            }
+            Action::TakeBack(worker, ticket) => {
+                let won = Around(&self.scheduler, &self.actors).take_back(worker, ticket);
+                self.scheduler
+                    .handle(now, Event::TakenBack(worker, ticket, won));
+            }
+            Action::End(worker, ticket, _) => {
+                let won = Around(&self.scheduler, &self.actors).end(worker, ticket);
+                self.scheduler
+                    .handle(now, Event::Ended(worker, ticket, won));
+            }
+            Action::Probe(worker, ticket) => {
+                let progress = Around(&self.scheduler, &self.actors).progress(worker, ticket);
+                self.scheduler
+                    .handle(now, Event::Probed(worker, ticket, progress));
+            }
+            Action::Retire(worker) => send(worker, Request::Leave),
+            Action::Kill(worker) => {
+                self.killed += 1;
+                self.starting.retain(|starting| *starting != worker);
+                let known = self
+                    .actors
+                    .borrow_mut()
+                    .get_mut(&worker)
+                    .map(|actor| actor.dead = true);
+                if known.is_none() {
+                    let failure = crate::pool::scheduler::StartFailure::Worker;
+                    self.scheduler
+                        .handle(now, Event::StartFailed(worker, failure));
+                }
+            }
+            Action::Release(worker) => self.rooms.released(now, worker),
+            Action::Resolve(Job::Room, key, outcome, _) => {
+                let around = Around(&self.scheduler, &self.actors);
+                self.rooms.broke(now, &around, key, outcome);
+                self.act_for_rooms();
+            }
+            Action::Resolve(Job::Blocking(number), _, outcome, _) => {
+                self.records
+                    .entry(number)
+                    .or_default()
+                    .outcomes
+                    .push(outcome);
+            }
+            Action::Finished => {
+                assert!(self.rooms.is_idle(), "finished with calls in it");
+                self.finished = true;
+            }
+            Action::Cut(..) | Action::Repeat(..) | Action::Closed => {}
+        }
+    }
+
+    fn act_for_rooms(&mut self) -> bool {
+        let mut acted = false;
+        while let Some(act) = self.rooms.next_act() {
+            acted = true;
+            self.act_once(act);
+        }
+        acted
+    }
+
+    fn act_once(&mut self, act: Act<()>) {
+        let now = self.now;
+        match act {
+            Act::Open(number, priority) => {
+                let spec = JobSpec {
+                    kind: u64::MAX,
+                    priority,
+                    room: Some(number),
+                    ..JobSpec::default()
+                };
+                match self.scheduler.submit(now, spec, Job::Room) {
+                    Ok(key) => self.rooms.asked_for(key),
+                    Err((refusal, _)) => self.rooms.refused(match refusal {
+                        Refusal::Closed => Outcome::ShutDown(false),
+                        Refusal::Dropped => Outcome::Cancelled,
+                        Refusal::Broken(worker) => Outcome::Broken(worker),
+                    }),
+                }
+            }
+            Act::Forget(key) => self.scheduler.handle(now, Event::Cancel(key)),
+            Act::Enter(worker, ticket, number) => {
+                let mut actors = self.actors.borrow_mut();
+                let actor = actors.get_mut(&worker).expect("its room is open");
+                actor.offer(ticket);
+                actor.requests.push_back(Request::Enter(ticket, number));
+            }
+            Act::Drop(worker, ticket) => {
+                if let Some(actor) = self.actors.borrow_mut().get_mut(&worker) {
+                    actor.requests.push_back(Request::Drop(ticket));
+                }
+            }
+            Act::Condemn(worker, ..) => self.scheduler.handle(now, Event::Condemned(worker)),
+            Act::Repeat(..) => {}
+            Act::Resolve((), number, outcome, _) => {
+                self.records
+                    .entry(number)
+                    .or_default()
+                    .outcomes
+                    .push(outcome);
+            }
+            Act::Hold => self.scheduler.handle(now, Event::Hold),
+            Act::Unhold => self.scheduler.handle(now, Event::Unhold),
+        }
+    }
+}

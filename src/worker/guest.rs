@@ -1,0 +1,186 @@
+//! One async call in a room.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use super::room::Shared;
+use super::serve::spoken;
+use crate::sys::clock::Moment;
+use crate::task::context::{self, TaskContext};
+use crate::task::entry::{self, Begun, Sink, Verdict};
+use crate::task::head::CallHead;
+use crate::task::identity::Target;
+use crate::wire::frame::Header;
+
+/// An async call, from its arrival to its end. Dropped before that, it says that it is no more.
+pub(super) struct Guest {
+    shared: Rc<Shared>,
+    request: Header,
+    target: Target,
+    attempt: u32,
+    deadline: Option<Moment>,
+    name: Option<Arc<str>>,
+    /// Encoded, until it is begun.
+    argument: Vec<u8>,
+    begun: Option<Running>,
+    /// Nothing is to be said of it any more.
+    over: bool,
+}
+
+/// A call that has been begun.
+struct Running {
+    since: Moment,
+    context: TaskContext,
+    /// `None` when it is over at once.
+    call: Option<Box<dyn Begun>>,
+}
+
+impl Guest {
+    pub(super) fn new(
+        shared: Rc<Shared>,
+        request: Header,
+        head: &CallHead<'_>,
+        argument: &[u8],
+    ) -> Self {
+        Self {
+            shared,
+            request,
+            target: head.target,
+            attempt: head.attempt,
+            deadline: head.deadline,
+            name: head.name.map(Arc::from),
+            argument: argument.to_vec(),
+            begun: None,
+            over: false,
+        }
+    }
+
+    /// Begins the call if it is still ours.
+    fn begin(&mut self) -> bool {
+        let desk = &self.shared.desk;
+        if !desk.term.allows_one_more(self.shared.under_way.get()) {
+            // The parent takes back what we do not begin.
+            self.over = true;
+            return false;
+        }
+        let since = Moment::now();
+        if !desk.page.begin(self.request.ticket, since) {
+            return false;
+        }
+        self.shared.count(1);
+        let head = CallHead {
+            target: self.target,
+            attempt: self.attempt,
+            items: 0,
+            deadline: self.deadline,
+            name: None,
+        };
+        let running = desk.running(self.request, &head, self.name.take(), 0, since);
+        self.begun = Some(Running {
+            since,
+            context: TaskContext::of(running),
+            call: None,
+        });
+        true
+    }
+}
+
+impl Future for Guest {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let this = self.get_mut();
+        let first = this.begun.is_none();
+        if first && !this.begin() {
+            return Poll::Ready(());
+        }
+        let Some(running) = &mut this.begun else {
+            return Poll::Ready(());
+        };
+        let _current = context::enter_again(&running.context);
+        let shared = this.shared.clone();
+        let scratch = &mut *shared.scratch.borrow_mut();
+        let mut voice = Voice {
+            shared: &shared,
+            request: this.request,
+            since: running.since,
+            spoken: false,
+            call: None,
+        };
+        if first {
+            let argument = std::mem::take(&mut this.argument);
+            if let Err(unknown) = entry::run(this.target, &argument, scratch, &mut voice) {
+                shared.answered(shared.desk.refuse(this.request, &unknown.to_string()));
+                voice.spoken = true;
+            }
+            running.call = voice.call.take();
+        }
+        let over = match &mut running.call {
+            Some(call) => call.poll(context, scratch, &mut voice).is_ready(),
+            None => true,
+        };
+        this.over = voice.spoken;
+        if over { Poll::Ready(()) } else { Poll::Pending }
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        if let Some(running) = self.begun.take() {
+            // What it has in hand may ask which task it is in.
+            let current = context::enter_again(&running.context);
+            drop(running.call);
+            drop(current);
+            self.shared.count(-1);
+            if !self.over {
+                self.shared.desk.term.task_over();
+            }
+        }
+        if !self.over {
+            let sent = self.shared.desk.pass(self.request);
+            self.shared.answered(sent);
+        }
+        self.shared.left(self.request.ticket);
+    }
+}
+
+/// What a guest answers with.
+struct Voice<'a> {
+    shared: &'a Shared,
+    request: Header,
+    since: Moment,
+    spoken: bool,
+    /// The call, if it has no answer yet.
+    call: Option<Box<dyn Begun>>,
+}
+
+impl Sink for Voice<'_> {
+    fn publish(&mut self, verdict: Verdict<'_>) {
+        let desk = &self.shared.desk;
+        let (kind, payload) = spoken(&verdict, desk.max_frame);
+        let header = Header {
+            kind,
+            length: payload.len(),
+            time: self.since.until(Moment::now()).as_nanos() as u64,
+            short: false,
+            last: desk.term.task_over(),
+            ..self.request
+        };
+        let claim = || desk.page.finish(self.request.ticket);
+        let sent: io::Result<()> = match desk.outbox.respond(header, &payload, claim) {
+            Ok(true) => Ok(()),
+            Ok(false) => desk.pass(self.request),
+            Err(error) => Err(error),
+        };
+        self.shared.answered(sent);
+        self.spoken = true;
+    }
+
+    fn take_over(&mut self, begun: Box<dyn Begun>) {
+        self.call = Some(begun);
+    }
+}
