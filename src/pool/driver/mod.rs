@@ -143,6 +143,10 @@ impl Driver {
             driver.keeper.spawn(driver.clone().watch_memory());
         }
         driver.plan.home.spawn(Anchor(driver.clone()).hold());
+        if driver.plan.rules.min_workers > 0 {
+            // Any event has those started that are kept warm.
+            driver.tell(Event::Tick);
+        }
         driver
     }
 

@@ -29,7 +29,7 @@
 //! - [`dispatch`]: which worker gets a job. [`home`]: the place to which calls of one key go.
 //! - [`again`], [`retry`]: which is run again, and when. [`cost`]: how long calls take.
 //! - [`stop`]: ending calls and the pool. [`upkeep`]: workers and time.
-//! - [`renewal`]: workers that have served long enough.
+//! - [`renewal`]: workers that have served long enough. [`size`]: how many there are.
 
 mod again;
 mod cost;
@@ -43,6 +43,7 @@ mod renewal;
 mod retry;
 #[cfg(test)]
 mod simulator;
+mod size;
 mod stop;
 #[cfg(test)]
 mod tests;
@@ -56,7 +57,7 @@ use slab::Slab;
 use self::again::Pause;
 use self::cost::Costs;
 use self::line::{Line, Waiter};
-use self::place::{Phase, Place, Worker};
+use self::place::{Place, Worker};
 use crate::supervisor::policy::StartPolicy;
 use crate::sys::clock::Moment;
 
@@ -84,6 +85,10 @@ pub(crate) struct Rules {
     pub(crate) abort_grace: Duration,
     /// How long a worker that has been told to leave may take.
     pub(crate) leave_limit: Duration,
+    /// How many are kept even if they have nothing to do.
+    pub(crate) min_workers: usize,
+    /// After how long the others leave that have nothing to do; `None` if they stay.
+    pub(crate) idle_timeout: Option<Duration>,
     /// When workers are replaced with which nothing is wrong.
     pub(crate) renewal: Renewal,
 }
@@ -195,9 +200,10 @@ pub(crate) struct Scheduler<T> {
 }
 
 impl<T> Scheduler<T> {
-    /// A scheduler with no job and no worker.
+    /// A scheduler with no job and no worker yet. Those that are kept warm are started by the first
+    /// event, whatever it is.
     pub(crate) fn new(rules: Rules) -> Self {
-        Self {
+        let mut scheduler = Self {
             rules,
             mode: Mode::Open,
             refusal: None,
@@ -219,7 +225,9 @@ impl<T> Scheduler<T> {
             wake: None,
             next_relief: Moment::default(),
             finished: false,
-        }
+        };
+        scheduler.keep_warm();
+        scheduler
     }
 
     /// Accepts a job, or hands its attachment back.
@@ -375,16 +383,6 @@ impl<T> Scheduler<T> {
         self.jobs.len()
     }
 
-    /// Whether every place has a worker that is ready.
-    pub(crate) fn is_complete(&self) -> bool {
-        self.places.iter().all(|place| {
-            place
-                .worker
-                .as_ref()
-                .is_some_and(|worker| worker.phase == Phase::Ready)
-        })
-    }
-
     /// The job that a worker is running, or about to run.
     pub(crate) fn running(&self, worker: WorkerId) -> Option<(JobKey, Ticket)> {
         let state = self.places[worker.place]
@@ -442,6 +440,7 @@ impl<T> Scheduler<T> {
             if !self.idle.contains(&worker.place) {
                 self.idle.push(worker.place);
             }
+            self.idles(now, worker);
         } else if state.has_finished() {
             self.retire(now, worker);
         } else {

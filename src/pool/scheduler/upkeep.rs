@@ -78,13 +78,6 @@ impl<T> Scheduler<T> {
         workers.filter(|worker| worker.phase == phase).count()
     }
 
-    /// Wants a worker in every place.
-    pub(super) fn want_all(&mut self) {
-        for place in &mut self.places {
-            place.wanted = true;
-        }
-    }
-
     pub(super) fn ready(&mut self, now: Moment, worker: WorkerId) {
         let Some(state) = self.worker(worker) else {
             return;
@@ -104,6 +97,7 @@ impl<T> Scheduler<T> {
         }
         self.policy.succeeded();
         self.rest(now, worker);
+        self.joined(now, worker);
         self.next_renewal(now);
     }
 
@@ -333,7 +327,7 @@ impl<T> Scheduler<T> {
         if worker.grace.is_some_and(|(_, until)| until <= now) {
             return self.kill(id);
         }
-        let old = worker.stay.is_time(now);
+        let (old, idle) = (worker.stay.is_time(now), worker.has_idled(now));
         if worker.look_at.is_some_and(|at| at <= now) {
             worker.look_at = None;
             match worker.phase {
@@ -349,6 +343,9 @@ impl<T> Scheduler<T> {
         }
         if old {
             self.rest(now, id);
+        }
+        if idle {
+            self.leave_idle(now, id);
         }
         self.check_limits(now, place);
     }

@@ -12,6 +12,7 @@ impl World<'_> {
             Action::Start(worker) => self.start(worker),
             Action::Assign(worker, ticket, key) => self.assign(worker, ticket, key),
             Action::TakeBack(worker, ticket) => {
+                self.touch(worker);
                 let won = self.asked(worker).page.take_back(ticket);
                 if won {
                     self.ledger.came_back(worker, ticket);
@@ -19,6 +20,7 @@ impl World<'_> {
                 self.answer(Event::TakenBack(worker, ticket, won));
             }
             Action::End(worker, ticket, begun_by) => {
+                self.touch(worker);
                 let process = self.asked(worker);
                 let won = process.page.end(ticket, begun_by);
                 if won {
@@ -93,6 +95,8 @@ impl World<'_> {
             format!("{key:?}")
         });
         let job = job.unwrap_or_default();
+        self.touch(worker);
+        self.asked(worker).assigned_at = self.now;
         self.asked(worker).check_assign(ticket);
         // A pool that cannot start workers lets anybody do it who lives.
         let bound = !self.starts.may_give_up();
@@ -138,6 +142,11 @@ impl World<'_> {
             format!("{worker:?}")
         });
         index
+    }
+
+    /// The parent has to do with a worker's calls.
+    fn touch(&mut self, worker: WorkerId) {
+        self.asked(worker).touched_at = self.now;
     }
 
     /// The process that an action is about.

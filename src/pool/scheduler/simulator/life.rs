@@ -90,6 +90,8 @@ impl World<'_> {
         let process = &mut self.processes[index];
         process.ready = true;
         process.ready_at = self.now;
+        process.touched_at = self.now;
+        self.last_ready = self.now;
         if !process.killed {
             self.starts.succeeded();
         }
@@ -288,6 +290,7 @@ impl World<'_> {
         }
         let id = self.processes[index].id;
         while let Some(message) = self.processes[index].pipe.pop_front() {
+            self.processes[index].touched_at = self.now;
             match message {
                 Message::Response(frame) => {
                     let job = frame.job;

@@ -87,8 +87,16 @@ impl Plan {
         // Not so short that nothing else happens.
         let ages = [None, None, None, None, None, Some(500), Some(5_000)];
         let age = |millis| Duration::from_millis(millis).max(Duration::from_nanos(pause / 10));
+        let workers = rng.pick(&[1, 1, 2, 2, 3, 4, 5, 6]);
+        let idle = [None, None, None, Some(1), Some(200), Some(3_000)];
         let rules = Rules {
-            workers: rng.pick(&[1, 1, 2, 2, 3, 4, 5, 6]),
+            workers,
+            min_workers: if rng.percent(25) {
+                1 + rng.below(workers)
+            } else {
+                0
+            },
+            idle_timeout: rng.pick(&idle).map(Duration::from_millis),
             starts_at_once: 1 + rng.below(4),
             restart: if rng.percent(20) {
                 Restart::Never

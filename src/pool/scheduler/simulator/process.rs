@@ -86,6 +86,10 @@ pub(super) struct Process {
     pub(super) ready: bool,
     /// When that was.
     pub(super) ready_at: Moment,
+    /// When it was given a call last.
+    pub(super) assigned_at: Moment,
+    /// When the parent had to do with it last.
+    pub(super) touched_at: Moment,
     /// The parent has been told: it is dead.
     pub(super) reaped: bool,
     pub(super) orphaned: bool,
@@ -95,6 +99,8 @@ pub(super) struct Process {
     pub(super) retired: bool,
     /// The parent has been told: it has resigned.
     pub(super) resignation: bool,
+    /// It finishes, or has been told to go.
+    pub(super) leaves: bool,
     /// It is being renewed by plan.
     pub(super) planned: bool,
     pub(super) released: bool,
@@ -127,12 +133,15 @@ impl Process {
             unsaid: None,
             ready: false,
             ready_at: Moment(0),
+            assigned_at: Moment(0),
+            touched_at: Moment(0),
             reaped: false,
             orphaned: false,
             condemned: false,
             killed: false,
             retired: false,
             resignation: false,
+            leaves: false,
             planned: false,
             released: false,
             lanes: BTreeMap::new(),

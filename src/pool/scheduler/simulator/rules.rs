@@ -247,6 +247,27 @@ impl World<'_> {
         }
     }
 
+    /// At a tick: who has nothing to do leaves in time, as far as it may.
+    pub(super) fn check_idle(&self, now: Moment) {
+        let Some(timeout) = self.plan.rules.idle_timeout.filter(|_| !self.closed) else {
+            return;
+        };
+        let workers = self.core.places.iter();
+        let ready = workers
+            .filter_map(|place| place.worker.as_ref())
+            .filter(|worker| worker.phase == Phase::Ready);
+        let least = self.plan.rules.min_workers;
+        for worker in ready.clone().filter(|worker| worker.is_idle()) {
+            let process = &self.processes[worker.id.number as usize - 1];
+            let since = process.touched_at.max(self.last_ready);
+            require(
+                ready.clone().count() <= least || since + timeout > now,
+                "nobody is idle for longer than it may be",
+                || format!("{worker:?}"),
+            );
+        }
+    }
+
     /// Who has resigned is on its way out.
     fn check_resignations(&self) {
         let workers = self.core.places.iter();
@@ -263,20 +284,31 @@ impl World<'_> {
 
     /// Who finishes without need is being renewed by plan, and nobody else is.
     fn check_plans(&mut self) {
-        let (now, max_age) = (self.now, self.plan.rules.renewal.max_age);
-        let workers = self.core.places.iter();
-        let finishing = workers
-            .filter_map(|place| place.worker.as_ref())
-            .filter(|worker| worker.phase == Phase::Finishing)
-            .map(|worker| worker.id.number as usize - 1);
-        for index in finishing {
+        if self.closed {
+            return;
+        }
+        let now = self.now;
+        let (max_age, idle) = (
+            self.plan.rules.renewal.max_age,
+            self.plan.rules.idle_timeout,
+        );
+        let leaving: Vec<_> = (self.core.places.iter())
+            .filter_map(|place| Some((place.worker.as_ref()?, place.wanted)))
+            .filter(|(worker, _)| matches!(worker.phase, Phase::Finishing | Phase::Retiring))
+            .map(|(worker, wanted)| (worker.id.number as usize - 1, wanted))
+            .collect();
+        for (index, wanted) in leaving {
             let process = &mut self.processes[index];
             let old = max_age.is_some_and(|age| process.ready_at + age <= now);
             let spent = process.tasks_left == 0 || old || process.grown;
-            let needed = process.orphaned || process.resignation || spent;
-            if needed || std::mem::replace(&mut process.planned, true) {
+            let busy_at = process.ready_at.max(process.assigned_at);
+            let idle = !wanted && idle.is_some_and(|idle| busy_at + idle <= now);
+            let needed = process.orphaned || process.resignation || spent || idle;
+            // What it was when it was seen first counts.
+            if std::mem::replace(&mut process.leaves, true) || needed {
                 continue;
             }
+            process.planned = true;
             let under_way = |other: &usize| {
                 let place = self.processes[*other].id.place;
                 let after = &self.processes[other + 1..];
@@ -299,6 +331,12 @@ impl World<'_> {
     pub(super) fn check_core(&mut self) {
         self.check_plans();
         self.check_resignations();
+        let wanted = self.core.places.iter().filter(|place| place.wanted);
+        require(
+            wanted.count() >= self.plan.rules.min_workers,
+            "enough workers are kept",
+            || format!("{:?}", self.core.places),
+        );
         let core = &self.core;
         require(
             core.unfinished() == self.ledger.open_count(),

@@ -93,6 +93,8 @@ pub(super) struct World<'t> {
     pub(super) longest_line: usize,
     /// When the performing of actions that is under way began; they were decided then or later.
     pub(super) drained: Moment,
+    /// When a worker became ready last.
+    pub(super) last_ready: Moment,
     /// When all jobs must have been answered, once the faults have stopped.
     pub(super) quiet_by: Moment,
     pub(super) was_quiet: bool,
@@ -121,6 +123,7 @@ impl<'t> World<'t> {
             plain: Vec::new(),
             longest_line: 0,
             drained: Moment(0),
+            last_ready: Moment(0),
             quiet_by: Moment(0),
             was_quiet: false,
             over: false,
@@ -137,6 +140,9 @@ impl<'t> World<'t> {
         self.office.enter(self.now, Office::Act);
         self.office.enter(self.now, Office::Fault);
         self.office.enter(self.now, Office::Measure);
+        if self.plan.rules.min_workers > 0 {
+            self.tell(Event::Tick);
+        }
         while !self.over {
             self.count();
             self.happen();
@@ -192,6 +198,7 @@ impl<'t> World<'t> {
             || format!("{wake:?} is not"),
         );
         self.check_ages(now);
+        self.check_idle(now);
         self.drain();
         self.check_core();
     }
