@@ -29,7 +29,7 @@ const MAX_DEPTH: u8 = 4;
 /// The longest frame that its header can announce, less room for the call's particulars.
 const LONGEST_FRAME: usize = u32::MAX as usize - 64 * 1024;
 /// How many workers there may be: more than any program needs, and each place costs memory.
-const MOST_WORKERS: usize = 1 << 16;
+pub(super) const MOST_WORKERS: usize = 1 << 16;
 /// The longest time that is told from no limit. Clocks overflow when a century or `Duration::MAX`
 /// is added to them; this, as long as tokio's longest sleep, is far from there.
 const FAR_FUTURE: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);

@@ -177,7 +177,7 @@ pub(super) fn snapshot(driver: &Driver) -> Stats {
             }
         });
         Stats {
-            max_workers: driver.plan.rules.workers,
+            max_workers: driver.workers(),
             workers: workers.collect(),
             queued: scheduler.waiting(),
             unfinished: scheduler.unfinished(),

@@ -329,6 +329,7 @@ impl<T> Scheduler<T> {
             Event::Hold => self.held += 1,
             Event::Unhold => self.held -= 1,
             Event::StartAll => self.want_all(),
+            Event::Resize(workers) => self.resize(now, workers),
             Event::Close => self.close(),
             Event::CancelPending => self.cancel_pending(),
             Event::Terminate => self.end_everything(End::ShutDown),
@@ -385,10 +386,8 @@ impl<T> Scheduler<T> {
 
     /// The job that a worker is running, or about to run.
     pub(crate) fn running(&self, worker: WorkerId) -> Option<(JobKey, Ticket)> {
-        let state = self.places[worker.place]
-            .worker
-            .as_ref()
-            .filter(|state| state.id == worker)?;
+        let state = self.places.get(worker.place)?.worker.as_ref();
+        let state = state.filter(|state| state.id == worker)?;
         state.ahead.front().map(|sent| (sent.job, sent.ticket))
     }
 

@@ -30,7 +30,8 @@ impl World<'_> {
                 2 => self.terminate(),
                 3 | 4 => self.tell(Event::StartAll),
                 5 => (0..70).for_each(|_| self.change_their_mind()),
-                6..100 => self.submit(),
+                6 | 7 => self.resize(),
+                8..100 => self.submit(),
                 _ => (0..self.rng.below(12)).for_each(|_| self.submit()),
             }
         }
@@ -39,6 +40,18 @@ impl World<'_> {
         // Now and then just when the core has something to do as well.
         self.office
             .enter(wake.unwrap_or(self.now + pause), Office::Act);
+    }
+
+    /// There may be more workers, or fewer.
+    fn resize(&mut self) {
+        let workers = 1 + self.rng.below(8);
+        self.drain();
+        self.starts.places = workers;
+        self.ledger.turns.forget_homes();
+        for process in &mut self.processes {
+            process.surplus |= process.id.place >= workers;
+        }
+        self.tell(Event::Resize(workers));
     }
 
     /// A call is wanted and then not.

@@ -38,7 +38,7 @@ struct Record {
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     records: Vec<Record>,
-    turns: Turns,
+    pub(super) turns: Turns,
     open: usize,
     pub(super) cancelled_pending: bool,
     pub(super) terminated: bool,

@@ -99,6 +99,8 @@ pub(super) struct Process {
     pub(super) retired: bool,
     /// The parent has been told: it has resigned.
     pub(super) resignation: bool,
+    /// Its place is too many.
+    pub(super) surplus: bool,
     /// It finishes, or has been told to go.
     pub(super) leaves: bool,
     /// It is being renewed by plan.
@@ -141,6 +143,7 @@ impl Process {
             killed: false,
             retired: false,
             resignation: false,
+            surplus: false,
             leaves: false,
             planned: false,
             released: false,

@@ -37,7 +37,7 @@ pub(super) fn require(holds: bool, rule: &'static str, detail: impl FnOnce() -> 
 #[derive(Debug)]
 pub(super) struct Starts {
     at_once: usize,
-    places: usize,
+    pub(super) places: usize,
     pub(super) never: bool,
     /// When the failed starts ended, since the last that succeeded.
     failed: Vec<Moment>,
@@ -71,8 +71,9 @@ impl Starts {
             || format!("{worker:?} {self:?}"),
         );
         let living = || processes.iter().filter(|process| !process.released);
+        let within = living().filter(|process| process.id.place < self.places);
         require(
-            living().count() < self.places,
+            worker.place < self.places && within.count() < self.places,
             "never more workers than places",
             || format!("{worker:?}"),
         );
@@ -136,6 +137,11 @@ impl Process {
         require(
             !self.condemned && !self.orphaned,
             "no call goes to the condemned or orphaned",
+            || format!("{self:?}"),
+        );
+        require(
+            !self.surplus,
+            "nothing is sent where there is one too many",
             || format!("{self:?}"),
         );
         require(
@@ -256,7 +262,7 @@ impl World<'_> {
         let ready = workers
             .filter_map(|place| place.worker.as_ref())
             .filter(|worker| worker.phase == Phase::Ready);
-        let least = self.plan.rules.min_workers;
+        let least = self.plan.rules.min_workers.min(self.starts.places);
         for worker in ready.clone().filter(|worker| worker.is_idle()) {
             let process = &self.processes[worker.id.number as usize - 1];
             let since = process.touched_at.max(self.last_ready);
@@ -303,7 +309,8 @@ impl World<'_> {
             let spent = process.tasks_left == 0 || old || process.grown;
             let busy_at = process.ready_at.max(process.assigned_at);
             let idle = !wanted && idle.is_some_and(|idle| busy_at + idle <= now);
-            let needed = process.orphaned || process.resignation || spent || idle;
+            let told = process.orphaned || process.resignation || process.surplus;
+            let needed = told || spent || idle;
             // What it was when it was seen first counts.
             if std::mem::replace(&mut process.leaves, true) || needed {
                 continue;
@@ -315,7 +322,8 @@ impl World<'_> {
                 let replaced = after
                     .iter()
                     .any(|next| next.id.place == place && next.ready);
-                self.processes[*other].planned && !replaced
+                let planned = self.processes[*other].planned && !self.processes[*other].surplus;
+                planned && !replaced
             };
             let others = (0..self.processes.len()).filter(|other| *other != index);
             let other = others.clone().find(under_way);
@@ -331,9 +339,22 @@ impl World<'_> {
     pub(super) fn check_core(&mut self) {
         self.check_plans();
         self.check_resignations();
+        let mut surplus = self.core.places.iter().skip(self.starts.places);
+        require(
+            surplus
+                .next_back()
+                .is_none_or(|place| place.worker.is_some()),
+            "places that are too many are given up",
+            || format!("{:?}", self.core.places),
+        );
+        require(
+            self.core.line.next_awaited(self.starts.places).is_none(),
+            "nobody waits for a place that goes",
+            || format!("{:?}", self.core.line),
+        );
         let wanted = self.core.places.iter().filter(|place| place.wanted);
         require(
-            wanted.count() >= self.plan.rules.min_workers,
+            wanted.count() >= self.plan.rules.min_workers.min(self.starts.places),
             "enough workers are kept",
             || format!("{:?}", self.core.places),
         );
