@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use super::process::Process;
 use super::world::World;
-use crate::pool::scheduler::place::Phase;
 use crate::pool::scheduler::{LANES, Restart, Rules, StartFailure, Ticket, WorkerId};
 use crate::sys::clock::Moment;
 
@@ -189,15 +188,21 @@ impl Process {
         );
     }
 
-    /// It is killed; `ending` tells that everything is.
-    pub(super) fn check_kill(&mut self, now: Moment, ending: bool) {
+    /// It is killed, maybe for what it did itself; `ending` tells that everything is.
+    pub(super) fn check_kill(&mut self, now: Moment, reproached: bool, ending: bool) {
         require(
             !self.killed && !self.reaped,
             "a worker is killed once",
             || format!("{:?}", self.id),
         );
         self.killed = true;
-        self.silent = self.unsaid.is_some_and(|since| since + SILENCE <= now);
+        self.silent = reproached && !self.condemned;
+        let unsaid = self.unsaid.is_some_and(|since| since + SILENCE <= now);
+        require(
+            unsaid || !self.silent,
+            "who speaks is not killed for silence",
+            || format!("{self:?}"),
+        );
         let stuck = self.stopped.is_some() || self.woken.is_some_and(|at| at.until(now) < WAKING);
         let reason = ending || self.retired || self.condemned || self.ended.is_some() || stuck;
         require(
@@ -234,107 +239,6 @@ impl Process {
 }
 
 impl World<'_> {
-    /// At a tick: nobody stays longer than it may.
-    pub(super) fn check_ages(&self, now: Moment) {
-        let Some(max_age) = self.plan.rules.renewal.max_age.filter(|_| !self.closed) else {
-            return;
-        };
-        let workers = self.core.places.iter();
-        let ready = workers
-            .filter_map(|place| place.worker.as_ref())
-            .filter(|worker| worker.phase == Phase::Ready);
-        for worker in ready {
-            let process = &self.processes[worker.id.number as usize - 1];
-            require(
-                process.ready_at + max_age > now,
-                "nobody stays longer than it may",
-                || format!("{worker:?}"),
-            );
-        }
-    }
-
-    /// At a tick: who has nothing to do leaves in time, as far as it may.
-    pub(super) fn check_idle(&self, now: Moment) {
-        let Some(timeout) = self.plan.rules.idle_timeout.filter(|_| !self.closed) else {
-            return;
-        };
-        let workers = self.core.places.iter();
-        let ready = workers
-            .filter_map(|place| place.worker.as_ref())
-            .filter(|worker| worker.phase == Phase::Ready);
-        let least = self.plan.rules.min_workers.min(self.starts.places);
-        for worker in ready.clone().filter(|worker| worker.is_idle()) {
-            let process = &self.processes[worker.id.number as usize - 1];
-            let since = process.touched_at.max(self.last_ready);
-            require(
-                ready.clone().count() <= least || since + timeout > now,
-                "nobody is idle for longer than it may be",
-                || format!("{worker:?}"),
-            );
-        }
-    }
-
-    /// Who has resigned is on its way out.
-    fn check_resignations(&self) {
-        let workers = self.core.places.iter();
-        for worker in workers.filter_map(|place| place.worker.as_ref()) {
-            let resigned = self.processes[worker.id.number as usize - 1].resignation;
-            let stays = matches!(worker.phase, Phase::Starting | Phase::Ready);
-            require(
-                !(resigned && stays),
-                "a worker that has resigned is renewed",
-                || format!("{worker:?}"),
-            );
-        }
-    }
-
-    /// Who finishes without need is being renewed by plan, and nobody else is.
-    fn check_plans(&mut self) {
-        if self.closed {
-            return;
-        }
-        let now = self.now;
-        let (max_age, idle) = (
-            self.plan.rules.renewal.max_age,
-            self.plan.rules.idle_timeout,
-        );
-        let leaving: Vec<_> = (self.core.places.iter())
-            .filter_map(|place| Some((place.worker.as_ref()?, place.wanted)))
-            .filter(|(worker, _)| matches!(worker.phase, Phase::Finishing | Phase::Retiring))
-            .map(|(worker, wanted)| (worker.id.number as usize - 1, wanted))
-            .collect();
-        for (index, wanted) in leaving {
-            let process = &mut self.processes[index];
-            let old = max_age.is_some_and(|age| process.ready_at + age <= now);
-            let spent = process.tasks_left == 0 || old || process.grown;
-            let busy_at = process.ready_at.max(process.assigned_at);
-            let idle = !wanted && idle.is_some_and(|idle| busy_at + idle <= now);
-            let told = process.orphaned || process.resignation || process.surplus;
-            let needed = told || spent || idle;
-            // What it was when it was seen first counts.
-            if std::mem::replace(&mut process.leaves, true) || needed {
-                continue;
-            }
-            process.planned = true;
-            let under_way = |other: &usize| {
-                let place = self.processes[*other].id.place;
-                let after = &self.processes[other + 1..];
-                let replaced = after
-                    .iter()
-                    .any(|next| next.id.place == place && next.ready);
-                let planned = self.processes[*other].planned && !self.processes[*other].surplus;
-                planned && !replaced
-            };
-            let others = (0..self.processes.len()).filter(|other| *other != index);
-            let other = others.clone().find(under_way);
-            require(
-                other.is_none(),
-                "one worker at a time is renewed by plan",
-                || format!("{index} and {other:?}"),
-            );
-        }
-    }
-
     /// What the core remembers stays bounded and agrees with what the world knows.
     pub(super) fn check_core(&mut self) {
         self.check_plans();
@@ -401,6 +305,21 @@ impl World<'_> {
             core.refusal().is_some() == self.closed,
             "jobs are refused when closed",
             || format!("{:?}", core.refusal()),
+        );
+    }
+
+    /// The pool says that all is over.
+    pub(super) fn check_nothing_left(&self) {
+        let ended = self.is_ending() || self.starts.may_give_up();
+        require(
+            self.core.held == 0 || ended,
+            "a pool that is waited for does not finish",
+            || format!("{}", self.core.held),
+        );
+        require(
+            self.trails.is_empty(),
+            "nothing more is expected of the dead",
+            || format!("{:?}", self.trails),
         );
     }
 }
