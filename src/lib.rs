@@ -83,7 +83,7 @@
 //! | [`TaskError`], [`PanicInfo`], [`WorkerExit`], [`Exit`] | why there is no result |
 //! | [`RemoteError`] | an error that a task can return, made by `?` from any other |
 //! | `Json` (feature `json`) | an argument or result of a type that needs field names or type tags |
-//! | [`BuildError`], [`StartError`], [`TrySubmitError`], [`NotClosed`] | how the pool's other operations fail |
+//! | [`BuildError`], [`StartError`], [`TrySubmitError`], [`NotClosed`], [`ResizeError`] | how the pool's other operations fail |
 //! | [`ShutdownOptions`] | the end of a pool |
 //! | [`Stats`], [`Histogram`], [`Events`] | a look at a pool, and what happens in it as it happens |
 //! | `TaskService` (feature `tower`) | a function in a pool as a `tower` service |
@@ -129,7 +129,7 @@ mod worker;
 pub use executor::{Executor, ExecutorTask, Portable};
 pub use pool::builder::ProcessPoolBuilder;
 pub use pool::error::{
-    Ability, BuildError, NotClosed, TaskError, TrySubmitError, Unsupported, WorkerExit,
+    Ability, BuildError, NotClosed, ResizeError, TaskError, TrySubmitError, Unsupported, WorkerExit,
 };
 pub use pool::events::{Events, PoolEvent};
 pub use pool::handle::TaskHandle;

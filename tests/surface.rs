@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 use procpool::task::{DecodeError, EncodeError, ForeignFunction, TaskContext};
 use procpool::{
     Ability, BuildError, Call, CallbackId, Enumerated, Exit, Map, NotClosed, PanicInfo,
-    ProcessPool, ProcessPoolBuilder, Restart, ShutdownOptions, StartError, StartMethod, Stats,
-    Stdio, Task, TaskCall, TaskError, TaskHandle, ThreadMap, ThreadPool, ThreadPoolBuilder,
-    ThreadTask, TrySubmitError, UnknownStartMethod, Unsupported, WorkerExit, WorkerLine,
-    WorkerStats,
+    ProcessPool, ProcessPoolBuilder, ResizeError, Restart, ShutdownOptions, StartError,
+    StartMethod, Stats, Stdio, Task, TaskCall, TaskError, TaskHandle, ThreadMap, ThreadPool,
+    ThreadPoolBuilder, ThreadTask, TrySubmitError, UnknownStartMethod, Unsupported, WorkerExit,
+    WorkerLine, WorkerStats,
 };
 use support::everywhere;
 
@@ -75,6 +75,7 @@ fn the_public_types_can_be_shared_shown_and_kept_across_a_caught_panic() {
     error::<StartError>();
     error::<NotClosed>();
     error::<Unsupported>();
+    error::<ResizeError>();
     error::<UnknownStartMethod>();
     error::<WorkerExit>();
     error::<PanicInfo>();

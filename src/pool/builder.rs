@@ -34,7 +34,7 @@ const LONGEST_FRAME: usize = u32::MAX as usize - 64 * 1024;
 /// run between two of its awaits.
 const YIELD_LIMIT: Duration = Duration::from_secs(1);
 /// How many workers there may be: more than any program needs, and each place costs memory.
-const MOST_WORKERS: usize = 1 << 16;
+pub(super) const MOST_WORKERS: usize = 1 << 16;
 /// The longest time that is told from no limit. Clocks overflow when a century or `Duration::MAX`
 /// is added to them; this, as long as tokio's longest sleep, is far from there.
 const FAR_FUTURE: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
@@ -70,6 +70,8 @@ pub(crate) fn bounded(limit: Duration) -> Duration {
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct ProcessPoolBuilder {
     workers: Option<usize>,
+    min_workers: usize,
+    idle_timeout: Option<Duration>,
     start_method: StartMethod,
     task_timeout: Option<Duration>,
     start_timeout: Duration,
@@ -95,6 +97,8 @@ impl Default for ProcessPoolBuilder {
     fn default() -> Self {
         Self {
             workers: None,
+            min_workers: 0,
+            idle_timeout: None,
             start_method: StartMethod::default(),
             task_timeout: None,
             start_timeout: Duration::from_secs(60),
@@ -127,6 +131,45 @@ impl ProcessPoolBuilder {
     /// compute, they only cost memory.
     pub fn workers(mut self, workers: usize) -> Self {
         self.workers = Some(workers);
+        self
+    }
+
+    /// Sets how many workers are kept warm: they are started when the pool is built, without
+    /// being asked for, replaced when they end, and stay however long they have nothing to do.
+    /// Default: none, so that a pool that is not used costs no process. More than
+    /// [`workers`](Self::workers) is an error of [`build`](Self::build).
+    ///
+    /// `build` does not wait for them; [`ready`](ProcessPool::ready) does, for all there may be.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::time::Duration;
+    /// use procpool::ProcessPool;
+    ///
+    /// // Two for the quiet hours, eight for the others.
+    /// let pool = ProcessPool::builder()
+    ///     .workers(8)
+    ///     .min_workers(2)
+    ///     .idle_timeout(Duration::from_secs(60))
+    ///     .build()?;
+    /// # pool.shutdown().await;
+    /// # Ok(()) }
+    /// ```
+    pub fn min_workers(mut self, workers: usize) -> Self {
+        self.min_workers = workers;
+        self
+    }
+
+    /// Sets after how long a worker leaves that has nothing to do, down to
+    /// [`min_workers`](Self::min_workers). Default: never. Zero is an error of
+    /// [`build`](Self::build).
+    ///
+    /// Calls go to the worker that was busy last, so that the others can leave. The next call that
+    /// needs one starts it again, which costs about a millisecond and what the worker has kept
+    /// between tasks.
+    pub fn idle_timeout(mut self, timeout: Duration) -> Self {
+        self.idle_timeout = Some(timeout);
         self
     }
 
@@ -356,7 +399,8 @@ impl ProcessPoolBuilder {
     }
 
     /// Builds the pool. No process is started before the first task, or
-    /// [`ready`](ProcessPool::ready).
+    /// [`ready`](ProcessPool::ready), unless there is something to be
+    /// [kept warm](Self::min_workers).
     ///
     /// # Errors
     ///
@@ -372,6 +416,8 @@ impl ProcessPoolBuilder {
         // Taken apart here, so that an option that is not used does not compile.
         let Self {
             workers,
+            min_workers,
+            idle_timeout,
             start_method,
             task_timeout,
             start_timeout,
@@ -398,6 +444,14 @@ impl ProcessPoolBuilder {
         check(
             workers <= MOST_WORKERS,
             "the number of workers must not be greater than 65536",
+        )?;
+        check(
+            min_workers <= workers,
+            "more workers are to be kept warm than there may be",
+        )?;
+        check(
+            idle_timeout != Some(Duration::ZERO),
+            "the idle timeout must be greater than 0",
         )?;
         check(
             task_timeout != Some(Duration::ZERO),
@@ -477,6 +531,8 @@ impl ProcessPoolBuilder {
                 restart,
                 abort_grace: bounded(abort_grace),
                 leave_limit: bounded(leave_limit),
+                min_workers,
+                idle_timeout: idle_timeout.map(bounded),
                 renewal: Renewal {
                     max_tasks,
                     max_age: max_age.map(bounded),

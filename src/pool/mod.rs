@@ -41,9 +41,9 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use self::builder::ProcessPoolBuilder;
+use self::builder::{MOST_WORKERS, ProcessPoolBuilder};
 use self::driver::Driver;
-use self::error::{BuildError, TaskError, TrySubmitError};
+use self::error::{BuildError, ResizeError, TaskError, TrySubmitError};
 use self::handle::TaskHandle;
 use self::scheduler::Event;
 use self::stats::Stats;
@@ -419,7 +419,40 @@ impl ProcessPool {
 
     /// Returns how many workers there may be; [`stats`](Self::stats) tells how many there are.
     pub fn workers(&self) -> usize {
-        self.driver().plan.rules.workers
+        self.driver().workers()
+    }
+
+    /// Changes how many workers there may be, while the pool runs. Returns at once.
+    ///
+    /// A pool that grows starts workers as they are needed. In one that shrinks those that are too
+    /// many take nothing new, finish what they run, however long that takes, and leave; calls that
+    /// they have not begun go to the others. No call is lost or refused for it.
+    ///
+    /// [`max_pending`](ProcessPoolBuilder::max_pending) still means what is beyond one task for each
+    /// worker: of what was accepted when there was more room, nothing is given back.
+    /// [`min_workers`](ProcessPoolBuilder::min_workers) holds as far as there may be so many.
+    ///
+    /// # Errors
+    ///
+    /// When it is zero, or more than 65,536. Nothing is changed then.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = procpool::ProcessPool::builder().workers(1).build()?;
+    /// pool.resize(4)?;
+    /// pool.ready().await?;
+    /// assert_eq!((pool.workers(), pool.stats().workers.len()), (4, 4));
+    /// assert!(pool.resize(0).is_err());
+    /// # pool.shutdown().await;
+    /// # Ok(()) }
+    /// ```
+    pub fn resize(&self, workers: usize) -> Result<(), ResizeError> {
+        if !(1..=MOST_WORKERS).contains(&workers) {
+            return Err(ResizeError(workers));
+        }
+        self.driver().resize(workers);
+        Ok(())
     }
 
     /// Returns a snapshot of what the pool does and has done.

@@ -1,12 +1,16 @@
 //! One pool for everybody in the program who does not need one of their own.
 
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use super::ProcessPool;
 use super::error::{BuildError, BuildFault};
 use crate::process::Keeper;
 
 static SHARED: Mutex<Option<ProcessPool>> = Mutex::new(None);
+
+/// How long its workers stay that have nothing to do: nobody may even know that there are any.
+const IDLE: Duration = Duration::from_secs(60);
 
 /// The pool of the program.
 impl ProcessPool {
@@ -17,6 +21,9 @@ impl ProcessPool {
     /// Made for libraries: several that use it do not start more workers than there are cores.
     /// Each task takes its turn; whoever needs limits, an environment or an order of their own
     /// builds a pool.
+    ///
+    /// A worker that has had nothing to do for a minute leaves, so a program that needs the pool
+    /// once keeps no processes for it; the next call that needs a worker starts one again.
     ///
     /// It lives as long as the program. If somebody [shuts it down](Self::shutdown), who has it
     /// finds it closed, and who asks next gets a new one.
@@ -48,7 +55,10 @@ impl ProcessPool {
             return Ok(pool.clone());
         }
         let keeper = Keeper::get().map_err(BuildFault::System)?;
-        let pool = Self::builder().runtime(keeper.handle().clone()).build()?;
+        let pool = Self::builder()
+            .idle_timeout(IDLE)
+            .runtime(keeper.handle().clone())
+            .build()?;
         let mut lifetime = pool.driver().watch();
         keeper.handle().clone().spawn(async move {
             // The sender lives in the pool.
@@ -65,4 +75,16 @@ impl ProcessPool {
 fn forget() -> Option<ProcessPool> {
     let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
     shared.take_if(|pool| pool.is_closed())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_keeps_no_idle_process_for_ever() {
+        let pool = ProcessPool::shared().unwrap();
+        let rules = pool.driver().plan.rules;
+        assert_eq!((rules.min_workers, rules.idle_timeout), (0, Some(IDLE)));
+    }
 }

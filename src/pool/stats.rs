@@ -182,7 +182,7 @@ pub(super) fn snapshot(driver: &Driver) -> Stats {
         });
         let (hosting, waiting) = rooms.jobs();
         Stats {
-            max_workers: driver.plan.rules.workers,
+            max_workers: driver.workers(),
             workers: workers.collect(),
             queued: scheduler.waiting() - waiting + rooms.waiting(),
             unfinished: scheduler.unfinished() - hosting + rooms.unfinished(),

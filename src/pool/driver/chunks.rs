@@ -31,9 +31,11 @@ impl State {
         (item, raw, took): (u64, Raw, Duration),
         done: &mut Done,
     ) -> Result<(), String> {
-        self.scheduler.item_answered(worker, ticket);
         let running = self.scheduler.running(worker);
         let key = running.filter(|(_, first)| *first == ticket);
+        if key.is_some() {
+            self.scheduler.item_answered(worker, ticket);
+        }
         let job = key.and_then(|(key, _)| self.scheduler.attachment_mut(key));
         let answered = if let (Some((key, _)), Some(job)) = (key, job) {
             match &mut job.client {
@@ -46,7 +48,11 @@ impl State {
             }
         } else {
             match self.trails.answer(worker, ticket, item)? {
-                Some((item, origin)) => (item, origin.first, origin.since, &origin.owner),
+                Some((item, origin)) => {
+                    self.scheduler.item_answered(worker, ticket);
+                    (item, origin.first, origin.since, &origin.owner)
+                }
+                // It was counted when it was ended.
                 None => return Ok(()),
             }
         };

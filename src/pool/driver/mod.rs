@@ -29,6 +29,7 @@ mod time;
 mod workers;
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -68,6 +69,8 @@ pub(crate) struct Driver {
     pub(crate) plan: Plan,
     /// Room in the queue, where that is bounded.
     pub(crate) room: Option<Arc<Semaphore>>,
+    /// How many workers there may be.
+    workers: AtomicUsize,
     /// The crate's thread, to run things on; a handle to it does not keep it.
     keeper: Handle,
     state: Mutex<State>,
@@ -104,18 +107,24 @@ pub(crate) struct Done {
     rearm: bool,
 }
 
+/// How many jobs may be in the pool, beside those of maps.
+fn room_for(max_pending: usize, workers: usize) -> usize {
+    max_pending
+        .saturating_add(workers)
+        .min(Semaphore::MAX_PERMITS)
+}
+
 impl Driver {
     /// Puts a pool to work.
     pub(crate) fn start(plan: Plan, launcher: Launcher, keeper: Arc<Keeper>) -> Arc<Self> {
         let workers = plan.rules.workers;
-        let room = plan.max_pending.map(|max| {
-            Arc::new(Semaphore::new(
-                max.saturating_add(workers).min(Semaphore::MAX_PERMITS),
-            ))
-        });
+        let room = plan
+            .max_pending
+            .map(|max| Arc::new(Semaphore::new(room_for(max, workers))));
         let hub = Arc::new(Hub::new());
         let driver = Arc::new_cyclic(|this| Self {
             room,
+            workers: AtomicUsize::new(workers),
             keeper: keeper.handle().clone(),
             state: Mutex::new(State {
                 scheduler: Scheduler::new(plan.rules),
@@ -149,6 +158,10 @@ impl Driver {
             driver.keeper.spawn(driver.clone().watch_memory());
         }
         driver.plan.home.spawn(Anchor(driver.clone()).hold());
+        if driver.plan.rules.min_workers > 0 {
+            // Any event has those started that are kept warm.
+            driver.tell(Event::Tick);
+        }
         driver
     }
 
@@ -213,6 +226,40 @@ impl Driver {
             _ => {}
         }
         self.perform(state, now);
+    }
+
+    /// How many workers there may be.
+    pub(crate) fn workers(&self) -> usize {
+        self.workers.load(Ordering::Relaxed)
+    }
+
+    /// Changes how many workers there may be, and with it the room in the queue.
+    pub(crate) fn resize(&self, workers: usize) {
+        let now = Moment::now();
+        let mut state = self.lock();
+        let before = state.scheduler.workers();
+        state.make_places(workers);
+        self.workers.store(workers, Ordering::Relaxed);
+        state.scheduler.handle(now, Event::Resize(workers));
+        self.perform(state, now);
+        // Fewer may be all that somebody waits for.
+        self.progress.send_modify(|_| ());
+        let Some((room, max)) = self.room.as_ref().zip(self.plan.max_pending) else {
+            return;
+        };
+        let (before, after) = (room_for(max, before), room_for(max, workers));
+        if after >= before {
+            return room.add_permits(after - before);
+        }
+        // What is in use is taken away as it is given back, before anybody else gets it.
+        let surplus = before - after;
+        let left = surplus - room.forget_permits(surplus);
+        let taken = room.clone().acquire_many_owned(left as u32);
+        self.keeper.spawn(async move {
+            if let Ok(permits) = taken.await {
+                permits.forget();
+            }
+        });
     }
 
     /// The worker that has the job, and how far it has come there.

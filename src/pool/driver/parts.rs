@@ -36,6 +36,12 @@ impl Tally {
         self.items
     }
 
+    /// How many have been answered.
+    #[cfg(test)]
+    pub(crate) fn answered(&self) -> u32 {
+        self.answered
+    }
+
     /// How many have not been answered.
     pub(crate) fn left(&self) -> u32 {
         self.items - self.answered

@@ -74,6 +74,17 @@ impl State {
         self.scheduler.wake_at().into_iter().chain(rooms).min()
     }
 
+    /// Has room for workers in so many places. What is there is kept: a pool that has become smaller
+    /// has workers in higher places for a while.
+    pub(super) fn make_places(&mut self, places: usize) {
+        let places = places.max(self.slots.len());
+        self.slots.resize(places, None);
+        self.starts.resize(places, None);
+        self.exits.resize(places, None);
+        self.faults.resize(places, None);
+        self.dismissed.resize(places, None);
+    }
+
     /// Sends a call to its worker.
     pub(super) fn assign(
         &mut self,

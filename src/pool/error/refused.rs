@@ -181,6 +181,22 @@ impl BuildError {
     }
 }
 
+/// [`ProcessPool::resize`](crate::ProcessPool::resize) was asked for a number of workers that no
+/// pool can have.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let pool = procpool::ProcessPool::builder().workers(1).build()?;
+/// let refused = pool.resize(0).unwrap_err();
+/// assert_eq!(refused.to_string(), "a pool has between 1 and 65536 workers, not 0");
+/// # pool.shutdown().await;
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a pool has between 1 and 65536 workers, not {0}")]
+pub struct ResizeError(pub(crate) usize);
+
 /// [`ProcessPool::join`](crate::ProcessPool::join) was called on a pool that still takes work.
 ///
 /// ```

@@ -134,6 +134,11 @@ impl Book {
         }
     }
 
+    /// There may be so many workers now.
+    pub(in crate::pool) fn resize(&mut self, workers: usize) {
+        self.measure.workers = workers;
+    }
+
     /// An item was taken: its encoding, or why there is none.
     pub(in crate::pool) fn take(&mut self, item: Result<Packed, TaskError>) {
         let index = self.taken;

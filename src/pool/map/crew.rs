@@ -81,13 +81,20 @@ impl Crew {
     /// Submits chunks as long as there should be more of them out.
     fn send_out(self: &Arc<Self>) {
         loop {
-            let duty = self.lock().roster.duty();
+            let duty = self.duty();
             match duty {
                 Some(Duty::Submit(batch)) => self.submit(batch),
                 Some(Duty::Unhold) => return self.driver.tell(Event::Unhold),
                 None => return,
             }
         }
+    }
+
+    fn duty(&self) -> Option<Duty> {
+        let workers = self.driver.workers();
+        let roster = &mut self.lock().roster;
+        roster.book().resize(workers);
+        roster.duty()
     }
 
     fn submit(self: &Arc<Self>, batch: Batch) {

@@ -123,7 +123,7 @@ where
             look_ahead: manner.look_ahead,
             chunk_size: manner.chunk_size,
             ordered,
-            workers: driver.plan.rules.workers,
+            workers: driver.workers(),
         };
         let target = Target::of(function).map_err(|error| TaskError::new(Kind::Foreign(error)));
         Self {

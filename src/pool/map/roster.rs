@@ -87,6 +87,12 @@ impl Roster {
         }
     }
 
+    /// Whether the pool has been told to wait, or is just being told.
+    #[cfg(test)]
+    pub(in crate::pool) fn is_holding(&self) -> bool {
+        self.holding
+    }
+
     /// What is to be done next, if anything is.
     pub(in crate::pool) fn duty(&mut self) -> Option<Duty> {
         if let Some(batch) = self.book.next_batch() {

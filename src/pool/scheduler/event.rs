@@ -98,6 +98,8 @@ pub(crate) enum Event {
     Unhold,
     /// Start every worker there may be.
     StartAll,
+    /// There may be so many workers, at least one.
+    Resize(usize),
     /// No new jobs; finish those that are in.
     Close,
     /// No new jobs; drop those that have not been started, finish the others.

@@ -14,7 +14,7 @@ impl<T> Scheduler<T> {
     pub(super) fn home_of(&self, spec: JobSpec) -> Option<usize> {
         // Where no worker can be started any more, any that lives must do.
         let key = spec.key.filter(|_| self.mode != Mode::Stranded)?;
-        (0..self.places.len()).max_by_key(|place| affinity(key, *place))
+        (0..self.rules.workers).max_by_key(|place| affinity(key, *place))
     }
 
     /// The first of the jobs that wait for the worker of one place and could go there now: its key
@@ -36,17 +36,38 @@ impl<T> Scheduler<T> {
         best.map(|(_, key, place)| (key, place))
     }
 
+    /// There are other places now: whoever waits for the worker of one waits for the right one.
+    pub(super) fn move_homes(&mut self) {
+        for key in self.leave_homes() {
+            let home = self.home_of(self.jobs[key.index].spec);
+            self.wait_at(home, key);
+        }
+    }
+
     /// Lets everybody who waits for the worker of one place wait for any.
     pub(super) fn forget_homes(&mut self) {
+        for key in self.leave_homes() {
+            self.wait_at(None, key);
+        }
+    }
+
+    /// Takes out all who wait for the worker of one place, those of one key in their order.
+    fn leave_homes(&mut self) -> Vec<JobKey> {
+        let mut left = Vec::new();
         while let Some(place) = self.line.next_awaited(0) {
             let jobs = &self.jobs;
             let first = self.line.first_aside(place, |key| waits(jobs, key));
-            let Some(key) = first else { return };
-            let job = &mut self.jobs[key.index];
-            self.line.take_first(job.waiter(key));
-            job.home = None;
-            self.line.push_back(job.waiter(key));
+            let Some(key) = first else { break };
+            self.line.take_first(jobs[key.index].waiter(key));
+            left.push(key);
         }
+        left
+    }
+
+    fn wait_at(&mut self, home: Option<usize>, key: JobKey) {
+        let job = &mut self.jobs[key.index];
+        job.home = home;
+        self.line.push_back(job.waiter(key));
     }
 }
 

@@ -29,7 +29,7 @@
 //! - [`dispatch`]: which worker gets a job. [`home`]: the place to which calls of one key go.
 //! - [`again`], [`retry`]: which is run again, and when. [`cost`]: how long calls take.
 //! - [`stop`]: ending calls and the pool. [`upkeep`]: workers and time.
-//! - [`renewal`]: workers that have served long enough.
+//! - [`renewal`]: workers that have served long enough. [`size`]: how many there are.
 
 mod again;
 mod cost;
@@ -43,6 +43,7 @@ mod renewal;
 mod retry;
 #[cfg(test)]
 mod simulator;
+mod size;
 mod stop;
 #[cfg(test)]
 mod tests;
@@ -83,6 +84,10 @@ pub(crate) struct Rules {
     pub(crate) abort_grace: Duration,
     /// How long a worker that has been told to leave may take.
     pub(crate) leave_limit: Duration,
+    /// How many are kept even if they have nothing to do.
+    pub(crate) min_workers: usize,
+    /// After how long the others leave that have nothing to do; `None` if they stay.
+    pub(crate) idle_timeout: Option<Duration>,
     /// When workers are replaced with which nothing is wrong.
     pub(crate) renewal: Renewal,
 }
@@ -194,9 +199,10 @@ pub(crate) struct Scheduler<T> {
 }
 
 impl<T> Scheduler<T> {
-    /// A scheduler with no job and no worker.
+    /// A scheduler with no job and no worker yet. Those that are kept warm are started by the first
+    /// event, whatever it is.
     pub(crate) fn new(rules: Rules) -> Self {
-        Self {
+        let mut scheduler = Self {
             rules,
             mode: Mode::Open,
             refusal: None,
@@ -218,7 +224,9 @@ impl<T> Scheduler<T> {
             wake: None,
             next_relief: Moment::default(),
             finished: false,
-        }
+        };
+        scheduler.keep_warm();
+        scheduler
     }
 
     /// Accepts a job, or hands its attachment back.
@@ -332,6 +340,7 @@ impl<T> Scheduler<T> {
             Event::Hold => self.held += 1,
             Event::Unhold => self.held -= 1,
             Event::StartAll => self.want_all(),
+            Event::Resize(workers) => self.resize(now, workers),
             Event::Close => self.close(),
             Event::CancelPending => self.cancel_pending(),
             Event::Terminate => self.end_everything(End::ShutDown),
@@ -388,9 +397,11 @@ impl<T> Scheduler<T> {
 
     /// How many workers have nothing to do, and how many more could be started.
     pub(crate) fn spare(&self) -> (usize, usize) {
-        let idle = self.places.iter().filter(|place| place.is_idle()).count();
+        let places = self.places.iter().take(self.rules.workers);
+        let idle = places.clone().filter(|place| place.is_idle()).count();
+        let vacant = places.filter(|place| place.worker.is_none()).count();
         match self.mode {
-            Mode::Open | Mode::Closing => (idle, self.vacant),
+            Mode::Open | Mode::Closing => (idle, vacant),
             Mode::Stranded | Mode::Ending(_) => (idle, 0),
         }
     }
@@ -405,22 +416,10 @@ impl<T> Scheduler<T> {
         })
     }
 
-    /// Whether every place has a worker that is ready.
-    pub(crate) fn is_complete(&self) -> bool {
-        self.places.iter().all(|place| {
-            place
-                .worker
-                .as_ref()
-                .is_some_and(|worker| worker.phase == Phase::Ready)
-        })
-    }
-
     /// The job that a worker is running, or about to run.
     pub(crate) fn running(&self, worker: WorkerId) -> Option<(JobKey, Ticket)> {
-        let state = self.places[worker.place]
-            .worker
-            .as_ref()
-            .filter(|state| state.id == worker)?;
+        let state = self.places.get(worker.place)?.worker.as_ref();
+        let state = state.filter(|state| state.id == worker)?;
         state.ahead.front().map(|sent| (sent.job, sent.ticket))
     }
 
@@ -472,6 +471,7 @@ impl<T> Scheduler<T> {
             if !self.idle.contains(&worker.place) {
                 self.idle.push(worker.place);
             }
+            self.idles(now, worker);
         } else if state.has_finished() {
             self.retire(now, worker);
         } else {

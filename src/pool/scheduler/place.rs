@@ -24,6 +24,8 @@ const AHEAD_BYTES: usize = 64 * 1024;
 pub(super) struct Place {
     /// A worker has been wanted here, and is to be replaced as long as the pool is open.
     pub(super) wanted: bool,
+    /// Somebody waits until a worker is ready here.
+    pub(super) awaited: bool,
     /// The worker in it.
     pub(super) worker: Option<Worker>,
 }
@@ -153,6 +155,8 @@ pub(super) struct Worker {
     pub(super) silent: Option<(Moment, Option<Moment>)>,
     /// When it has to be looked at for a stall, or is out of time to leave.
     pub(super) look_at: Option<Moment>,
+    /// When it leaves if it has nothing to do until then.
+    pub(super) leave_at: Option<Moment>,
     /// How many responses it has given.
     pub(super) done: u64,
     /// How much of its bounds it has used.
@@ -181,6 +185,7 @@ impl Worker {
             stalled: None,
             silent: None,
             look_at: None,
+            leave_at: None,
             done: 0,
             stay,
         }
@@ -246,6 +251,7 @@ impl Worker {
 
     /// Notes that a call is sent, and gives the sending its name.
     pub(super) fn send(&mut self, mut sent: Sent, now: Moment) -> Ticket {
+        self.leave_at = None;
         let lane = (!self.lanes).trailing_zeros() as u16;
         self.lanes |= 1 << lane;
         self.sequence += 1;
@@ -349,8 +355,8 @@ impl Worker {
             .flat_map(|sent| [sent.check_at, sent.until])
             .flatten();
         let grace = self.grace.map(|(_, until)| until);
-        let looks = self.look_at.into_iter().chain(self.stay.look_at);
-        limits.chain(grace).chain(looks).min()
+        let looks = [self.look_at, self.stay.look_at, self.leave_at];
+        limits.chain(grace).chain(looks.into_iter().flatten()).min()
     }
 }
 

@@ -160,7 +160,7 @@ impl Worker {
 }
 
 impl<T> Scheduler<T> {
-    /// One item of a chunk has been answered.
+    /// One item of a chunk has been answered that was not ended.
     pub(crate) fn item_answered(&mut self, worker: WorkerId, ticket: Ticket) {
         if let Some(state) = self.worker(worker) {
             state.stay.spend();

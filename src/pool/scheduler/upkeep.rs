@@ -43,7 +43,7 @@ impl<T> Scheduler<T> {
         }
         let open = self.mode == Mode::Open;
         let mut starting = self.count(Phase::Starting);
-        for place in 0..self.places.len() {
+        for place in 0..self.rules.workers {
             let needed = self.line.open_len() > starting || self.line.is_awaited(place);
             let state = &self.places[place];
             if state.worker.is_some() || !(needed || (open && state.wanted)) {
@@ -78,13 +78,6 @@ impl<T> Scheduler<T> {
         workers.filter(|worker| worker.phase == phase).count()
     }
 
-    /// Wants a worker in every place.
-    pub(super) fn want_all(&mut self) {
-        for place in &mut self.places {
-            place.wanted = true;
-        }
-    }
-
     pub(super) fn ready(&mut self, now: Moment, worker: WorkerId) {
         let Some(state) = self.worker(worker) else {
             return;
@@ -104,6 +97,7 @@ impl<T> Scheduler<T> {
         }
         self.policy.succeeded();
         self.rest(now, worker);
+        self.joined(now, worker);
         self.next_renewal(now);
     }
 
@@ -171,6 +165,7 @@ impl<T> Scheduler<T> {
             self.unblock(key);
         }
         self.vacant += 1;
+        self.give_up_places();
         self.actions.push_back(Action::Release(worker));
     }
 
@@ -254,14 +249,14 @@ impl<T> Scheduler<T> {
         if self.places.len() < 2 || now < self.next_relief {
             return;
         }
-        let others =
-            self.count(Phase::Ready) > 1 || (self.vacant > 0 && self.mode != Mode::Stranded);
+        let vacancy = self.has_vacancy();
+        let others = self.count(Phase::Ready) > 1 || (vacancy && self.mode != Mode::Stranded);
         if !others {
             return;
         }
         // Who has nothing to do would run the rest of a chunk.
         let hungry = self.line.open_len() == 0
-            && (self.vacant > 0 || self.places.iter().any(|place| place.is_idle()));
+            && (vacancy || self.places.iter().any(|place| place.is_idle()));
         let mut next: Option<Moment> = None;
         for place in 0..self.places.len() {
             let Some(worker) = self.places[place].worker.as_mut() else {
@@ -333,7 +328,7 @@ impl<T> Scheduler<T> {
         if worker.grace.is_some_and(|(_, until)| until <= now) {
             return self.kill(id);
         }
-        let old = worker.stay.is_time(now);
+        let (old, idle) = (worker.stay.is_time(now), worker.has_idled(now));
         if worker.look_at.is_some_and(|at| at <= now) {
             worker.look_at = None;
             match worker.phase {
@@ -349,6 +344,9 @@ impl<T> Scheduler<T> {
         }
         if old {
             self.rest(now, id);
+        }
+        if idle {
+            self.leave_idle(now, id);
         }
         self.check_limits(now, place);
     }

@@ -1,5 +1,6 @@
 //! What the core wants done, done.
 
+use super::plan::Work;
 use super::process::{Frame, Process};
 use super::rules::require;
 use super::world::{DYING, Machine, Office, World};
@@ -12,6 +13,7 @@ impl World<'_> {
             Action::Start(worker) => self.start(worker),
             Action::Assign(worker, ticket, key) => self.assign(worker, ticket, key),
             Action::TakeBack(worker, ticket) => {
+                self.touch(worker);
                 let won = self.asked(worker).page.take_back(ticket);
                 if won {
                     self.ledger.came_back(worker, ticket);
@@ -19,6 +21,7 @@ impl World<'_> {
                 self.answer(Event::TakenBack(worker, ticket, won));
             }
             Action::End(worker, ticket, begun_by) => {
+                self.touch(worker);
                 let process = self.asked(worker);
                 let won = process.page.end(ticket, begun_by);
                 if won {
@@ -35,12 +38,14 @@ impl World<'_> {
             Action::Kill(worker) => {
                 let index = self.index(worker);
                 let (now, ending) = (self.now, self.is_ending());
-                self.asked(worker).check_kill(now, ending);
+                let reproached = self.core.reproach(worker).is_some();
+                self.asked(worker).check_kill(now, reproached, ending);
                 let at = self.now + self.rng.spread(10_000, DYING);
                 self.machine.enter(at, Machine::Killed(index));
             }
             Action::Release(worker) => {
                 self.asked(worker).check_release();
+                self.seal(worker, None);
                 let index = self.index(worker);
                 if self.rng.percent(20) {
                     self.office.enter(
@@ -49,10 +54,9 @@ impl World<'_> {
                     );
                 }
             }
-            Action::Cut(worker, ticket, _) => {
-                require(false, "only a chunk is cut", || {
-                    format!("{worker:?} {ticket:?}")
-                });
+            Action::Cut(worker, ticket, key) => self.cut(worker, ticket, key),
+            Action::Resolve(job, key, outcome, sent) if self.chunks.contains_key(&job) => {
+                self.break_chunk(job, key, outcome, sent);
             }
             Action::Repeat(key, outcome) => {
                 let job = self.core.attachment(key).copied();
@@ -61,8 +65,9 @@ impl World<'_> {
                     .repeated(job, Some(outcome), &self.processes, self.now);
             }
             Action::Resolve(job, key, outcome, _) => {
+                let (processes, starts) = (&self.processes, &self.starts);
                 self.ledger
-                    .resolved(job, key, outcome, &self.processes, &self.starts, self.now);
+                    .resolved((job, true), key, outcome, processes, starts, self.now);
             }
             Action::Closed => {
                 require(!self.closed, "a pool is closed once", String::new);
@@ -75,13 +80,14 @@ impl World<'_> {
                 require(left.is_none(), "no worker outlives the pool", || {
                     format!("{left:?}")
                 });
+                self.check_nothing_left();
                 self.finished = true;
             }
         }
     }
 
     /// An answer is handed in before the next action is taken.
-    fn answer(&mut self, event: Event) {
+    pub(super) fn answer(&mut self, event: Event) {
         self.trace.note(self.now, || format!("answer  {event:?}"));
         self.core.handle(self.now, event);
         self.longest_line = self.longest_line.max(self.core.waiting());
@@ -93,19 +99,30 @@ impl World<'_> {
             format!("{key:?}")
         });
         let job = job.unwrap_or_default();
+        self.touch(worker);
+        self.asked(worker).assigned_at = self.now;
         self.asked(worker).check_assign(ticket);
         // A pool that cannot start workers lets anybody do it who lives.
         let bound = !self.starts.may_give_up();
         self.ledger
             .assigned(job, worker, ticket, self.drained, bound);
         let planned = self.ledger.planned(job);
+        let work = match self.chunks.get(&job) {
+            Some(chunk) => self.maps[chunk.map].items[chunk.items[0]].work,
+            None => Work {
+                length: planned.length,
+                large: planned.large,
+                deadly: false,
+                last: planned.last,
+                grows: planned.grows,
+            },
+        };
         let frame = Frame {
             ticket,
             job,
-            length: planned.length,
-            large: planned.large,
-            last: planned.last,
-            grows: planned.grows && self.plan.rules.renewal.max_memory.is_some(),
+            items: planned.spec.items,
+            item: 0,
+            work,
         };
         let index = self.index(worker);
         let process = &mut self.processes[index];
@@ -140,8 +157,13 @@ impl World<'_> {
         index
     }
 
+    /// The parent has to do with a worker's calls.
+    fn touch(&mut self, worker: WorkerId) {
+        self.asked(worker).touched_at = self.now;
+    }
+
     /// The process that an action is about.
-    fn asked(&mut self, worker: WorkerId) -> &mut Process {
+    pub(super) fn asked(&mut self, worker: WorkerId) -> &mut Process {
         let index = self.index(worker);
         let process = &mut self.processes[index];
         require(

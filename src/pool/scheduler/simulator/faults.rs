@@ -97,7 +97,7 @@ impl World<'_> {
             lane: self.rng.below(3) as u16,
             sequence: 1 + self.rng.below(5) as u64,
         };
-        let event = match self.rng.below(10) {
+        let event = match self.rng.below(12) {
             0 => Event::Ready(id),
             1 => Event::StartFailed(id, StartFailure::Worker),
             2 => Event::TakenBack(id, ticket, true),
@@ -107,6 +107,8 @@ impl World<'_> {
             6 => Event::Acknowledged(id, ticket),
             7 => Event::Exited(id),
             8 => Event::Orphaned(id),
+            9 => Event::Uncut(id, ticket),
+            10 => Event::Probed(id, ticket, Progress::Between(Moment(0))),
             _ => Event::Condemned(id),
         };
         self.tell(event);

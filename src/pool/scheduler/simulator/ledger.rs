@@ -38,7 +38,7 @@ struct Record {
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     records: Vec<Record>,
-    turns: Turns,
+    pub(super) turns: Turns,
     open: usize,
     pub(super) cancelled_pending: bool,
     pub(super) terminated: bool,
@@ -228,10 +228,10 @@ impl Ledger {
         record.started = None;
     }
 
-    /// The core has answered it.
+    /// The core has answered it; `costs` tells whether that fails what was running.
     pub(super) fn resolved(
         &mut self,
-        job: usize,
+        (job, costs): (usize, bool),
         key: JobKey,
         outcome: Outcome,
         processes: &[Process],
@@ -246,7 +246,8 @@ impl Ledger {
         let process = |worker: WorkerId| &processes[worker.number as usize - 1];
         let (holds, rule) = match outcome {
             Outcome::Lost(worker) => (
-                started.is_some_and(|(_, by)| by == worker) && process(worker).may_lose_calls(),
+                started.is_some_and(|(_, by)| by == worker)
+                    && (!costs || process(worker).may_lose_calls()),
                 "only what a worker ran when it died is lost, and never to a kill for another call",
             ),
             Outcome::Cancelled => (
@@ -396,8 +397,10 @@ impl Ledger {
         };
         let process = &processes[worker.number as usize - 1];
         let stopped = record.answer.is_some() || process.killed || process.dead;
+        let between = record.progress(processes);
+        let between = matches!(between, Some(Progress::Between(_)));
         require(
-            stopped || record.is_over(processes),
+            stopped || between || record.is_over(processes),
             "nothing runs longer than it may",
             || format!("{now:?} {record:?}"),
         );
@@ -431,15 +434,20 @@ impl Record {
     /// When the run that is under way must end, or the job.
     fn time_is_up(&self) -> Option<Moment> {
         let spec = &self.planned.spec;
-        let limit = |(since, _)| spec.timeout.map(|limit| since + limit);
+        // The limit of a chunk is one for each of its items, and looked at there.
+        let own = spec.timeout.filter(|_| spec.items == 0);
+        let limit = |(since, _)| own.map(|limit| since + limit);
         let limit = self.started.and_then(limit);
         limit.into_iter().chain(spec.deadline).min()
     }
 
     fn is_over(&self, processes: &[Process]) -> bool {
-        self.held.is_some_and(|(worker, ticket)| {
-            let process = &processes[worker.number as usize - 1];
-            process.page.progress(ticket) == Progress::Over
-        })
+        self.progress(processes) == Some(Progress::Over)
+    }
+
+    fn progress(&self, processes: &[Process]) -> Option<Progress> {
+        let (worker, ticket) = self.held?;
+        let process = &processes[worker.number as usize - 1];
+        Some(process.page.progress(ticket))
     }
 }

@@ -3,7 +3,8 @@
 use std::num::NonZeroU64;
 use std::time::Duration;
 
-use super::process::{Hands, Message, Process};
+use super::chunks::Chunk;
+use super::process::{Hands, Process};
 use super::rules::require;
 use super::world::{Birth, DYING, Machine, Office, World};
 use crate::pool::scheduler::{Event, StartFailure, WorkerId};
@@ -15,32 +16,7 @@ pub(super) const STOPPING: Duration = Duration::from_millis(50);
 /// … and be answered this long after it, whatever its worker does.
 pub(super) const ANSWERING: Duration = Duration::from_secs(3);
 
-/// How often the parent looks at the memory of its workers.
-const MEASURE: Duration = Duration::from_millis(250);
-
 impl World<'_> {
-    /// The parent looks at the memory of its workers.
-    pub(super) fn measure(&mut self) {
-        let Some(max) = self
-            .plan
-            .rules
-            .renewal
-            .max_memory
-            .filter(|_| !self.finished)
-        else {
-            return;
-        };
-        for index in 0..self.processes.len() {
-            let process = &self.processes[index];
-            if process.ready && !process.reaped {
-                let used = if process.grown { max + 1 } else { max };
-                let id = process.id;
-                self.tell(Event::Measured(id, used));
-            }
-        }
-        self.office.enter(self.now + MEASURE, Office::Measure);
-    }
-
     pub(super) fn start(&mut self, worker: WorkerId) {
         self.starts.check(worker, &self.processes, self.now);
         let index = self.processes.len();
@@ -90,6 +66,8 @@ impl World<'_> {
         let process = &mut self.processes[index];
         process.ready = true;
         process.ready_at = self.now;
+        process.touched_at = self.now;
+        self.last_ready = self.now;
         if !process.killed {
             self.starts.succeeded();
         }
@@ -134,24 +112,24 @@ impl World<'_> {
         }
         self.processes[index].step = None;
         let process = &mut self.processes[index];
-        let stepped = process.take_step(self.now, &mut self.rng);
+        let (maps, chunks) = (&self.maps, &self.chunks);
+        let work = |job, item| {
+            let chunk: &Chunk = &chunks[&job];
+            maps[chunk.map].items[chunk.items[item as usize]].work
+        };
+        let stepped = process.take_step(self.now, &mut self.rng, work);
         let id = process.id;
-        if let Some(job) = stepped.started {
-            self.trace
-                .note(self.now, || format!("machine {id:?} starts job {job}"));
-            self.ledger.started(job, id, self.now, &self.processes);
-            if self.processes[index].grown {
-                let due = self.now + MEASURE;
-                self.office
-                    .enter(due + STOPPING, Office::MustHaveStopped(job));
-            }
-            if let Some(limit) = self.ledger.planned(job).spec.timeout {
-                let due = self.now + limit;
-                self.office
-                    .enter(due + STOPPING, Office::MustHaveStopped(job));
-                self.office
-                    .enter(due + ANSWERING, Office::MustBeAnswered(job));
-            }
+        if stepped.died {
+            return self.die(index, false);
+        }
+        if let Some((job, item)) = stepped.started {
+            self.trace.note(self.now, || {
+                format!("machine {id:?} starts job {job} ({item})")
+            });
+            self.begins(job, item, id);
+        }
+        if let Some((job, item)) = stepped.shown {
+            self.item_is_shown(job, item);
         }
         if let Some(next) = stepped.next {
             self.step_after(index, next);
@@ -162,6 +140,28 @@ impl World<'_> {
         if stepped.left {
             self.speak_out(index);
             self.die(index, false);
+        }
+    }
+
+    /// A job is started, or another item of it.
+    fn begins(&mut self, job: usize, item: u32, worker: WorkerId) {
+        require(
+            !self.dropped,
+            "nothing is started when all that waits was dropped",
+            || format!("job {job} item {item} {worker:?}"),
+        );
+        if item == 0 {
+            self.ledger.started(job, worker, self.now, &self.processes);
+        }
+        if self.chunks.contains_key(&job) {
+            return self.item_begins(job, item, worker);
+        }
+        if let Some(limit) = self.ledger.planned(job).spec.timeout {
+            let due = self.now + limit;
+            self.office
+                .enter(due + STOPPING, Office::MustHaveStopped(job));
+            self.office
+                .enter(due + ANSWERING, Office::MustBeAnswered(job));
         }
     }
 
@@ -262,10 +262,8 @@ impl World<'_> {
         if breaks {
             self.starts.loss.get_or_insert(id);
         }
-        // Killed for its silence, or because a grace was over at the same time: either will do.
-        let certain = !process.silent || process.ended.is_none();
         self.tell(Event::Exited(id));
-        if breaks && certain {
+        if breaks {
             require(
                 self.closed,
                 "a pool that may not restart refuses jobs",
@@ -278,63 +276,5 @@ impl World<'_> {
     /// Whether everything is being ended.
     pub(super) fn is_ending(&self) -> bool {
         self.ledger.terminated || self.starts.loss.is_some()
-    }
-
-    /// The parent reads what has arrived. Many responses may be handed in before what follows from
-    /// them is done.
-    pub(super) fn read(&mut self, index: usize) {
-        if self.processes[index].reaped || self.processes[index].condemned {
-            return;
-        }
-        let id = self.processes[index].id;
-        while let Some(message) = self.processes[index].pipe.pop_front() {
-            match message {
-                Message::Response(frame) => {
-                    let job = frame.job;
-                    self.trace
-                        .note(self.now, || format!("event   {id:?} response of job {job}"));
-                    self.processes[index].free_lane(frame.ticket);
-                    // A worker may say what it likes about how long it took.
-                    let took = if self.rng.percent(1) {
-                        Duration::MAX
-                    } else {
-                        frame.length
-                    };
-                    if self.rng.percent(self.plan.terms.panics)
-                        && self.core.panicked(self.now, id, frame.ticket).is_some()
-                    {
-                        self.ledger.repeated(job, None, &self.processes, self.now);
-                        continue;
-                    }
-                    match self.core.complete(self.now, id, frame.ticket, took) {
-                        Ok(Some((answered, _))) => self.ledger.responded(answered, job, id),
-                        Ok(None) => self.ledger.check_response_was_late(job),
-                        Err(_) => {
-                            require(false, "a true response is known", || format!("{frame:?}"))
-                        }
-                    }
-                }
-                Message::Resigned => {
-                    self.processes[index].resignation = true;
-                    let event = Event::Resigned(id);
-                    self.trace.note(self.now, || format!("event   {event:?}"));
-                    self.core.handle(self.now, event);
-                }
-                Message::Passed(ticket) => {
-                    self.drain();
-                    self.processes[index].free_lane(ticket);
-                    self.tell(Event::Acknowledged(id, ticket));
-                }
-            }
-            if self.rng.percent(20) {
-                self.drain();
-            }
-        }
-        match self.rng.percent(80) {
-            true => self.drain(),
-            false => self
-                .office
-                .enter(self.now + self.rng.up_to(50_000), Office::Drain),
-        }
     }
 }

@@ -1,7 +1,8 @@
 //! A world for the core: everything around it is played, from a seed.
 //!
-//! Callers submit, cancel and shut down; workers start, run, answer, hang, lie and die; control
-//! pages decide every race; time is virtual. All of it follows from the seed, so whatever goes
+//! Callers submit, cancel, map and shut down; workers start, run, answer, hang, lie and die; control
+//! pages decide every race; threads dawdle; time is virtual. The books of the maps and what the
+//! driver keeps of a chunk are the real ones. All of it follows from the seed, so whatever goes
 //! wrong once goes wrong again:
 //!
 //! ```text
@@ -12,20 +13,34 @@
 //! Each seed is played twice. In the *safety* run the faults go on to the end and nothing wrong
 //! may happen; in the *liveness* run they stop, and all that is pending must come to its end.
 //!
-//! - [`fate`]: chance and time. [`plan`], [`terms`]: what kind of world. [`world`]: events in, [`actions`] out.
-//! - [`callers`], [`faults`], [`life`]: what they do. [`process`], [`page`]: one worker.
-//! - [`ledger`], [`rules`], [`turns`]: what must hold. [`trace`]: what happened.
+//! - [`fate`]: chance and time. [`plan`], [`terms`]: what kind of world. [`world`]: events in,
+//!   [`actions`] out.
+//! - [`callers`], [`maps`], [`faults`], [`life`]: what they do. [`curtain`]: how it ends.
+//! - [`process`], [`steps`], [`page`]: one worker. [`reading`], [`chunks`], [`sending`], [`parcels`]: its
+//!   parent.
+//! - [`ledger`], [`items`], [`rules`], [`turns`], [`staying`], [`sharing`]: what must hold. [`trace`]: what
+//!   happened.
 
 mod actions;
 mod callers;
+mod chunks;
+mod curtain;
 mod fate;
 mod faults;
+mod items;
 mod ledger;
 mod life;
+mod maps;
 mod page;
+mod parcels;
 mod plan;
 mod process;
+mod reading;
 mod rules;
+mod sending;
+mod sharing;
+mod staying;
+mod steps;
 mod terms;
 mod trace;
 mod turns;

@@ -1,12 +1,14 @@
 //! What kind of world a seed gives: the pool's rules, what its callers like to do, and which
 //! faults there are. Each seed leaves some out, so that one fault does not hide another.
 
+use std::collections::VecDeque;
 use std::num::NonZeroU64;
 use std::time::Duration;
 
 use super::fate::Rng;
 use super::terms::Terms;
-use crate::pool::scheduler::{JobSpec, Renewal, Restart, Rules};
+use crate::pool::map::book::Measure;
+use crate::pool::scheduler::{JobSpec, Renewal, Restart, Retry, Rules};
 use crate::sys::clock::Moment;
 
 /// How a run ends.
@@ -27,6 +29,20 @@ enum Pace {
     Long,
     /// Until somebody ends it.
     Endless,
+}
+
+/// What a worker has to do for a call, or for an item of a map.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Work {
+    pub(super) length: Duration,
+    /// Its response does not fit the outbox: it counts once it is written whole.
+    pub(super) large: bool,
+    /// It kills its worker at its end.
+    pub(super) deadly: bool,
+    /// Its worker runs nothing after it.
+    pub(super) last: bool,
+    /// Its worker is too large from its start on.
+    pub(super) grows: bool,
 }
 
 /// A call as its caller plans it.
@@ -60,6 +76,14 @@ pub(super) struct Plan {
     growing: usize,
     /// How often an act takes a call back or ends one, rather than submit.
     pub(super) regrets: usize,
+    /// How often an act has to do with a map.
+    pub(super) maps: usize,
+    deadly: usize,
+    pub(super) abandons: usize,
+    /// How often the reader of a map looks when there is news.
+    pub(super) eager: usize,
+    /// How often a thread is kept from going on when it has let go of the lock.
+    pub(super) dawdling: usize,
     /// How many faults there are, but for those in the workers' own steps.
     pub(super) faults: usize,
     /// The longest pause between two of them, in nanoseconds.
@@ -87,8 +111,16 @@ impl Plan {
         // Not so short that nothing else happens.
         let ages = [None, None, None, None, None, Some(500), Some(5_000)];
         let age = |millis| Duration::from_millis(millis).max(Duration::from_nanos(pause / 10));
+        let workers = rng.pick(&[1, 1, 2, 2, 3, 4, 5, 6]);
+        let idle = [None, None, None, Some(1), Some(200), Some(3_000)];
         let rules = Rules {
-            workers: rng.pick(&[1, 1, 2, 2, 3, 4, 5, 6]),
+            workers,
+            min_workers: if rng.percent(25) {
+                1 + rng.below(workers)
+            } else {
+                0
+            },
+            idle_timeout: rng.pick(&idle).map(Duration::from_millis),
             starts_at_once: 1 + rng.below(4),
             restart: if rng.percent(20) {
                 Restart::Never
@@ -139,6 +171,11 @@ impl Plan {
             resignations: rng.pick(&[0, 0, 0, 10, 100]),
             growing: rng.pick(&[0, 0, 5, 40]),
             regrets: rng.pick(&[0, 5, 20, 45]),
+            maps: rng.pick(&[0, 0, 0, 10, 30, 60]),
+            deadly: rng.pick(&[0, 0, 2, 20]),
+            abandons: rng.pick(&[0, 20, 100]),
+            eager: rng.pick(&[10, 50, 100]),
+            dawdling: rng.pick(&[0, 0, 10, 50]),
             faults: if faults { rng.below(400) } else { 0 },
             fault_pause: (pause * rng.pick(&[1, 4, 16]) / 4).max(20_000),
             crashes,
@@ -158,17 +195,7 @@ impl Plan {
     /// A call that some caller wants.
     pub(super) fn call(&self, now: Moment, rng: &mut Rng) -> Planned {
         let kind = rng.below(self.kinds.len());
-        let pace = match rng.percent(self.liars) {
-            true => Pace::Long,
-            false => self.kinds[kind],
-        };
-        let length = match pace {
-            Pace::Tiny => rng.up_to(2_000),
-            Pace::Short => rng.spread(10_000, 300_000),
-            Pace::Medium => rng.spread(1_000_000, 50_000_000),
-            Pace::Long => rng.spread(50_000_000, 5_000_000_000),
-            Pace::Endless => Duration::from_secs(1_000_000),
-        };
+        let length = self.length(kind, rng);
         let limited = rng.percent(self.limits);
         let timeout = limited.then(|| match rng.percent(50) {
             // Just about as long as it takes, or anything.
@@ -189,7 +216,50 @@ impl Plan {
             length,
             large: rng.percent(self.large),
             last: rng.percent(self.resignations),
-            grows: rng.percent(self.growing),
+            grows: self.grows(rng),
         }
+    }
+
+    /// How long a call of that kind takes.
+    fn length(&self, kind: usize, rng: &mut Rng) -> Duration {
+        let pace = match rng.percent(self.liars) {
+            true => Pace::Long,
+            false => self.kinds[kind],
+        };
+        match pace {
+            Pace::Tiny => rng.up_to(2_000),
+            Pace::Short => rng.spread(10_000, 300_000),
+            Pace::Medium => rng.spread(1_000_000, 50_000_000),
+            Pace::Long => rng.spread(50_000_000, 5_000_000_000),
+            Pace::Endless => Duration::from_secs(1_000_000),
+        }
+    }
+
+    fn grows(&self, rng: &mut Rng) -> bool {
+        rng.percent(self.growing) && self.rules.renewal.max_memory.is_some()
+    }
+
+    /// A map that some caller wants: how it is measured, what its chunks ask for, its items.
+    pub(super) fn map(&self, now: Moment, rng: &mut Rng) -> (Measure, JobSpec, VecDeque<Work>) {
+        let measure = Measure {
+            look_ahead: rng.pick(&[1, 4, 16, 1024, 1024]),
+            chunk_size: rng.pick(&[None, None, Some(1), Some(3), Some(8), Some(100)]),
+            ordered: rng.percent(50),
+            workers: self.rules.workers,
+        };
+        let spec = JobSpec {
+            items: 1,
+            retry: Retry::default(),
+            ..self.call(now, rng).spec
+        };
+        let count = rng.pick(&[0, 1, 5, 20, 60]);
+        let source = (0..rng.below(count + 1)).map(|_| Work {
+            length: self.length(spec.kind as usize, rng),
+            large: rng.percent(self.large),
+            deadly: rng.percent(self.deadly),
+            last: rng.percent(self.resignations / 4),
+            grows: self.grows(rng),
+        });
+        (measure, spec, source.collect())
     }
 }

@@ -1,11 +1,10 @@
-//! A worker process, played: it reads calls in their order, passes by those that were taken back,
-//! runs the others, and answers; and it may be stopped, crash or be killed between any two steps.
+//! A worker process: what the world knows of it, and what its parent has been told. What it does
+//! is in [`steps`](super::steps).
 
 use std::collections::{BTreeMap, VecDeque};
-use std::time::Duration;
 
-use super::fate::Rng;
 use super::page::Page;
+use super::plan::Work;
 use crate::pool::scheduler::{Ticket, WorkerId};
 use crate::sys::clock::Moment;
 
@@ -14,19 +13,20 @@ use crate::sys::clock::Moment;
 pub(super) struct Frame {
     pub(super) ticket: Ticket,
     pub(super) job: usize,
-    pub(super) length: Duration,
-    /// Its response does not fit the outbox: it counts once it is written whole.
-    pub(super) large: bool,
-    /// After it the worker runs nothing more.
-    pub(super) last: bool,
-    /// With it the worker grows too large.
-    pub(super) grows: bool,
+    /// How many items it carries; zero for a call that is no chunk.
+    pub(super) items: u32,
+    /// The item that is run.
+    pub(super) item: u32,
+    /// What that, or the call, is.
+    pub(super) work: Work,
 }
 
 /// What travels back.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Message {
     Response(Frame),
+    /// The answer to an item of a chunk.
+    Part(Frame),
     Passed(Ticket),
     /// With the response or the passing that stands before it.
     Resigned,
@@ -37,21 +37,12 @@ pub(super) enum Message {
 pub(super) enum Hands {
     Empty,
     Running(Frame),
+    /// An item is over, and its answer is not visible yet; whether it is the last.
+    Unseen(Frame, bool),
+    /// An item is over, and the next one has not been begun.
+    Between(Frame),
     Writing(Frame),
     Written(Frame),
-}
-
-/// What the world must see to after a step.
-#[derive(Debug, Default)]
-pub(super) struct Stepped {
-    /// The next step comes after this.
-    pub(super) next: Option<Duration>,
-    /// A job was started.
-    pub(super) started: Option<usize>,
-    /// There is something to be flushed, or something was written.
-    pub(super) spoke: bool,
-    /// It has left by itself.
-    pub(super) left: bool,
 }
 
 /// The process, what the world knows of it, and what the parent has been told.
@@ -79,13 +70,17 @@ pub(super) struct Process {
     pub(super) dead: bool,
     /// Its death was the core's kill and no accident.
     pub(super) killed_to_death: bool,
-    /// Since when the oldest of the outbox is there.
+    /// Since when the oldest of the outbox is there, or an item is over.
     pub(super) unsaid: Option<Moment>,
 
     /// The parent has been told: it is ready.
     pub(super) ready: bool,
     /// When that was.
     pub(super) ready_at: Moment,
+    /// When it was given a call last.
+    pub(super) assigned_at: Moment,
+    /// When the parent had to do with it last.
+    pub(super) touched_at: Moment,
     /// The parent has been told: it is dead.
     pub(super) reaped: bool,
     pub(super) orphaned: bool,
@@ -95,6 +90,10 @@ pub(super) struct Process {
     pub(super) retired: bool,
     /// The parent has been told: it has resigned.
     pub(super) resignation: bool,
+    /// Its place is too many.
+    pub(super) surplus: bool,
+    /// It finishes, or has been told to go.
+    pub(super) leaves: bool,
     /// It is being renewed by plan.
     pub(super) planned: bool,
     pub(super) released: bool,
@@ -127,12 +126,16 @@ impl Process {
             unsaid: None,
             ready: false,
             ready_at: Moment(0),
+            assigned_at: Moment(0),
+            touched_at: Moment(0),
             reaped: false,
             orphaned: false,
             condemned: false,
             killed: false,
             retired: false,
             resignation: false,
+            surplus: false,
+            leaves: false,
             planned: false,
             released: false,
             lanes: BTreeMap::new(),
@@ -150,11 +153,23 @@ impl Process {
     /// Whether it runs the call that was sent under this name.
     pub(super) fn works_on(&self, ticket: Ticket) -> bool {
         match self.hands {
-            Hands::Empty => false,
-            // It is over for the worker, too: what is left is to say so.
-            Hands::Written(_) => false,
             Hands::Running(frame) | Hands::Writing(frame) => frame.ticket == ticket,
+            // It is over for the worker, too: what is left is to say so.
+            Hands::Empty | Hands::Unseen(..) | Hands::Between(_) | Hands::Written(_) => false,
         }
+    }
+
+    /// Whether it runs anything that the parent could end.
+    pub(super) fn runs(&self) -> bool {
+        match self.hands {
+            Hands::Running(frame) | Hands::Writing(frame) => self.page.is_running(frame.ticket),
+            Hands::Empty | Hands::Unseen(..) | Hands::Between(_) | Hands::Written(_) => false,
+        }
+    }
+
+    /// Whether the item in its hands is over, whatever of that can be seen.
+    pub(super) fn is_after_item(&self) -> bool {
+        !matches!(self.hands, Hands::Running(_) | Hands::Writing(_))
     }
 
     /// Whether the parent waits for it to become ready.
@@ -167,125 +182,30 @@ impl Process {
     pub(super) fn stopped_unseen(&self, limited: impl Fn(usize) -> bool) -> bool {
         let running = match self.hands {
             Hands::Empty => false,
-            Hands::Running(frame) | Hands::Writing(frame) | Hands::Written(frame) => {
-                !limited(frame.job)
-            }
+            Hands::Running(frame)
+            | Hands::Unseen(frame, _)
+            | Hands::Between(frame)
+            | Hands::Writing(frame)
+            | Hands::Written(frame) => !limited(frame.job),
         };
         let unsaid = self
             .outbox
             .iter()
             .chain(&self.pipe)
             .any(|message| match message {
-                Message::Response(frame) => !limited(frame.job),
+                Message::Response(frame) | Message::Part(frame) => !limited(frame.job),
                 Message::Passed(_) | Message::Resigned => false,
             });
         self.stopped.is_some() && (running || unsaid)
     }
 
-    /// One step of its loop.
-    pub(super) fn take_step(&mut self, now: Moment, rng: &mut Rng) -> Stepped {
-        match self.hands {
-            Hands::Empty => self.read_on(now),
-            Hands::Running(frame) if frame.large => self.begin_writing(frame, now, rng),
-            Hands::Running(frame) => {
-                self.hands = Hands::Empty;
-                let done = self.page.finish(frame.ticket);
-                self.say(frame, done, now);
-                Stepped {
-                    next: Some(rng.up_to(500)),
-                    spoke: true,
-                    ..Stepped::default()
-                }
-            }
-            Hands::Writing(frame) => {
-                // The parent may read it whole before the word says so: the next step is later.
-                self.pipe.push_back(Message::Response(frame));
-                self.task_over(frame);
-                self.flush();
-                self.hands = Hands::Written(frame);
-                Stepped {
-                    next: Some(rng.up_to(200_000)),
-                    spoke: true,
-                    ..Stepped::default()
-                }
-            }
-            Hands::Written(frame) => {
-                // Ended meanwhile or not, it has been said.
-                self.page.finish(frame.ticket);
-                self.hands = Hands::Empty;
-                Stepped {
-                    next: Some(rng.up_to(500)),
-                    ..Stepped::default()
-                }
-            }
-        }
-    }
-
-    fn read_on(&mut self, now: Moment) -> Stepped {
-        if self.resigned {
-            self.inbox.clear();
-        }
-        let Some(frame) = self.inbox.pop_front() else {
-            return Stepped {
-                left: self.retired,
-                ..Stepped::default()
-            };
-        };
-        if self.page.start(frame.ticket, now) {
-            self.spend();
-            self.grown |= frame.grows;
-            self.hands = Hands::Running(frame);
-            let (next, started) = (Some(frame.length), Some(frame.job));
-            return Stepped {
-                next,
-                started,
-                ..Stepped::default()
-            };
-        }
-        self.outbox.push_back(Message::Passed(frame.ticket));
-        Stepped {
-            next: Some(Duration::from_nanos(200)),
-            spoke: true,
-            ..Stepped::default()
-        }
-    }
-
-    fn begin_writing(&mut self, frame: Frame, now: Moment, rng: &mut Rng) -> Stepped {
-        self.flush();
-        if self.page.is_running(frame.ticket) {
-            self.hands = Hands::Writing(frame);
-        } else {
-            self.hands = Hands::Empty;
-            self.say(frame, false, now);
-        }
-        Stepped {
-            next: Some(rng.spread(1_000, 20_000_000)),
-            spoke: true,
-            ..Stepped::default()
-        }
-    }
-
-    fn say(&mut self, frame: Frame, done: bool, now: Moment) {
-        self.unsaid.get_or_insert(now);
-        self.outbox.push_back(match done {
-            true => Message::Response(frame),
-            false => Message::Passed(frame.ticket),
-        });
-        self.task_over(frame);
-    }
-
-    /// A task has come to its end, and may have been the last.
-    fn task_over(&mut self, frame: Frame) {
-        if frame.last || self.grown {
-            self.resigned = true;
-            self.outbox.push_back(Message::Resigned);
-        }
-    }
-
     /// Writes out what is finished.
     pub(super) fn flush(&mut self) {
         self.pipe.append(&mut self.outbox);
-        self.unsaid = None;
+        // Who does not go on from one item to the next is as silent as who says nothing.
+        if !matches!(self.hands, Hands::Unseen(..) | Hands::Between(_)) {
+            self.unsaid = None;
+        }
     }
 
     /// It is dead. What was finished is still in the pipe and the outbox; the rest is gone.
@@ -295,6 +215,6 @@ impl Process {
         self.hands = Hands::Empty;
         self.step = None;
         self.outbox
-            .retain(|message| matches!(message, Message::Response(_)));
+            .retain(|message| matches!(message, Message::Response(_) | Message::Part(_)));
     }
 }

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use super::process::Process;
 use super::world::World;
-use crate::pool::scheduler::place::Phase;
 use crate::pool::scheduler::{LANES, Restart, Rules, StartFailure, Ticket, WorkerId};
 use crate::sys::clock::Moment;
 
@@ -37,7 +36,7 @@ pub(super) fn require(holds: bool, rule: &'static str, detail: impl FnOnce() -> 
 #[derive(Debug)]
 pub(super) struct Starts {
     at_once: usize,
-    places: usize,
+    pub(super) places: usize,
     pub(super) never: bool,
     /// When the failed starts ended, since the last that succeeded.
     failed: Vec<Moment>,
@@ -71,8 +70,9 @@ impl Starts {
             || format!("{worker:?} {self:?}"),
         );
         let living = || processes.iter().filter(|process| !process.released);
+        let within = living().filter(|process| process.id.place < self.places);
         require(
-            living().count() < self.places,
+            worker.place < self.places && within.count() < self.places,
             "never more workers than places",
             || format!("{worker:?}"),
         );
@@ -139,6 +139,11 @@ impl Process {
             || format!("{self:?}"),
         );
         require(
+            !self.surplus,
+            "nothing is sent where there is one too many",
+            || format!("{self:?}"),
+        );
+        require(
             self.ended.is_none(),
             "nothing is sent behind a call that was ended",
             || format!("{self:?}"),
@@ -183,15 +188,21 @@ impl Process {
         );
     }
 
-    /// It is killed; `ending` tells that everything is.
-    pub(super) fn check_kill(&mut self, now: Moment, ending: bool) {
+    /// It is killed, maybe for what it did itself; `ending` tells that everything is.
+    pub(super) fn check_kill(&mut self, now: Moment, reproached: bool, ending: bool) {
         require(
             !self.killed && !self.reaped,
             "a worker is killed once",
             || format!("{:?}", self.id),
         );
         self.killed = true;
-        self.silent = self.unsaid.is_some_and(|since| since + SILENCE <= now);
+        self.silent = reproached && !self.condemned;
+        let unsaid = self.unsaid.is_some_and(|since| since + SILENCE <= now);
+        require(
+            unsaid || !self.silent,
+            "who speaks is not killed for silence",
+            || format!("{self:?}"),
+        );
         let stuck = self.stopped.is_some() || self.woken.is_some_and(|at| at.until(now) < WAKING);
         let reason = ending || self.retired || self.condemned || self.ended.is_some() || stuck;
         require(
@@ -228,77 +239,29 @@ impl Process {
 }
 
 impl World<'_> {
-    /// At a tick: nobody stays longer than it may.
-    pub(super) fn check_ages(&self, now: Moment) {
-        let Some(max_age) = self.plan.rules.renewal.max_age.filter(|_| !self.closed) else {
-            return;
-        };
-        let workers = self.core.places.iter();
-        let ready = workers
-            .filter_map(|place| place.worker.as_ref())
-            .filter(|worker| worker.phase == Phase::Ready);
-        for worker in ready {
-            let process = &self.processes[worker.id.number as usize - 1];
-            require(
-                process.ready_at + max_age > now,
-                "nobody stays longer than it may",
-                || format!("{worker:?}"),
-            );
-        }
-    }
-
-    /// Who has resigned is on its way out.
-    fn check_resignations(&self) {
-        let workers = self.core.places.iter();
-        for worker in workers.filter_map(|place| place.worker.as_ref()) {
-            let resigned = self.processes[worker.id.number as usize - 1].resignation;
-            let stays = matches!(worker.phase, Phase::Starting | Phase::Ready);
-            require(
-                !(resigned && stays),
-                "a worker that has resigned is renewed",
-                || format!("{worker:?}"),
-            );
-        }
-    }
-
-    /// Who finishes without need is being renewed by plan, and nobody else is.
-    fn check_plans(&mut self) {
-        let (now, max_age) = (self.now, self.plan.rules.renewal.max_age);
-        let workers = self.core.places.iter();
-        let finishing = workers
-            .filter_map(|place| place.worker.as_ref())
-            .filter(|worker| worker.phase == Phase::Finishing)
-            .map(|worker| worker.id.number as usize - 1);
-        for index in finishing {
-            let process = &mut self.processes[index];
-            let old = max_age.is_some_and(|age| process.ready_at + age <= now);
-            let spent = process.tasks_left == 0 || old || process.grown;
-            let needed = process.orphaned || process.resignation || spent;
-            if needed || std::mem::replace(&mut process.planned, true) {
-                continue;
-            }
-            let under_way = |other: &usize| {
-                let place = self.processes[*other].id.place;
-                let after = &self.processes[other + 1..];
-                let replaced = after
-                    .iter()
-                    .any(|next| next.id.place == place && next.ready);
-                self.processes[*other].planned && !replaced
-            };
-            let others = (0..self.processes.len()).filter(|other| *other != index);
-            let other = others.clone().find(under_way);
-            require(
-                other.is_none(),
-                "one worker at a time is renewed by plan",
-                || format!("{index} and {other:?}"),
-            );
-        }
-    }
-
     /// What the core remembers stays bounded and agrees with what the world knows.
     pub(super) fn check_core(&mut self) {
         self.check_plans();
         self.check_resignations();
+        let mut surplus = self.core.places.iter().skip(self.starts.places);
+        require(
+            surplus
+                .next_back()
+                .is_none_or(|place| place.worker.is_some()),
+            "places that are too many are given up",
+            || format!("{:?}", self.core.places),
+        );
+        require(
+            self.core.line.next_awaited(self.starts.places).is_none(),
+            "nobody waits for a place that goes",
+            || format!("{:?}", self.core.line),
+        );
+        let wanted = self.core.places.iter().filter(|place| place.wanted);
+        require(
+            wanted.count() >= self.plan.rules.min_workers.min(self.starts.places),
+            "enough workers are kept",
+            || format!("{:?}", self.core.places),
+        );
         let core = &self.core;
         require(
             core.unfinished() == self.ledger.open_count(),
@@ -342,6 +305,21 @@ impl World<'_> {
             core.refusal().is_some() == self.closed,
             "jobs are refused when closed",
             || format!("{:?}", core.refusal()),
+        );
+    }
+
+    /// The pool says that all is over.
+    pub(super) fn check_nothing_left(&self) {
+        let ended = self.is_ending() || self.starts.may_give_up();
+        require(
+            self.core.held == 0 || ended,
+            "a pool that is waited for does not finish",
+            || format!("{}", self.core.held),
+        );
+        require(
+            self.trails.is_empty(),
+            "nothing more is expected of the dead",
+            || format!("{:?}", self.trails),
         );
     }
 }

@@ -29,6 +29,11 @@ impl Turns {
         self.first_time.remove(&turn(job, spec));
     }
 
+    /// There are more or fewer places: some keys go elsewhere.
+    pub(super) fn forget_homes(&mut self) {
+        self.homes.clear();
+    }
+
     /// A job goes to a worker in this place; `bound` tells whether it must be where all of its key
     /// go. What has a key may go before others who cannot go there, and wait longer than others.
     pub(super) fn check_home(&mut self, spec: &JobSpec, place: usize, bound: bool) {

@@ -3,14 +3,20 @@
 //! Two agendas make the time. The *machine* is what happens in the workers, which go on while the
 //! parent is at work; the *office* is what happens in the parent, one thing after the other.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::chunks::Chunk;
 use super::fate::{Agenda, Rng};
 use super::ledger::Ledger;
+use super::maps::Map;
+use super::parcels::Parcel;
 use super::plan::{Ending, Plan};
 use super::process::Process;
 use super::rules::{Starts, require};
 use super::trace::Trace;
+use crate::pool::driver::parts::Trails;
+use crate::pool::job::News;
 use crate::pool::scheduler::{Event, Scheduler};
 use crate::sys::clock::Moment;
 
@@ -57,6 +63,16 @@ pub(super) enum Office {
     MustBeAnswered(usize),
     /// Have all jobs been answered?
     LookAround,
+    /// The same for this item of a map: it must have been stopped …
+    ItemMustHaveStopped(usize, usize),
+    /// … or answered.
+    ItemMustBeAnswered(usize, usize),
+    /// If this item of a job still runs, it is late …
+    Late(usize, u32),
+    /// … and what waits behind it must be given to others by now.
+    MustBeShared(usize, u32),
+    /// A thread goes on with what it has in hand.
+    Hand(usize),
     /// All jobs must have been answered by now.
     Quiet,
     /// All must be over by now.
@@ -80,12 +96,23 @@ pub(super) struct World<'t> {
     /// By the number of the worker, from one.
     pub(super) processes: Vec<Process>,
     pub(super) ledger: Ledger,
+    pub(super) maps: Vec<Map>,
+    /// The jobs that are chunks, and were.
+    pub(super) chunks: BTreeMap<usize, Chunk>,
+    pub(super) trails: Trails<usize>,
+    /// News that nobody has been told yet, by job.
+    pub(super) post: Vec<(usize, Vec<News>)>,
+    pub(super) parcels: Vec<Option<Parcel>>,
+    /// Nobody dawdles any more.
+    pub(super) prompt: bool,
     pub(super) starts: Starts,
     pub(super) machine: Agenda<Machine>,
     pub(super) office: Agenda<Office>,
     /// No more faults.
     pub(super) calm: bool,
     pub(super) closed: bool,
+    /// All that had not been started was dropped.
+    pub(super) dropped: bool,
     pub(super) finished: bool,
     /// The jobs that were submitted when the faults had stopped.
     pub(super) plain: Vec<usize>,
@@ -93,6 +120,8 @@ pub(super) struct World<'t> {
     pub(super) longest_line: usize,
     /// When the performing of actions that is under way began; they were decided then or later.
     pub(super) drained: Moment,
+    /// When a worker became ready last.
+    pub(super) last_ready: Moment,
     /// When all jobs must have been answered, once the faults have stopped.
     pub(super) quiet_by: Moment,
     pub(super) was_quiet: bool,
@@ -112,15 +141,23 @@ impl<'t> World<'t> {
             core: Scheduler::new(plan.rules),
             processes: Vec::new(),
             ledger: Ledger::default(),
+            maps: Vec::new(),
+            chunks: BTreeMap::new(),
+            trails: Trails::new(),
+            post: Vec::new(),
+            parcels: Vec::new(),
+            prompt: false,
             starts: Starts::new(&plan.rules),
             machine: Agenda::new(),
             office: Agenda::new(),
             calm: false,
             closed: false,
+            dropped: false,
             finished: false,
             plain: Vec::new(),
             longest_line: 0,
             drained: Moment(0),
+            last_ready: Moment(0),
             quiet_by: Moment(0),
             was_quiet: false,
             over: false,
@@ -137,6 +174,9 @@ impl<'t> World<'t> {
         self.office.enter(self.now, Office::Act);
         self.office.enter(self.now, Office::Fault);
         self.office.enter(self.now, Office::Measure);
+        if self.plan.rules.min_workers > 0 {
+            self.tell(Event::Tick);
+        }
         while !self.over {
             self.count();
             self.happen();
@@ -192,8 +232,10 @@ impl<'t> World<'t> {
             || format!("{wake:?} is not"),
         );
         self.check_ages(now);
+        self.check_idle(now);
         self.drain();
         self.check_core();
+        self.deliver();
     }
 
     fn office_goes_on(&mut self, what: Office) {
@@ -212,14 +254,25 @@ impl<'t> World<'t> {
             }
             Office::MustBeAnswered(job) => self.ledger.check_answered(job, self.now),
             Office::LookAround => self.look_around(),
+            Office::ItemMustHaveStopped(map, item) => {
+                self.maps[map].items[item].check_stopped(&self.processes, self.now);
+            }
+            Office::ItemMustBeAnswered(map, item) => {
+                self.maps[map].items[item].check_answered(self.now);
+            }
+            Office::Late(job, item) => self.late(job, item),
+            Office::MustBeShared(job, item) => self.check_shared(job, item),
+            Office::Hand(index) => self.hand_late(index),
             Office::Quiet => self.quiet(),
             Office::Over => {
                 require(self.finished, "a closed pool finishes", || {
                     format!("{:#?}", self.core)
                 });
+                self.read_to_the_end();
                 self.over = true;
             }
         }
+        self.deliver();
     }
 
     /// Hands an event in, as the real driver does: everything is performed before the next one.

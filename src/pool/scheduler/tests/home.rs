@@ -205,3 +205,36 @@ fn the_keys_are_spread_over_the_places() {
         "{counts:?}"
     );
 }
+
+#[test]
+fn who_waits_for_a_place_that_goes_waits_for_another() {
+    let (mut desk, keys) = two();
+    for (name, key) in ["low", "high"].into_iter().zip(keys) {
+        desk.submit(name, keyed(key));
+        desk.start(name);
+    }
+    desk.submit("waits", keyed(keys[1]));
+    assert!(!desk.was_sent("waits"));
+    desk.tell(Event::Resize(1));
+    desk.finish("high", MS);
+    assert!(!desk.was_sent("waits"), "its worker leaves");
+    desk.finish("low", MS);
+    assert_eq!(desk.worker_of("waits").place, 0);
+    desk.serve("waits");
+    desk.submit("later", keyed(keys[1]));
+    assert_eq!(desk.worker_of("later").place, 0);
+}
+
+#[test]
+fn who_waits_for_a_place_waits_for_the_right_one_when_there_are_more() {
+    let (mut desk, keys) = two();
+    desk.tell(Event::Resize(1));
+    desk.exit(desk.retired[0]);
+    desk.submit("runs", keyed(keys[0]));
+    desk.start("runs");
+    desk.submit("waits", keyed(keys[1]));
+    assert!(!desk.was_sent("waits"));
+    desk.tell(Event::Resize(2));
+    desk.tell(Event::Ready(desk.started[2]));
+    assert_eq!(desk.worker_of("waits").place, 1);
+}

@@ -10,6 +10,7 @@ mod limits;
 mod line;
 mod renewal;
 mod retry;
+mod size;
 mod workers;
 
 use std::collections::HashMap;

@@ -1,0 +1,81 @@
+//! The parent reads what its workers have said.
+
+use std::time::Duration;
+
+use super::process::Message;
+use super::rules::require;
+use super::world::{Office, World};
+use crate::pool::scheduler::Event;
+
+impl World<'_> {
+    /// The parent reads what has arrived. Many responses may be handed in before what follows from
+    /// them is done.
+    pub(super) fn read(&mut self, index: usize) {
+        if self.processes[index].reaped || self.processes[index].condemned {
+            return;
+        }
+        let id = self.processes[index].id;
+        while let Some(message) = self.processes[index].pipe.pop_front() {
+            self.processes[index].touched_at = self.now;
+            match message {
+                Message::Part(frame) => {
+                    self.trace
+                        .note(self.now, || format!("event   {id:?} answer to {frame:?}"));
+                    self.take_in_part(id, frame);
+                }
+                Message::Response(frame) => {
+                    let job = frame.job;
+                    self.trace
+                        .note(self.now, || format!("event   {id:?} response of job {job}"));
+                    self.processes[index].free_lane(frame.ticket);
+                    // A worker may say what it likes about how long it took.
+                    let took = if self.rng.percent(1) {
+                        Duration::MAX
+                    } else {
+                        frame.work.length
+                    };
+                    if frame.items == 0
+                        && self.rng.percent(self.plan.terms.panics)
+                        && self.core.panicked(self.now, id, frame.ticket).is_some()
+                    {
+                        self.ledger.repeated(job, None, &self.processes, self.now);
+                        continue;
+                    }
+                    match self.core.complete(self.now, id, frame.ticket, took) {
+                        Ok(Some((answered, _))) => {
+                            self.ledger.responded(answered, job, id);
+                            if frame.items > 0 {
+                                self.chunk_over(frame);
+                            }
+                        }
+                        Ok(None) => self.ledger.check_response_was_late(job),
+                        Err(_) => {
+                            require(false, "a true response is known", || format!("{frame:?}"))
+                        }
+                    }
+                }
+                Message::Resigned => {
+                    self.processes[index].resignation = true;
+                    let event = Event::Resigned(id);
+                    self.trace.note(self.now, || format!("event   {event:?}"));
+                    self.core.handle(self.now, event);
+                }
+                Message::Passed(ticket) => {
+                    self.drain();
+                    self.processes[index].free_lane(ticket);
+                    self.seal(id, Some(ticket));
+                    self.tell(Event::Acknowledged(id, ticket));
+                }
+            }
+            if self.rng.percent(20) {
+                self.drain();
+            }
+        }
+        match self.rng.percent(80) {
+            true => self.drain(),
+            false => self
+                .office
+                .enter(self.now + self.rng.up_to(50_000), Office::Drain),
+        }
+    }
+}
