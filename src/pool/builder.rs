@@ -13,7 +13,7 @@ use tokio::runtime::Handle;
 use self::hooks::{HookOptions, Hooks};
 use self::worker::{Checked, WorkerOptions};
 use super::ProcessPool;
-use super::driver::{Driver, Plan};
+use super::driver::{Driver, Plan, Venue};
 use super::error::{BuildError, BuildFault};
 use super::scheduler::{Renewal, Restart, Rules};
 use crate::process::{Keeper, Launcher, Program, StartMethod};
@@ -22,6 +22,7 @@ use crate::supervisor::stdio::Stdio;
 use crate::sys::memory::Memory;
 use crate::sys::{reactor, required};
 use crate::task::identity::Target;
+use crate::task::panic;
 use crate::worker::boot::{self, Readiness};
 
 /// How many pools may be nested in each other's tasks.
@@ -77,6 +78,7 @@ pub struct ProcessPoolBuilder {
     retire_when: Option<fn() -> bool>,
     abort_grace: Duration,
     restart: Restart,
+    inline: bool,
     worker_name: Option<String>,
     worker: WorkerOptions,
     hooks: HookOptions,
@@ -101,6 +103,7 @@ impl Default for ProcessPoolBuilder {
             retire_when: None,
             abort_grace: Duration::ZERO,
             restart: Restart::default(),
+            inline: false,
             worker_name: None,
             worker: WorkerOptions::default(),
             hooks: HookOptions::default(),
@@ -307,6 +310,51 @@ impl ProcessPoolBuilder {
         self
     }
 
+    /// Has calls run where they are made, by the thread that makes them, and starts no process: for
+    /// tests of code that has a pool, and for machines that are too small for workers.
+    ///
+    /// A call is over when `submit` is back, and its handle is done. What goes in and what comes out
+    /// takes the way that it takes to a worker, so what does not travel fails here as it does there.
+    /// The items of a map are run as its stream is polled, one for each poll. Panics, refusals,
+    /// events and counters are the same, retries as well (their pauses are the caller's); [`task::current`](crate::task::current) answers.
+    ///
+    /// What only a process can do is not done:
+    ///
+    /// - A crash, an exit or an endless loop is that of the program.
+    /// - Nothing can end a call that runs. A time limit is told after the fact: a call that took
+    ///   longer has its result thrown away, and the error is that of the limit. One that asks
+    ///   [`is_cancelled`](crate::task::TaskContext::is_cancelled) is told when its time is up.
+    /// - Statics are the program's own, and thread-locals those of the caller. The
+    ///   [initializer](Self::initializer) is run once, before the first call and by its thread (if it
+    ///   fails, the pool is broken); the [finalizer](Self::finalizer) once, at an orderly end.
+    /// - In async code a call blocks the thread that makes it, and cannot enter a runtime of its own.
+    ///
+    /// All other options are accepted, and checked, so that the same code builds either pool. Those
+    /// that say what worker processes are like, when they are replaced and where their output goes
+    /// have no effect, nor do priorities, keys, chunk sizes and limits on waiting where nothing waits.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use procpool::ProcessPool;
+    ///
+    /// let pool = ProcessPool::builder().inline().build()?;
+    /// let here = pool.submit(|_: ()| std::process::id(), ());
+    /// assert!(here.is_done());
+    /// assert_eq!(here.await?, std::process::id());
+    ///
+    /// let error = pool.submit(|n: usize| [1, 2, 3][n], 7).await.unwrap_err();
+    /// assert!(error.is_panic());
+    /// # pool.shutdown().await;
+    /// # Ok(()) }
+    /// ```
+    #[doc(alias = "SequentialBackend")]
+    #[doc(alias = "synchronous")]
+    pub fn inline(mut self) -> Self {
+        self.inline = true;
+        self
+    }
+
     /// Names the workers, for `ps` and in errors: the name, a hyphen and a number. Default:
     /// `procpool` and a number that tells the program's pools apart. An empty name, and one with a
     /// zero byte, are errors of [`build`](Self::build).
@@ -365,6 +413,7 @@ impl ProcessPoolBuilder {
             retire_when,
             abort_grace,
             restart,
+            inline,
             worker_name,
             worker,
             hooks,
@@ -396,7 +445,7 @@ impl ProcessPoolBuilder {
             max_memory_per_worker != Some(0),
             "the memory of a worker must be greater than 0",
         )?;
-        if max_memory_per_worker.is_some() {
+        if max_memory_per_worker.is_some() && !inline {
             Memory::of_self().map_err(BuildFault::Unmeasurable)?;
         }
         let retire_when = retire_when.map(Target::of::<_, ()>).transpose();
@@ -423,22 +472,17 @@ impl ProcessPoolBuilder {
             attributes,
             cores: worker_cores,
         } = worker.check()?;
+        let (hooks, in_place) = if inline {
+            (Hooks::default(), Some(hooks.settle_in_place()?))
+        } else {
+            check_process()?;
+            (hooks.settle()?, None)
+        };
         let Hooks {
             initializer,
             finalizer,
             leave_limit,
-        } = hooks.settle()?;
-        match boot::readiness() {
-            Readiness::Ready => {}
-            Readiness::NotInitialised => return Err(BuildFault::NotInitialised.into()),
-            Readiness::NotInMainImage => return Err(BuildFault::NotInMainImage.into()),
-            Readiness::RaisedPrivileges => return Err(BuildFault::RaisedPrivileges.into()),
-        }
-        let depth = crate::worker::depth();
-        if depth >= MAX_DEPTH {
-            return Err(BuildFault::TooDeep(depth).into());
-        }
-        required::check().map_err(BuildFault::Unsupported)?;
+        } = hooks;
         let home = runtime.or_else(|| Handle::try_current().ok());
         check(
             home.as_ref().is_none_or(reactor::has_io),
@@ -461,7 +505,7 @@ impl ProcessPoolBuilder {
             },
             recipe: Recipe {
                 name: worker_name.unwrap_or_else(default_name),
-                depth: depth + 1,
+                depth: crate::worker::depth() + 1,
                 max_frame,
                 max_tasks,
                 max_memory: max_memory_per_worker,
@@ -479,16 +523,43 @@ impl ProcessPoolBuilder {
             task_timeout: task_timeout.map(bounded),
             home,
         };
-        let program = Program {
-            method: start_method,
-            environment,
-            boot: boot::boot_variable(),
-            shared: initializer,
-            handshake_timeout: bounded(handshake_timeout),
+        let venue = match in_place {
+            Some(in_place) => {
+                // A hook cannot be changed while a panic is on its way through this thread.
+                if !std::thread::panicking() {
+                    panic::install_hook();
+                }
+                Venue::InPlace(in_place)
+            }
+            None => {
+                let program = Program {
+                    method: start_method,
+                    environment,
+                    boot: boot::boot_variable(),
+                    shared: initializer,
+                    handshake_timeout: bounded(handshake_timeout),
+                };
+                Venue::Workers(Launcher::new(keeper.clone(), program))
+            }
         };
-        let launcher = Launcher::new(keeper.clone(), program);
-        Ok(ProcessPool::new_with(Driver::start(plan, launcher, keeper)))
+        Ok(ProcessPool::new_with(Driver::start(plan, venue, keeper)))
     }
+}
+
+/// Whether this process can have workers at all.
+fn check_process() -> Result<(), BuildError> {
+    match boot::readiness() {
+        Readiness::Ready => {}
+        Readiness::NotInitialised => return Err(BuildFault::NotInitialised.into()),
+        Readiness::NotInMainImage => return Err(BuildFault::NotInMainImage.into()),
+        Readiness::RaisedPrivileges => return Err(BuildFault::RaisedPrivileges.into()),
+    }
+    let depth = crate::worker::depth();
+    if depth >= MAX_DEPTH {
+        return Err(BuildFault::TooDeep(depth).into());
+    }
+    required::check().map_err(BuildFault::Unsupported)?;
+    Ok(())
 }
 
 fn check(holds: bool, otherwise: &'static str) -> Result<(), BuildError> {

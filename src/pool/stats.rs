@@ -176,11 +176,14 @@ pub(super) fn snapshot(driver: &Driver) -> Stats {
                 done: load.done,
             }
         });
+        let place = driver.in_place.as_ref();
+        let in_place = place.map(|place| place.workers(&driver.plan.recipe.name));
+        let in_place = in_place.unwrap_or_default();
         Stats {
             max_workers: driver.plan.rules.workers,
-            workers: workers.collect(),
             queued: scheduler.waiting(),
-            unfinished: scheduler.unfinished(),
+            unfinished: scheduler.unfinished() + in_place.len(),
+            workers: workers.chain(in_place).collect(),
             submitted: counts.submitted,
             completed: counts.completed,
             failed: counts.failed,

@@ -15,10 +15,12 @@
 //! - [`state`]: what the lock protects, and what is done under it alone.
 //! - [`chunks`]: jobs of many items; [`parts`]: how far each has come.
 //! - [`owner`]: what the workers' slots report. [`workers`]: starting, serving, killing them.
+//! - [`in_place`]: jobs of a pool without workers.
 //! - [`memory`]: how much of it the workers use. [`time`]: the timer, and the end of the pool's
 //!   runtime.
 
 mod chunks;
+mod in_place;
 mod memory;
 mod owner;
 pub(super) mod parts;
@@ -39,6 +41,7 @@ pub(super) use self::state::{id_of, look};
 use self::time::Anchor;
 use super::error::TaskError;
 use super::events::Hub;
+use super::in_place::InPlace;
 use super::job::{ChunkOwner, Job, News};
 use super::reply::Raw;
 use super::scheduler::{Action, Event, JobKey, JobSpec, Progress, Refusal, Rules, Scheduler};
@@ -58,11 +61,21 @@ pub(crate) struct Plan {
     pub(crate) home: Handle,
 }
 
+/// Where a pool's calls are run.
+pub(crate) enum Venue {
+    /// In processes that this starts.
+    Workers(Launcher),
+    /// Where they are made.
+    InPlace(InPlace),
+}
+
 /// A pool at work. Lives until the last of its handles, tasks and workers is gone.
 pub(crate) struct Driver {
     pub(crate) plan: Plan,
     /// Room in the queue, where that is bounded.
     pub(crate) room: Option<Arc<Semaphore>>,
+    /// What there is instead of workers, if there are none.
+    pub(crate) in_place: Option<InPlace>,
     /// The crate's thread, to run things on; a handle to it does not keep it.
     keeper: Handle,
     state: Mutex<State>,
@@ -101,7 +114,7 @@ pub(crate) struct Done {
 
 impl Driver {
     /// Puts a pool to work.
-    pub(crate) fn start(plan: Plan, launcher: Launcher, keeper: Arc<Keeper>) -> Arc<Self> {
+    pub(crate) fn start(plan: Plan, venue: Venue, keeper: Arc<Keeper>) -> Arc<Self> {
         let workers = plan.rules.workers;
         let room = plan.max_pending.map(|max| {
             Arc::new(Semaphore::new(
@@ -109,8 +122,13 @@ impl Driver {
             ))
         });
         let hub = Arc::new(Hub::new());
+        let (launcher, in_place) = match venue {
+            Venue::Workers(launcher) => (Some(Arc::new(launcher)), None),
+            Venue::InPlace(in_place) => (None, Some(in_place)),
+        };
         let driver = Arc::new_cyclic(|this| Self {
             room,
+            in_place,
             keeper: keeper.handle().clone(),
             state: Mutex::new(State {
                 scheduler: Scheduler::new(plan.rules),
@@ -128,7 +146,7 @@ impl Driver {
                 counts: Counts::default(),
                 hub: hub.clone(),
                 ended: HashMap::new(),
-                launcher: Some(Arc::new(launcher)),
+                launcher,
                 _keeper: Some(keeper),
             }),
             busy: Notify::new(),
@@ -146,8 +164,11 @@ impl Driver {
         driver
     }
 
-    /// Accepts a job, or says why not.
+    /// Accepts a job, or says why not. Without workers the job is over after this.
     pub(crate) fn submit(&self, mut job: Job) -> Result<JobKey, TaskError> {
+        if let Some(place) = &self.in_place {
+            return self.run_in_place(place, job);
+        }
         let spec = JobSpec {
             kind: job.kind,
             bytes: job.head.len() + job.argument.len(),
@@ -195,6 +216,9 @@ impl Driver {
 
     /// Tells the scheduler of something that happened to the pool as a whole.
     pub(crate) fn tell(&self, event: Event) {
+        if let (Some(place), Event::Terminate) = (&self.in_place, event) {
+            place.end();
+        }
         let now = Moment::now();
         let mut state = self.lock();
         state.scheduler.handle(now, event);

@@ -229,11 +229,16 @@ impl State {
     }
 
     fn try_again(&mut self, key: JobKey, error: TaskError) {
-        tracing::debug!(target: "procpool", call = key.number(), error = format_args!("{error:#}"), "a call is run again");
-        self.counts.retried += 1;
+        self.note_repeat(key.number(), &error);
         if let Some(job) = self.scheduler.attachment_mut(key) {
             job.try_again(error);
         }
+    }
+
+    /// Notes that a call is run again after this.
+    pub(super) fn note_repeat(&mut self, number: u64, error: &TaskError) {
+        tracing::debug!(target: "procpool", call = number, error = format_args!("{error:#}"), "a call is run again");
+        self.counts.retried += 1;
     }
 
     /// Answers a job that got no response.

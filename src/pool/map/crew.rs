@@ -14,7 +14,6 @@ use crate::pool::reply::Raw;
 use crate::pool::scheduler::{Event, Retry};
 use crate::pool::task::Options;
 use crate::sys::clock::Moment;
-use crate::task::head::CallHead;
 use crate::task::identity::Target;
 use crate::wire::packed::Packed;
 
@@ -109,35 +108,16 @@ impl Crew {
     }
 
     fn job(self: &Arc<Self>, batch: Batch) -> Job {
-        let head = CallHead {
-            target: self.target,
-            attempt: 1,
-            items: batch.count,
-            deadline: self.deadline.map(|deadline| deadline.at),
-            name: self.options.name.as_deref(),
-        };
         let owner = Arc::new(Chunk {
             crew: self.clone(),
             id: batch.id,
         });
-        Job {
-            head: head.pack(),
-            argument: Packed::from(batch.bytes),
-            kind: self.target.kind(),
-            timeout: self.options.timeout.or(self.driver.plan.task_timeout),
-            queue_timeout: self.options.queue_timeout,
-            since: Moment::default(),
-            deadline: self.deadline,
-            retry: Retry::default(),
-            failures: Vec::new(),
-            priority: self.options.priority,
-            key: self.options.key,
-            client: Client::Chunk {
-                tally: Tally::new(batch.count),
-                owner,
-            },
-            permit: None,
-        }
+        let tally = Tally::new(batch.count);
+        let client = Client::Chunk { tally, owner };
+        let items = Packed::from(batch.bytes);
+        let job = (self.options).job(&self.driver, self.target, items, self.deadline, client);
+        let retry = Retry::default();
+        Job { retry, ..job }
     }
 
     fn note(&self, id: u64, news: Vec<News>) {

@@ -93,6 +93,10 @@ pub(crate) enum Event {
     Hold,
     /// They have submitted or dropped it.
     Unhold,
+    /// A job is over that was run by who submitted it.
+    RanInPlace,
+    /// No job can be run, and no later try will change that.
+    Unfit,
     /// Start every worker there may be.
     StartAll,
     /// No new jobs; finish those that are in.
