@@ -51,6 +51,12 @@ impl Counts {
         *count += calls;
     }
 
+    /// A call has failed like this and is run again.
+    pub(crate) fn repeated(&mut self, number: u64, error: &TaskError) {
+        tracing::debug!(target: "procpool", call = number, error = format_args!("{error:#}"), "a call is run again");
+        self.retried += 1;
+    }
+
     /// So many calls are back where they were before they were submitted.
     pub(crate) fn taken_back(&mut self, calls: u64) {
         self.submitted -= calls;

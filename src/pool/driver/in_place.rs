@@ -7,9 +7,9 @@ use super::{Done, Driver};
 use crate::pool::error::{Breakage, Kind, RESULT, TaskError};
 use crate::pool::events::PoolEvent;
 use crate::pool::in_place::{self, InPlace};
-use crate::pool::job::Job;
+use crate::pool::job::{Job, again};
 use crate::pool::reply::Raw;
-use crate::pool::scheduler::{Event, Failure, JobKey};
+use crate::pool::scheduler::{Event, JobKey};
 use crate::process::StartError;
 use crate::supervisor::Owner;
 use crate::sys::clock::Moment;
@@ -19,8 +19,6 @@ use crate::task::head::CallHead;
 /// How one run of a job has ended.
 struct Run {
     raw: Raw,
-    /// How it failed, if it may be repeated for that.
-    failure: Option<Failure>,
     /// How long it took; `None` if what it gave does not count, or it was not begun.
     took: Option<Duration>,
 }
@@ -37,18 +35,17 @@ impl Driver {
         let number = self.admit_in_place()?;
         let run = loop {
             let run = self.run_once(place, number, &job);
-            let failures = job.failures.len() as u32;
-            let again = run
-                .failure
-                .is_some_and(|failure| job.retry.allows(failure, failures));
-            match run.raw {
-                Raw::Failed(error) if again && !place.is_ended() => {
-                    self.lock().note_repeat(number, &error);
-                    job.try_again(error);
-                    pause(job.retry.pause(failures + 1), &job);
-                }
-                raw => break Run { raw, ..run },
-            }
+            let Raw::Failed(error) = run.raw else {
+                break run;
+            };
+            let Some(pause) = again(job.retry, &error, &job.failures).filter(|_| !place.is_ended())
+            else {
+                let raw = Raw::Failed(error);
+                break Run { raw, ..run };
+            };
+            self.lock().counts.repeated(number, &error);
+            job.try_again(error);
+            sleep(pause, &job);
         };
         self.answer_in_place(number, job, run);
         Ok(JobKey::of_number(number))
@@ -85,7 +82,7 @@ impl Driver {
         let (head, _) = CallHead::read(&job.head).expect("a head is read as it was packed");
         let started = Moment::now();
         if let Some(deadline) = job.deadline.filter(|deadline| deadline.at <= started) {
-            return Run::late(deadline.missed(), None);
+            return Run::late(deadline.missed());
         }
         let limit = job.timeout.map(|limit| started + limit);
         let until = limit.into_iter().chain(head.deadline).min();
@@ -98,16 +95,13 @@ impl Driver {
         place.over(number);
         let now = Moment::now();
         if place.is_ended() {
-            return Run::late(TaskError::new(Kind::ShutDown { started: true }), None);
+            return Run::late(TaskError::new(Kind::ShutDown { started: true }));
         }
         if let Some(late) = late(job, started, now) {
             return late;
         }
-        let raw = self.fitting(raw);
-        let panicked = matches!(&raw, Raw::Failed(error) if error.is_panic());
         Run {
-            raw,
-            failure: panicked.then_some(Failure::Panicked),
+            raw: self.fitting(raw),
             took: Some(started.until(now)),
         }
     }
@@ -151,10 +145,9 @@ impl Driver {
 
 impl Run {
     /// What the run gave, if it was one, does not count.
-    fn late(error: TaskError, failure: Option<Failure>) -> Self {
+    fn late(error: TaskError) -> Self {
         Self {
             raw: Raw::Failed(error),
-            failure,
             took: None,
         }
     }
@@ -162,24 +155,23 @@ impl Run {
 
 /// A run that took longer than it might: whichever limit was the first to pass.
 fn late(job: &Job, started: Moment, now: Moment) -> Option<Run> {
-    let ran_out = job.timeout.map(|limit| {
-        let kind = Kind::RanTooLong(limit);
-        (started + limit, kind, Some(Failure::RanTooLong))
-    });
+    let ran_out = job
+        .timeout
+        .map(|limit| (started + limit, Kind::RanTooLong(limit)));
     let missed = job.deadline.map(|deadline| {
-        let limit = deadline.limit;
-        let started = true;
-        (deadline.at, Kind::Expired { limit, started }, None)
+        let (limit, started) = (deadline.limit, true);
+        (deadline.at, Kind::Expired { limit, started })
     });
-    let passed = ran_out.into_iter().chain(missed);
-    let (_, kind, failure) = passed
-        .filter(|(at, ..)| *at <= now)
-        .min_by_key(|(at, ..)| *at)?;
-    Some(Run::late(TaskError::new(kind), failure))
+    let passed = ran_out
+        .into_iter()
+        .chain(missed)
+        .filter(|(at, _)| *at <= now);
+    let (_, kind) = passed.min_by_key(|(at, _)| *at)?;
+    Some(Run::late(TaskError::new(kind)))
 }
 
 /// Waits before the next run, but not beyond the deadline, which that run then notices.
-fn pause(pause: Duration, job: &Job) {
+fn sleep(pause: Duration, job: &Job) {
     let now = Moment::now();
     let left = job.deadline.map(|deadline| now.until(deadline.at));
     let pause = left.map_or(pause, |left| pause.min(left));

@@ -42,9 +42,11 @@ use self::time::Anchor;
 use super::error::TaskError;
 use super::events::Hub;
 use super::in_place::InPlace;
-use super::job::{ChunkOwner, Job, News};
+use super::job::{ChunkOwner, Client, Job, News};
 use super::reply::Raw;
-use super::scheduler::{Action, Event, JobKey, JobSpec, Progress, Refusal, Rules, Scheduler};
+use super::scheduler::{
+    Action, Event, JobKey, JobSpec, Progress, Refusal, Retry, Rules, Scheduler,
+};
 use super::stats::Counts;
 use crate::process::{Keeper, Launcher, StartError};
 use crate::supervisor::slot::{Server, Slot};
@@ -94,6 +96,8 @@ pub(crate) struct Driver {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Lifetime {
     pub(crate) closed: bool,
+    /// What waits is not let finish.
+    pub(crate) dropping: bool,
     pub(crate) finished: bool,
 }
 
@@ -175,7 +179,10 @@ impl Driver {
             timeout: job.timeout,
             queue_timeout: job.queue_timeout,
             deadline: job.deadline.map(|deadline| deadline.at),
-            retry: job.retry,
+            retry: match job.client {
+                Client::Call(_) => job.retry,
+                Client::Chunk { .. } => Retry::default(),
+            },
             priority: job.priority,
             key: job.key,
             items: job.client.items(),
@@ -223,6 +230,10 @@ impl Driver {
         let mut state = self.lock();
         state.scheduler.handle(now, event);
         self.perform(state, now);
+        if matches!(event, Event::CancelPending | Event::Terminate) {
+            self.progress
+                .send_modify(|lifetime| lifetime.dropping = true);
+        }
     }
 
     /// The worker that has the job, and how far it has come there.
@@ -353,7 +364,11 @@ impl Driver {
                 if let Some(room) = &self.room {
                     room.close();
                 }
-                self.progress.send_modify(|lifetime| lifetime.closed = true);
+                let broken = matches!(state.scheduler.refusal(), Some(Refusal::Broken(_)));
+                self.progress.send_modify(|lifetime| {
+                    lifetime.closed = true;
+                    lifetime.dropping |= broken;
+                });
             }
             Action::Finished => self.finish(state),
         }

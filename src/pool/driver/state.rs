@@ -229,16 +229,10 @@ impl State {
     }
 
     fn try_again(&mut self, key: JobKey, error: TaskError) {
-        self.note_repeat(key.number(), &error);
+        self.counts.repeated(key.number(), &error);
         if let Some(job) = self.scheduler.attachment_mut(key) {
             job.try_again(error);
         }
-    }
-
-    /// Notes that a call is run again after this.
-    pub(super) fn note_repeat(&mut self, number: u64, error: &TaskError) {
-        tracing::debug!(target: "procpool", call = number, error = format_args!("{error:#}"), "a call is run again");
-        self.counts.retried += 1;
     }
 
     /// Answers a job that got no response.

@@ -137,7 +137,8 @@ macro_rules! options {
         /// [`attempt`](crate::task::TaskContext::attempt) tells the task which run it is, and an
         /// error has the failures before it in its [`history`](crate::TaskError::history).
         ///
-        /// The items of a map are run at most once all the same.
+        /// Of a map each item has attempts of its own; one that is run again goes alone, keeps its
+        /// place among the results, and holds up no other.
         ///
         /// ```
         /// # #[tokio::main(flavor = "current_thread")]
