@@ -202,7 +202,7 @@ impl ProcessPool {
     /// The handle is that of any task. [Aborting](TaskHandle::abort) it, or a time limit, drops the
     /// future in its worker where it has got to, and what runs beside it goes on. Only if it has not
     /// yielded a second later is the worker killed, and all that ran in it fails with it, with the
-    /// [culprit](WorkerExit::culprit) named; so does a task that crashes the worker. Who cannot afford
+    /// [culprit](crate::WorkerExit::culprit) named; so does a task that crashes the worker. Who cannot afford
     /// that uses [`submit`](Self::submit).
     ///
     /// The runtime stays for as long as the worker does, and is driven while it has such calls: what
