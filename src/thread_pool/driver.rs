@@ -3,6 +3,7 @@
 //! No code of the user's runs under the lock: jobs are run, answered and dropped without it.
 
 use std::io;
+use std::panic::RefUnwindSafe;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -336,6 +337,9 @@ fn answer(mut job: Job, error: TaskError) {
     job.permit = None;
     job.work.answer(Some(error));
 }
+
+/// As the pool of processes' driver is, and for the same reason.
+impl RefUnwindSafe for Driver {}
 
 impl Holder for Driver {
     fn cancel(&self, key: JobKey) -> bool {
