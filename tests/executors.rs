@@ -148,7 +148,7 @@ fn calls_of_every_form_give_their_values_and_a_failing_one_hurts_no_other() {
     on_every_executor!(case and inline);
 }
 
-/// CF-003, CF-089, CF-096, CF-097, CF-122.
+/// CF-003, CF-089, CF-091, CF-096, CF-097, CF-118, CF-120, CF-122.
 #[test]
 fn maps_give_each_result_once_and_ordered_ones_in_order() {
     async fn case<K: Kind>(kind: K) {
@@ -469,7 +469,7 @@ fn dropping_the_last_clone_lets_outstanding_handles_resolve() {
     on_every_executor!(case);
 }
 
-/// CF-030, CF-103, CF-117.
+/// CF-030, CF-103, CF-107, CF-117.
 #[test]
 fn terminate_ends_what_waits_at_once() {
     async fn case<K: Kind>(kind: K) {
@@ -600,6 +600,7 @@ fn what_has_the_higher_priority_goes_first() {
     on_every_executor!(case);
 }
 
+/// CF-050, CF-119: failures are told once to whoever listens.
 #[test]
 fn events_tell_of_each_task_and_end_with_the_executor() {
     async fn case<K: Kind>(kind: K) {
