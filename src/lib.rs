@@ -85,7 +85,7 @@
 //! | `Json` (feature `json`) | an argument or result of a type that needs field names or type tags |
 //! | [`BuildError`], [`StartError`], [`TrySubmitError`], [`NotClosed`], [`ResizeError`] | how the pool's other operations fail |
 //! | [`ShutdownOptions`] | the end of a pool |
-//! | [`Stats`], [`Histogram`], [`Events`] | a look at a pool, and what happens in it as it happens |
+//! | [`Stats`], [`Histogram`], [`Events`], [`PoolEvent`] | a look at a pool, and what happens in it as it happens |
 //! | `TaskService` (feature `tower`) | a function in a pool as a `tower` service |
 //! | [`HookOutcome`] | what a worker's initializer and finalizer may return |
 //! | [`task::current`] | what a running task knows of itself |
@@ -137,7 +137,7 @@ pub use pool::histogram::Histogram;
 pub use pool::map::{Enumerated, Map, MapIter};
 pub use pool::reply::CallbackId;
 pub use pool::shutdown::ShutdownOptions;
-pub use pool::stats::{Stats, WorkerStats};
+pub use pool::stats::{Stats, WorkerState, WorkerStats};
 pub use pool::task::{AsyncTask, Task, TaskCall};
 pub use pool::{ProcessPool, Restart, Retry};
 pub use process::{Exit, StartError, StartMethod, UnknownStartMethod};

@@ -1,7 +1,8 @@
 //! The options of a pool. Those that say what the workers' processes are like are in [`worker`],
-//! and what those run around their calls in [`hooks`].
+//! what those run around their calls in [`hooks`], and what is told of it all in [`observing`].
 
 mod hooks;
+mod observing;
 mod worker;
 
 use std::num::{NonZeroU64, NonZeroUsize};
@@ -11,6 +12,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 
 use self::hooks::{HookOptions, Hooks};
+use self::observing::{Observed, ObservingOptions};
 use self::worker::{Checked, WorkerOptions};
 use super::ProcessPool;
 use super::driver::{Driver, Plan};
@@ -88,6 +90,7 @@ pub struct ProcessPoolBuilder {
     worker_name: Option<String>,
     worker: WorkerOptions,
     hooks: HookOptions,
+    observing: ObservingOptions,
     stdout: Stdio,
     stderr: Stdio,
     runtime: Option<Handle>,
@@ -115,6 +118,7 @@ impl Default for ProcessPoolBuilder {
             worker_name: None,
             worker: WorkerOptions::default(),
             hooks: HookOptions::default(),
+            observing: ObservingOptions::default(),
             stdout: Stdio::inherit(),
             stderr: Stdio::inherit(),
             runtime: None,
@@ -434,6 +438,7 @@ impl ProcessPoolBuilder {
             worker_name,
             worker,
             hooks,
+            observing,
             stdout,
             stderr,
             runtime,
@@ -506,6 +511,7 @@ impl ProcessPoolBuilder {
             finalizer,
             leave_limit,
         } = hooks.settle()?;
+        let Observed { slow_call } = observing.settle()?;
         match boot::readiness() {
             Readiness::Ready => {}
             Readiness::NotInitialised => return Err(BuildFault::NotInitialised.into()),
@@ -538,6 +544,7 @@ impl ProcessPoolBuilder {
                     max_age: max_age.map(bounded),
                     max_memory: max_memory_per_worker,
                 },
+                slow_call,
             },
             recipe: Recipe {
                 name: worker_name.unwrap_or_else(default_name),

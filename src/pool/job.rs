@@ -63,6 +63,11 @@ impl Job {
         }
     }
 
+    /// The name that its caller has given it.
+    pub(crate) fn name(&self) -> Option<Arc<str>> {
+        CallHead::read(&self.head)?.0.name.map(Arc::from)
+    }
+
     /// It will be run again after this.
     pub(crate) fn try_again(&mut self, failure: TaskError) {
         self.failures.push(failure);

@@ -57,7 +57,7 @@ impl State {
             }
         };
         let (item, first, since, owner) = answered;
-        self.counts.answered(&raw, since.until(now), took);
+        self.counts.answered(&raw, now, since, took);
         self.hub.note_answer(first + u64::from(item), &raw, took);
         done.tell(owner, News::Item(item, raw));
         Ok(())

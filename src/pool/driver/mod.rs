@@ -16,6 +16,7 @@
 //! - [`chunks`]: jobs of many items; [`parts`]: how far each has come.
 //! - [`rooms`]: async calls, many in one worker.
 //! - [`owner`]: what the workers' slots report. [`workers`]: starting, serving, killing them.
+//! - [`slow`]: runs that take longer than is usual.
 //! - [`memory`]: how much of it the workers use. [`time`]: the timer, and the end of the pool's
 //!   runtime.
 
@@ -24,6 +25,7 @@ mod memory;
 mod owner;
 pub(super) mod parts;
 pub(super) mod rooms;
+mod slow;
 mod state;
 mod time;
 mod workers;
@@ -38,6 +40,7 @@ use tokio::sync::{Notify, Semaphore, watch};
 
 use self::parts::Trails;
 use self::rooms::rooms_of;
+use self::slow::SlowCall;
 use self::state::State;
 pub(super) use self::state::{id_of, look};
 use self::time::Anchor;
@@ -99,6 +102,8 @@ pub(crate) struct Done {
     replies: Vec<(u64, Job, Raw)>,
     /// What is to be told to whom of a chunk.
     news: Vec<(Arc<dyn ChunkOwner>, Vec<News>)>,
+    /// Which runs take longer than is usual.
+    slow: Vec<SlowCall>,
     /// Whose queued calls are to be written now.
     flush: Vec<Arc<Slot>>,
     /// Whose serving task is to write them, and does not know it yet.
@@ -140,7 +145,7 @@ impl Driver {
                 armed: Moment(u64::MAX),
                 helping: false,
                 oom_kills: oom::kills(),
-                counts: Counts::default(),
+                counts: Counts::new(Moment::now()),
                 hub: hub.clone(),
                 ended: HashMap::new(),
                 launcher: Some(Arc::new(launcher)),
@@ -376,6 +381,10 @@ impl Driver {
                 state
                     .scheduler
                     .handle(now, Event::Probed(worker, ticket, progress));
+            }
+            Action::Slow(worker, ticket, key, begun) => {
+                let slow = state.slow((worker, ticket), key, begun.until(now));
+                done.slow.extend(slow);
             }
             Action::Retire(worker) => {
                 state.dismissed[worker.place] = Some(worker.number);

@@ -4,6 +4,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::slow::SlowCall;
 use super::{Done, Driver, id_of, look};
 use crate::pool::error::{Fault, WorkerExit};
 use crate::pool::events::PoolEvent;
@@ -49,6 +50,7 @@ impl Owner for Driver {
         let Done {
             mut replies,
             news,
+            slow,
             flush,
             ring,
             rearm,
@@ -57,6 +59,7 @@ impl Owner for Driver {
         ring.iter().for_each(|slot| slot.ring());
         // Room is given back before the answer is, so that who has the answer finds the room.
         replies.iter_mut().for_each(|(_, job, _)| job.permit = None);
+        slow.iter().for_each(SlowCall::log);
         for (number, job, raw) in replies {
             if let Raw::Failed(error) = &raw {
                 tracing::debug!(target: "procpool", call = number, error = format_args!("{error:#}"), "a call has failed");

@@ -90,6 +90,8 @@ pub(crate) struct Rules {
     pub(crate) idle_timeout: Option<Duration>,
     /// When workers are replaced with which nothing is wrong.
     pub(crate) renewal: Renewal,
+    /// A run that takes longer than this is told of.
+    pub(crate) slow_call: Option<Duration>,
 }
 
 /// A job in the pool: what is known of it, what is attached to it, and where it is.
@@ -134,6 +136,12 @@ pub(crate) struct Load {
     pub(crate) held: usize,
     /// How many it has answered.
     pub(crate) done: u64,
+    /// It is given nothing more.
+    pub(crate) leaving: bool,
+    /// Since when it has been ready.
+    pub(crate) ready: Option<Moment>,
+    /// How many workers its place had before it.
+    pub(crate) restarts: u64,
 }
 
 /// Whether jobs are still accepted, and what becomes of those that are in.
@@ -439,15 +447,16 @@ impl<T> Scheduler<T> {
 
     /// What a worker holds and has done.
     pub(crate) fn load(&self, worker: WorkerId) -> Load {
-        let state = self
-            .places
-            .get(worker.place)
-            .and_then(|place| place.worker.as_ref());
-        let state = state.filter(|state| state.id == worker);
-        state.map_or_else(Load::default, |state| Load {
+        let place = self.places.get(worker.place);
+        let state = place.and_then(|place| Some((place, place.worker.as_ref()?)));
+        let state = state.filter(|(_, state)| state.id == worker);
+        state.map_or_else(Load::default, |(place, state)| Load {
             first: state.ahead.front().map(|sent| (sent.job, sent.ticket)),
             held: state.ahead.len(),
             done: state.done,
+            leaving: state.phase != Phase::Ready,
+            ready: state.ready,
+            restarts: place.served,
         })
     }
 

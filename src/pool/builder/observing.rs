@@ -1,0 +1,68 @@
+//! The options that say what is told of a pool at work.
+
+use std::time::Duration;
+
+use super::{ProcessPoolBuilder, bounded, check};
+use crate::pool::error::BuildError;
+
+/// What is told.
+#[derive(Clone, Debug, Default)]
+pub(super) struct ObservingOptions {
+    slow_call: Option<Duration>,
+}
+
+impl ProcessPoolBuilder {
+    /// Has runs that take longer than this told of, while they go on: as a
+    /// [`PoolEvent::SlowCall`](crate::PoolEvent::SlowCall) and as a warning of `tracing`, once for
+    /// each run. Default: none. Zero is an error of [`build`](Self::build).
+    ///
+    /// Nothing is ended by it; that is [`task_timeout`](Self::task_timeout). The time counts from the
+    /// task's true start, and of a map for each item. A bound below a few milliseconds costs the
+    /// pool's timer a look at each worker as often.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use futures::StreamExt;
+    /// use procpool::{PoolEvent, ProcessPool};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let pool = ProcessPool::builder().workers(1).slow_call(Duration::from_millis(20)).build()?;
+    /// let mut events = pool.events();
+    /// let nap = pool.task(|_: ()| std::thread::sleep(Duration::from_millis(200))).name("nap");
+    /// let nap = nap.submit(());
+    /// while let Some(event) = events.next().await {
+    ///     if let PoolEvent::SlowCall { task, name, .. } = event {
+    ///         assert_eq!((task, name.as_deref()), (nap.id(), Some("nap")));
+    ///         assert!(!nap.is_done());
+    ///         break;
+    ///     }
+    /// }
+    /// # pool.terminate().await;
+    /// # Ok(()) }
+    /// ```
+    pub fn slow_call(mut self, bound: Duration) -> Self {
+        self.observing.slow_call = Some(bound);
+        self
+    }
+}
+
+/// The same, checked.
+pub(super) struct Observed {
+    pub(super) slow_call: Option<Duration>,
+}
+
+impl ObservingOptions {
+    /// Checks the options.
+    pub(super) fn settle(self) -> Result<Observed, BuildError> {
+        let Self { slow_call } = self;
+        check(
+            slow_call != Some(Duration::ZERO),
+            "the bound for slow calls must be greater than 0",
+        )?;
+        Ok(Observed {
+            slow_call: slow_call.map(bounded),
+        })
+    }
+}
