@@ -511,7 +511,10 @@ impl ProcessPoolBuilder {
             finalizer,
             leave_limit,
         } = hooks.settle()?;
-        let Observed { slow_call } = observing.settle()?;
+        let Observed {
+            slow_call,
+            worker_events,
+        } = observing.settle()?;
         match boot::readiness() {
             Readiness::Ready => {}
             Readiness::NotInitialised => return Err(BuildFault::NotInitialised.into()),
@@ -546,6 +549,7 @@ impl ProcessPoolBuilder {
                 },
                 slow_call,
             },
+            label: worker_name.clone(),
             recipe: Recipe {
                 name: worker_name.unwrap_or_else(default_name),
                 depth: depth + 1,
@@ -559,6 +563,7 @@ impl ProcessPoolBuilder {
                 cores: worker_cores,
                 initializer: initializer.is_some(),
                 finalizer,
+                worker_events,
                 stdout,
                 stderr,
             },

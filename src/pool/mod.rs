@@ -14,6 +14,7 @@
 //! - [`holder`]: what a handle asks of its pool.
 //! - [`map`]: one function over many items.
 //! - [`stats`]: what was done and is being done. [`events`]: what happens, as it happens.
+//!   [`trace`]: the spans of calls. [`meter`]: what is counted for others.
 
 pub(crate) mod builder;
 mod driver;
@@ -24,6 +25,7 @@ pub(crate) mod histogram;
 pub(crate) mod holder;
 mod job;
 pub(crate) mod map;
+pub(crate) mod meter;
 pub(crate) mod reply;
 mod rooms;
 mod scheduler;
@@ -33,6 +35,7 @@ pub(crate) mod stats;
 pub(crate) mod task;
 #[cfg(test)]
 mod tests;
+pub(crate) mod trace;
 
 use std::fmt;
 use std::future::Future;
@@ -200,7 +203,7 @@ impl ProcessPool {
     /// The handle is that of any task. [Aborting](TaskHandle::abort) it, or a time limit, drops the
     /// future in its worker where it has got to, and what runs beside it goes on. Only if it has not
     /// yielded a second later is the worker killed, and all that ran in it fails with it, with the
-    /// [culprit](WorkerExit::culprit) named; so does a task that crashes the worker. Who cannot afford
+    /// [culprit](crate::WorkerExit::culprit) named; so does a task that crashes the worker. Who cannot afford
     /// that uses [`submit`](Self::submit).
     ///
     /// The runtime stays for as long as the worker does, and is driven while it has such calls: what

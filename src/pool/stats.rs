@@ -15,6 +15,7 @@ use super::driver::{Driver, id_of, look};
 use super::error::TaskError;
 use super::histogram::Histogram;
 use super::job::Job;
+use super::meter::Unsaid;
 use super::reply::Raw;
 use super::scheduler::{Progress, Scheduler};
 use crate::supervisor::slot::Slot;
@@ -35,6 +36,8 @@ pub(crate) struct Counts {
     pub(crate) waited: Histogram,
     pub(crate) ran: Histogram,
     pub(crate) rate: Rate,
+    /// What of it was not told to the `metrics` facade yet.
+    pub(crate) unsaid: Unsaid,
 }
 
 impl Counts {
@@ -53,6 +56,7 @@ impl Counts {
             waited: Histogram::default(),
             ran: Histogram::default(),
             rate: Rate::new(now),
+            unsaid: Unsaid::default(),
         }
     }
 
@@ -60,12 +64,32 @@ impl Counts {
     pub(crate) fn answered(&mut self, raw: &Raw, now: Moment, since: Moment, took: Duration) {
         let ago = since.until(now);
         self.rate.count(now);
-        self.waited.record(ago.saturating_sub(took));
-        self.ran.record(took.min(ago));
+        let (waited, ran) = (ago.saturating_sub(took), took.min(ago));
+        self.waited.record(waited);
+        self.ran.record(ran);
+        self.unsaid.took(waited, ran);
         match raw {
-            Raw::Returned(_) => self.completed += 1,
-            Raw::Failed(_) => self.failed += 1,
+            Raw::Returned(_) => {
+                self.completed += 1;
+                self.unsaid.done();
+            }
+            Raw::Failed(error) => {
+                self.failed += 1;
+                self.unsaid.failed(error.reason(), 1);
+            }
         }
+    }
+
+    /// So many calls were accepted.
+    pub(crate) fn submitted(&mut self, calls: u64) {
+        self.submitted += calls;
+        self.unsaid.submitted(calls);
+    }
+
+    /// A run has failed and is repeated.
+    pub(crate) fn retried(&mut self) {
+        self.retried += 1;
+        self.unsaid.retried();
     }
 
     /// So many calls ended without an answer from their worker.
@@ -80,11 +104,13 @@ impl Counts {
             &mut self.failed
         };
         *count += calls;
+        self.unsaid.failed(error.reason(), calls);
     }
 
     /// So many calls are back where they were before they were submitted.
     pub(crate) fn taken_back(&mut self, calls: u64) {
         self.submitted -= calls;
+        self.unsaid.taken_back(calls);
     }
 }
 

@@ -27,9 +27,10 @@ use super::job::{Client, Deadline, Job};
 use super::map::{Manner, Map, MapIter};
 use super::reply::{Answer, Raw, Reply};
 use super::scheduler::Retry;
+use super::trace::{CallTrace, Origin};
 use crate::sys::clock::Moment;
 use crate::task::call::{Call, Parts};
-use crate::task::head::CallHead;
+use crate::task::head::{CallHead, Labels};
 use crate::wire::packed::Packed;
 use crate::wire::page::ITEMS;
 
@@ -372,13 +373,14 @@ fn prepare<R: Send + 'static>(
             limit,
         }));
     }
+    let trace = CallTrace::begin(&Origin::here(), options.name.as_deref(), 0);
     Ok(Job {
         head: CallHead {
             target,
             attempt: 1,
             items: 0,
             deadline: deadline.map(|deadline| deadline.at),
-            name: options.name.as_deref(),
+            labels: Labels::new(options.name.as_deref(), trace.caller()),
         }
         .pack(),
         argument,
@@ -393,6 +395,7 @@ fn prepare<R: Send + 'static>(
         key: options.key,
         client: Client::Call(reply.clone()),
         permit: None,
+        trace,
     })
 }
 

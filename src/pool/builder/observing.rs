@@ -6,9 +6,19 @@ use super::{ProcessPoolBuilder, bounded, check};
 use crate::pool::error::BuildError;
 
 /// What is told.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct ObservingOptions {
     slow_call: Option<Duration>,
+    worker_events: bool,
+}
+
+impl Default for ObservingOptions {
+    fn default() -> Self {
+        Self {
+            slow_call: None,
+            worker_events: true,
+        }
+    }
 }
 
 impl ProcessPoolBuilder {
@@ -46,23 +56,43 @@ impl ProcessPoolBuilder {
         self.observing.slow_call = Some(bound);
         self
     }
+
+    /// Sets whether what tasks log with `tracing` in their workers is brought back and logged again
+    /// in this process, inside of the span of its call. Default: yes. (Feature `tracing`.)
+    ///
+    /// A worker is told when it is started up to which level anybody listens here; if nobody does,
+    /// it brings back nothing. It takes the place of the process's global subscriber, after the
+    /// initializer has run: one that the initializer has set stays, and then nothing is brought back;
+    /// one that a task wants to set is refused. Turn this off where tasks set subscribers.
+    ///
+    /// What the guide says about [observing](crate::guide::observing) has the whole story.
+    #[cfg(feature = "tracing")]
+    pub fn worker_events(mut self, brought_back: bool) -> Self {
+        self.observing.worker_events = brought_back;
+        self
+    }
 }
 
 /// The same, checked.
 pub(super) struct Observed {
     pub(super) slow_call: Option<Duration>,
+    pub(super) worker_events: bool,
 }
 
 impl ObservingOptions {
     /// Checks the options.
     pub(super) fn settle(self) -> Result<Observed, BuildError> {
-        let Self { slow_call } = self;
+        let Self {
+            slow_call,
+            worker_events,
+        } = self;
         check(
             slow_call != Some(Duration::ZERO),
             "the bound for slow calls must be greater than 0",
         )?;
         Ok(Observed {
             slow_call: slow_call.map(bounded),
+            worker_events,
         })
     }
 }

@@ -16,7 +16,7 @@
 //! - [`chunks`]: jobs of many items; [`parts`]: how far each has come.
 //! - [`rooms`]: async calls, many in one worker.
 //! - [`owner`]: what the workers' slots report. [`workers`]: starting, serving, killing them.
-//! - [`slow`]: runs that take longer than is usual.
+//! - [`traces`]: the spans of calls. [`slow`]: runs that take longer than is usual.
 //! - [`memory`]: how much of it the workers use. [`time`]: the timer, and the end of the pool's
 //!   runtime.
 
@@ -28,6 +28,7 @@ pub(super) mod rooms;
 mod slow;
 mod state;
 mod time;
+mod traces;
 mod workers;
 
 use std::collections::HashMap;
@@ -47,10 +48,12 @@ use self::time::Anchor;
 use super::error::TaskError;
 use super::events::Hub;
 use super::job::{ChunkOwner, Job, News};
+use super::meter::{Levels, Meters, Unsaid};
 use super::reply::Raw;
 use super::rooms::{RoomRules, Rooms};
 use super::scheduler::{Action, Event, JobKey, JobSpec, Progress, Refusal, Rules, Scheduler};
 use super::stats::Counts;
+use super::trace::{CallTrace, Tales};
 use crate::process::{Keeper, Launcher, StartError};
 use crate::supervisor::slot::{Server, Slot};
 use crate::supervisor::start::Recipe;
@@ -65,6 +68,8 @@ pub(crate) struct Plan {
     pub(crate) task_timeout: Option<Duration>,
     pub(crate) rooms: RoomRules,
     pub(crate) home: Handle,
+    /// What it is called, if it was given a name.
+    pub(crate) label: Option<String>,
 }
 
 /// A pool at work. Lives until the last of its handles, tasks and workers is gone.
@@ -83,6 +88,8 @@ pub(crate) struct Driver {
     timer: Notify,
     /// Where events are told.
     pub(crate) hub: Arc<Hub>,
+    /// The instruments of the `metrics` facade.
+    meters: Meters,
     /// Changes whenever a worker starts or fails to, and when the pool closes or is finished.
     progress: watch::Sender<Lifetime>,
     this: Weak<Driver>,
@@ -102,6 +109,12 @@ pub(crate) struct Done {
     replies: Vec<(u64, Job, Raw)>,
     /// What is to be told to whom of a chunk.
     news: Vec<(Arc<dyn ChunkOwner>, Vec<News>)>,
+    /// What there is to tell to the `metrics` facade.
+    unsaid: Unsaid,
+    /// What there is to tell of calls that have a span.
+    tales: Tales,
+    /// Which jobs are run again, with their spans and how they have failed.
+    again: Vec<(u64, CallTrace, TaskError)>,
     /// Which runs take longer than is usual.
     slow: Vec<SlowCall>,
     /// Whose queued calls are to be written now.
@@ -147,6 +160,7 @@ impl Driver {
                 oom_kills: oom::kills(),
                 counts: Counts::new(Moment::now()),
                 hub: hub.clone(),
+                traces: HashMap::new(),
                 ended: HashMap::new(),
                 launcher: Some(Arc::new(launcher)),
                 _keeper: Some(keeper),
@@ -154,6 +168,7 @@ impl Driver {
             busy: Notify::new(),
             timer: Notify::new(),
             hub: hub.clone(),
+            meters: Meters::new(plan.label.as_deref()),
             progress: watch::Sender::new(Lifetime::default()),
             this: this.clone(),
             plan,
@@ -186,16 +201,20 @@ impl Driver {
         };
         let now = Moment::now();
         job.since = now;
+        let trace = job.trace.clone();
         let mut state = self.lock();
         match state.scheduler.submit(now, spec, job) {
             Ok(key) => {
-                state.counts.submitted += u64::from(spec.items.max(1));
+                state.counts.submitted(spec.items.max(1).into());
                 self.perform(state, now);
+                // It may be over by now: the span is held here.
+                trace.numbered(key.number());
                 Ok(key)
             }
             Err((refusal, job)) => {
                 let error = state.refused(refusal);
                 drop(state);
+                trace.refused(error.reason());
                 drop(job);
                 Err(error)
             }
@@ -349,6 +368,20 @@ impl Driver {
             state.armed = wake;
             done.rearm = true;
         }
+        let State {
+            counts,
+            scheduler,
+            rooms,
+            ..
+        } = state;
+        counts.unsaid.stand(|| {
+            let levels = scheduler.levels();
+            let (asked_for, guests) = rooms.lines();
+            // A room in the line is no call.
+            let queued = levels.queued.saturating_sub(asked_for) + guests;
+            Levels { queued, ..levels }
+        });
+        done.unsaid = counts.unsaid.take();
     }
 
     fn perform_one(&self, state: &mut State, now: Moment, action: Action<Job>, done: &mut Done) {
@@ -396,7 +429,7 @@ impl Driver {
             Action::Kill(worker) => self.kill(state, now, worker),
             Action::Release(worker) => state.release(now, worker, done),
             Action::Cut(worker, ticket, key) => state.cut(now, (worker, ticket), key, done),
-            Action::Repeat(key, outcome) => state.repeat(key, outcome),
+            Action::Repeat(key, outcome) => state.repeat(key, outcome, done),
             Action::Resolve(job, key, outcome, sent) => {
                 state.resolve(now, job, key, outcome, sent, done);
                 // What is known of the worker is forgotten with its release.

@@ -50,6 +50,9 @@ impl Owner for Driver {
         let Done {
             mut replies,
             news,
+            unsaid,
+            tales,
+            again,
             slow,
             flush,
             ring,
@@ -59,11 +62,19 @@ impl Owner for Driver {
         ring.iter().for_each(|slot| slot.ring());
         // Room is given back before the answer is, so that who has the answer finds the room.
         replies.iter_mut().for_each(|(_, job, _)| job.permit = None);
+        // Before the answers: whoever has one finds all that was logged on the way to it.
+        tales.tell();
+        self.meters.tell(unsaid);
         slow.iter().for_each(SlowCall::log);
+        for (number, trace, error) in again {
+            tracing::debug!(target: "procpool", parent: trace.id(), call = number, error = format_args!("{error:#}"), "a call is run again");
+        }
         for (number, job, raw) in replies {
             if let Raw::Failed(error) = &raw {
-                tracing::debug!(target: "procpool", call = number, error = format_args!("{error:#}"), "a call has failed");
+                tracing::debug!(target: "procpool", parent: job.trace.id(), call = number, error = format_args!("{error:#}"), "a call has failed");
             }
+            // The span ends before its caller goes on.
+            job.trace.end();
             if let Client::Call(reply) = job.client {
                 reply.resolve(raw);
             }

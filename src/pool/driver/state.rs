@@ -17,6 +17,7 @@ use crate::pool::reply::Raw;
 use crate::pool::rooms::Rooms;
 use crate::pool::scheduler::{Event, JobKey, Outcome, Progress, Refusal, Scheduler, WorkerId};
 use crate::pool::stats::Counts;
+use crate::pool::trace::CallTrace;
 use crate::process::{Keeper, Launcher, StartError};
 use crate::supervisor::slot::Slot;
 use crate::sys::clock::Moment;
@@ -53,6 +54,8 @@ pub(super) struct State {
     pub(super) counts: Counts,
     /// Whether anybody wants to hear of what happens.
     pub(super) hub: Arc<Hub>,
+    /// The spans of calls that are over for their callers, and not for their workers.
+    pub(super) traces: HashMap<(WorkerId, Ticket), CallTrace>,
     /// The process ids of workers that have ended, by the places that they left vacant.
     pub(super) ended: HashMap<usize, u32>,
     /// What keeps the crate's thread and starts processes; gone when the pool is finished.
@@ -163,12 +166,16 @@ impl State {
         max_frame: usize,
         done: &mut Done,
     ) -> Result<(), String> {
+        if frame.header.kind == FrameKind::Log {
+            return self.take_in_record(worker, frame, done);
+        }
         if usize::from(frame.header.ticket.lane) >= page::LANES {
             return self.take_in_guest(worker, now, frame, max_frame, done);
         }
         let Frame { header, payload } = frame;
         let raw = match header.kind {
             FrameKind::Passed => {
+                self.traces.remove(&(worker, header.ticket));
                 self.seal(worker, Some(header.ticket), done);
                 self.scheduler
                     .handle(now, Event::Acknowledged(worker, header.ticket));
@@ -196,15 +203,17 @@ impl State {
                 .then(|| self.scheduler.panicked(now, worker, ticket));
             if let Some(key) = again.flatten() {
                 self.counts.ran.record(took);
-                self.try_again(key, error.clone());
+                self.try_again(key, error.clone(), done);
                 return Ok(());
             }
         }
         let completed = self.scheduler.complete(now, worker, ticket, took);
         let unknown = |_| format!("an answer to a call that it does not have: {ticket:?}");
         let Some((mut job, _)) = completed.map_err(unknown)? else {
+            self.traces.remove(&(worker, ticket));
             return Ok(());
         };
+        self.trace_answer(worker, &job, &raw, (now, took), done);
         let raw = job.conclude(raw);
         match job.client {
             Client::Call(_) => {
@@ -232,6 +241,7 @@ impl State {
         {
             self.slots[place] = None;
         }
+        self.traces.retain(|(of, _), _| *of != worker);
         self.exits[place] = None;
         self.faults[place] = None;
     }
@@ -256,17 +266,18 @@ impl State {
     }
 
     /// A job has failed like this and is run again.
-    pub(super) fn repeat(&mut self, key: JobKey, outcome: Outcome) {
+    pub(super) fn repeat(&mut self, key: JobKey, outcome: Outcome, done: &mut Done) {
         if let Some(job) = self.scheduler.attachment(key) {
             let error = self.error_of(job, outcome);
-            self.try_again(key, error);
+            self.try_again(key, error, done);
         }
     }
 
-    fn try_again(&mut self, key: JobKey, error: TaskError) {
-        tracing::debug!(target: "procpool", call = key.number(), error = format_args!("{error:#}"), "a call is run again");
-        self.counts.retried += 1;
+    fn try_again(&mut self, key: JobKey, error: TaskError, done: &mut Done) {
+        self.counts.retried();
         if let Some(job) = self.scheduler.attachment_mut(key) {
+            let again = (key.number(), job.trace.clone(), error.clone());
+            done.again.push(again);
             job.try_again(error);
         }
     }
@@ -281,6 +292,8 @@ impl State {
         sent: Option<(WorkerId, Ticket)>,
         done: &mut Done,
     ) {
+        let error = self.error_of(&job, outcome);
+        self.trace_failure(&job, &error, sent, done);
         if job.client.items() > 0 {
             return self.break_chunk(job, key, outcome, sent, done);
         }
@@ -288,7 +301,6 @@ impl State {
             let (rooms, around) = rooms_of!(self);
             return rooms.broke(now, &around, key, outcome);
         }
-        let error = self.error_of(&job, outcome);
         self.counts.failed(&error, 1);
         self.hub.note_failure(key.number(), &error);
         let raw = job.conclude(Raw::Failed(error));
@@ -351,6 +363,7 @@ pub(super) fn failure(
         | FrameKind::Drop
         | FrameKind::Hello
         | FrameKind::Ready
+        | FrameKind::Log
         | FrameKind::Returned
         | FrameKind::Passed => return Err(format!("a frame out of turn: {kind:?}")),
     }))

@@ -13,8 +13,9 @@ use crate::pool::job::{Break, ChunkOwner, Client, Deadline, Job, News};
 use crate::pool::reply::Raw;
 use crate::pool::scheduler::{Event, Retry};
 use crate::pool::task::Options;
+use crate::pool::trace::{CallTrace, Origin};
 use crate::sys::clock::Moment;
-use crate::task::head::CallHead;
+use crate::task::head::{CallHead, Labels};
 use crate::task::identity::Target;
 use crate::wire::packed::Packed;
 
@@ -24,6 +25,8 @@ pub(super) struct Crew {
     target: Target,
     options: Options,
     deadline: Option<Deadline>,
+    /// Where the map was asked for.
+    origin: Origin,
     state: Mutex<State>,
 }
 
@@ -44,6 +47,7 @@ impl Crew {
             target,
             deadline: options.deadline.map(Deadline::after),
             options,
+            origin: Origin::here(),
             state: Mutex::new(State {
                 roster: Roster::new(measure),
                 reader: None,
@@ -116,12 +120,14 @@ impl Crew {
     }
 
     fn job(self: &Arc<Self>, batch: Batch) -> Job {
+        let name = self.options.name.as_deref();
+        let trace = CallTrace::begin(&self.origin, name, batch.count);
         let head = CallHead {
             target: self.target,
             attempt: 1,
             items: batch.count,
             deadline: self.deadline.map(|deadline| deadline.at),
-            name: self.options.name.as_deref(),
+            labels: Labels::new(name, trace.caller()),
         };
         let owner = Arc::new(Chunk {
             crew: self.clone(),
@@ -144,6 +150,7 @@ impl Crew {
                 owner,
             },
             permit: None,
+            trace,
         }
     }
 

@@ -58,6 +58,7 @@ use self::again::Pause;
 use self::cost::Costs;
 use self::line::{Line, Waiter};
 use self::place::{Phase, Place, Worker};
+use crate::pool::meter::Levels;
 use crate::supervisor::policy::StartPolicy;
 use crate::sys::clock::Moment;
 
@@ -424,11 +425,34 @@ impl<T> Scheduler<T> {
         })
     }
 
+    /// How many jobs wait, how many workers are ready, and how many of those have something to do.
+    pub(crate) fn levels(&self) -> Levels {
+        let workers = self.places.iter().filter_map(|place| place.worker.as_ref());
+        let ready = workers.filter(|worker| worker.ready.is_some() && !worker.is_dying());
+        let mut levels = Levels {
+            queued: self.waiting(),
+            ..Levels::default()
+        };
+        for worker in ready {
+            levels.workers += 1;
+            levels.busy += usize::from(!worker.ahead.is_empty());
+        }
+        levels
+    }
+
     /// The job that a worker is running, or about to run.
     pub(crate) fn running(&self, worker: WorkerId) -> Option<(JobKey, Ticket)> {
         let state = self.places.get(worker.place)?.worker.as_ref();
         let state = state.filter(|state| state.id == worker)?;
         state.ahead.front().map(|sent| (sent.job, sent.ticket))
+    }
+
+    /// What is attached to the job that a worker holds by that name.
+    pub(crate) fn job_of(&self, worker: WorkerId, ticket: Ticket) -> Option<&T> {
+        let state = self.places.get(worker.place)?.worker.as_ref()?;
+        let held = state.ahead.iter().filter(|_| state.id == worker);
+        let sent = held.into_iter().find(|sent| sent.ticket == ticket)?;
+        self.attachment(sent.job)
     }
 
     /// For what it did itself a worker is being killed, if for that.
