@@ -66,6 +66,7 @@
 //! | [Cancellation and time](guide::cancellation_and_time) | who ends a task, and which limit counts what |
 //! | [Failure](guide::failure) | what an error says, and what a pool survives |
 //! | [Lifecycle](guide::lifecycle) | how workers start, what they are given, and how a pool ends |
+//! | [Observing](guide::observing) | what a pool is doing, and how it is told to others |
 //! | [Testing](guide::testing) | pools in tests, and tests of code that has a pool |
 //! | [From Python](guide::from_python) | the names of Python's pools, and what they are called here |
 //!
@@ -98,6 +99,8 @@
 //! | `json` | `Json`, which carries what the crate's encoding cannot: `serde_json::Value`, `flatten`, untagged enums |
 //! | `anyhow` | a [`RemoteError`] becomes an `anyhow::Error` by `?` |
 //! | `tower` | `TaskService`: a pool behind tower's layers |
+//! | `tracing` | [spans of calls, and what tasks log in their workers](guide::observing#traces) |
+//! | `metrics` | [what a pool counts](guide::observing#metrics), told to the `metrics` facade |
 //!
 //! # Platform
 //!

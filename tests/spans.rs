@@ -253,6 +253,36 @@ fn a_subscriber_of_the_initializer_stays_and_sees_the_calls_span() {
     });
 }
 
+async fn count_slowly(name: String) {
+    for n in 0..3 {
+        tracing::info!(target: "counter", name, n);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[test]
+fn async_tasks_beside_each_other_log_each_inside_of_its_own_span() {
+    everywhere(async |method| {
+        let pool = pool(method);
+        let names = ["a", "b", "c"];
+        let handles = names.map(|name| pool.submit_async(count_slowly, name.to_owned()));
+        let calls = handles.each_ref().map(|handle| handle.id());
+        for handle in handles {
+            handle.await.unwrap();
+        }
+        let events = collected().events("counter");
+        assert_eq!(events.len(), 9);
+        for (name, call) in names.into_iter().zip(calls) {
+            let span = span_of(call).await;
+            assert_eq!(span.field("outcome"), "returned");
+            let own = events.iter().filter(|event| event.field("name") == name);
+            assert!(own.clone().all(|event| event.parent == Some(span.id)));
+            assert_eq!(own.count(), 3);
+        }
+        pool.shutdown().await;
+    });
+}
+
 #[test]
 fn the_items_of_a_map_log_inside_of_their_chunk() {
     everywhere(async |method| {
