@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 
 use self::hooks::{HookOptions, Hooks};
-use self::observing::{Observed, ObservingOptions};
+use self::observing::ObservingOptions;
 use self::worker::{Checked, WorkerOptions};
 use super::ProcessPool;
 use super::driver::{Driver, Plan};
@@ -511,10 +511,7 @@ impl ProcessPoolBuilder {
             finalizer,
             leave_limit,
         } = hooks.settle()?;
-        let Observed {
-            slow_call,
-            worker_events,
-        } = observing.settle()?;
+        let observed = observing.settle()?;
         match boot::readiness() {
             Readiness::Ready => {}
             Readiness::NotInitialised => return Err(BuildFault::NotInitialised.into()),
@@ -547,7 +544,7 @@ impl ProcessPoolBuilder {
                     max_age: max_age.map(bounded),
                     max_memory: max_memory_per_worker,
                 },
-                slow_call,
+                slow_call: observed.slow_call,
             },
             label: worker_name.clone(),
             recipe: Recipe {
@@ -563,7 +560,7 @@ impl ProcessPoolBuilder {
                 cores: worker_cores,
                 initializer: initializer.is_some(),
                 finalizer,
-                worker_events,
+                worker_events: observed.worker_events,
                 stdout,
                 stderr,
             },
