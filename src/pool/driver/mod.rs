@@ -53,7 +53,7 @@ use super::reply::Raw;
 use super::rooms::{RoomRules, Rooms};
 use super::scheduler::{Action, Event, JobKey, JobSpec, Progress, Refusal, Rules, Scheduler};
 use super::stats::Counts;
-use super::trace::{CallTrace, Tales};
+use super::trace::{CallTrace, Tales, Teller};
 use crate::process::{Keeper, Launcher, StartError};
 use crate::supervisor::slot::{Server, Slot};
 use crate::supervisor::start::Recipe;
@@ -88,6 +88,8 @@ pub(crate) struct Driver {
     timer: Notify,
     /// Where events are told.
     pub(crate) hub: Arc<Hub>,
+    /// Tells of calls that have a span.
+    teller: Teller,
     /// The instruments of the `metrics` facade.
     meters: Meters,
     /// Changes whenever a worker starts or fails to, and when the pool closes or is finished.
@@ -161,6 +163,7 @@ impl Driver {
                 counts: Counts::new(Moment::now()),
                 hub: hub.clone(),
                 traces: HashMap::new(),
+                turns: 0,
                 ended: HashMap::new(),
                 launcher: Some(Arc::new(launcher)),
                 _keeper: Some(keeper),
@@ -168,6 +171,7 @@ impl Driver {
             busy: Notify::new(),
             timer: Notify::new(),
             hub: hub.clone(),
+            teller: Teller::default(),
             meters: Meters::new(plan.label.as_deref()),
             progress: watch::Sender::new(Lifetime::default()),
             this: this.clone(),
@@ -372,6 +376,7 @@ impl Driver {
             counts,
             scheduler,
             rooms,
+            turns,
             ..
         } = state;
         counts.unsaid.stand(|| {
@@ -382,6 +387,7 @@ impl Driver {
             Levels { queued, ..levels }
         });
         done.unsaid = counts.unsaid.take();
+        done.tales.take_turn(turns);
     }
 
     fn perform_one(&self, state: &mut State, now: Moment, action: Action<Job>, done: &mut Done) {

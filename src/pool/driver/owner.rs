@@ -63,7 +63,7 @@ impl Owner for Driver {
         // Room is given back before the answer is, so that who has the answer finds the room.
         replies.iter_mut().for_each(|(_, job, _)| job.permit = None);
         // Before the answers: whoever has one finds all that was logged on the way to it.
-        tales.tell();
+        self.teller.tell(tales);
         self.meters.tell(unsaid);
         slow.iter().for_each(SlowCall::log);
         for (number, trace, error) in again {

@@ -56,6 +56,8 @@ pub(super) struct State {
     pub(super) hub: Arc<Hub>,
     /// The spans of calls that are over for their callers, and not for their workers.
     pub(super) traces: HashMap<(WorkerId, Ticket), CallTrace>,
+    /// How often there was something to tell of calls that have a span.
+    pub(super) turns: u64,
     /// The process ids of workers that have ended, by the places that they left vacant.
     pub(super) ended: HashMap<usize, u32>,
     /// What keeps the crate's thread and starts processes; gone when the pool is finished.

@@ -1,7 +1,7 @@
 //! The spans of calls, and what there is to tell of them.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
@@ -123,7 +123,52 @@ impl Traced {
 
 /// What there is to tell, in its order.
 #[derive(Debug, Default)]
-pub(crate) struct Tales(Vec<Tale>);
+pub(crate) struct Tales {
+    tales: Vec<Tale>,
+    /// Whose turn it is then.
+    turn: u64,
+}
+
+/// Has tales told in the order in which they were noted, by whatever threads: else a result could
+/// be told by one while another has not come to what was logged before it.
+#[derive(Debug, Default)]
+pub(crate) struct Teller {
+    /// The next turn.
+    next: Mutex<u64>,
+    told: Condvar,
+}
+
+/// Nobody waits longer for his turn: a subscriber may take its time, and may itself wait for what
+/// the next one would tell. What is told after that is out of order, and nothing hangs.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+impl Teller {
+    /// Tells, which runs code of the program's subscriber.
+    pub(crate) fn tell(&self, tales: Tales) {
+        let Tales { tales, turn } = tales;
+        if tales.is_empty() {
+            return;
+        }
+        let before = |next: &mut u64| *next < turn;
+        let next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.told.wait_timeout_while(next, PATIENCE, before);
+        drop(waited);
+        let _after = After(self, turn);
+        tales.into_iter().for_each(Tale::tell);
+    }
+}
+
+/// The turn after this one comes, also if a subscriber panics.
+struct After<'a>(&'a Teller, u64);
+
+impl Drop for After<'_> {
+    fn drop(&mut self) {
+        let Self(teller, turn) = self;
+        let mut next = teller.next.lock().unwrap_or_else(PoisonError::into_inner);
+        *next = (*next).max(*turn + 1);
+        teller.told.notify_all();
+    }
+}
 
 #[derive(Debug)]
 enum Tale {
@@ -159,7 +204,7 @@ impl Tales {
         if !record.is_empty() && read(&record).is_none() {
             return Err("a record that says nothing".to_owned());
         }
-        self.0.push(Tale::Logged {
+        self.tales.push(Tale::Logged {
             trace: trace.and_then(|trace| trace.0.clone()),
             slot: slot.clone(),
             record,
@@ -177,7 +222,7 @@ impl Tales {
             waited,
             ran,
         } = end;
-        self.0.extend(trace.0.clone().map(|trace| Tale::Ended {
+        self.tales.extend(trace.0.clone().map(|trace| Tale::Ended {
             trace,
             slot: slot.cloned(),
             outcome,
@@ -187,9 +232,12 @@ impl Tales {
         }));
     }
 
-    /// Tells, which runs code of the program's subscriber.
-    pub(crate) fn tell(self) {
-        self.0.into_iter().for_each(Tale::tell);
+    /// Nothing more is noted here; the turns are counted there.
+    pub(crate) fn take_turn(&mut self, turns: &mut u64) {
+        if !self.tales.is_empty() {
+            self.turn = *turns;
+            *turns += 1;
+        }
     }
 }
 

@@ -21,9 +21,9 @@ use std::time::Duration;
 use crate::supervisor::slot::Slot;
 
 #[cfg(not(feature = "tracing"))]
-pub(crate) use self::idle::{CallTrace, Origin, Tales};
+pub(crate) use self::idle::{CallTrace, Origin, Tales, Teller};
 #[cfg(feature = "tracing")]
-pub(crate) use self::live::{CallTrace, Origin, Tales};
+pub(crate) use self::live::{CallTrace, Origin, Tales, Teller};
 
 /// How a call that has a span has ended.
 #[cfg_attr(not(feature = "tracing"), allow(dead_code))]
