@@ -18,6 +18,7 @@ use super::job::Job;
 use super::meter::Unsaid;
 use super::reply::Raw;
 use super::scheduler::{Progress, Scheduler};
+use super::trace::CallTrace;
 use crate::supervisor::slot::Slot;
 use crate::sys::clock::Moment;
 
@@ -36,6 +37,8 @@ pub(crate) struct Counts {
     pub(crate) waited: Histogram,
     pub(crate) ran: Histogram,
     pub(crate) rate: Rate,
+    /// Which calls are run again, with their spans and how they have failed; not logged yet.
+    pub(crate) again: Vec<(u64, CallTrace, TaskError)>,
     /// What of it was not told to the `metrics` facade yet.
     pub(crate) unsaid: Unsaid,
 }
@@ -56,6 +59,7 @@ impl Counts {
             waited: Histogram::default(),
             ran: Histogram::default(),
             rate: Rate::new(now),
+            again: Vec::new(),
             unsaid: Unsaid::default(),
         }
     }
@@ -86,12 +90,6 @@ impl Counts {
         self.unsaid.submitted(calls);
     }
 
-    /// A run has failed and is repeated.
-    pub(crate) fn retried(&mut self) {
-        self.retried += 1;
-        self.unsaid.retried();
-    }
-
     /// So many calls ended without an answer from their worker.
     pub(crate) fn failed(&mut self, error: &TaskError, calls: u64) {
         let count = if error.is_cancelled() {
@@ -105,6 +103,13 @@ impl Counts {
         };
         *count += calls;
         self.unsaid.failed(error.reason(), calls);
+    }
+
+    /// A call has failed like this and is run again.
+    pub(crate) fn repeated(&mut self, number: u64, error: &TaskError, trace: &CallTrace) {
+        self.retried += 1;
+        self.unsaid.retried();
+        self.again.push((number, trace.clone(), error.clone()));
     }
 
     /// So many calls are back where they were before they were submitted.
@@ -283,11 +288,14 @@ pub(super) fn snapshot(driver: &Driver) -> Stats {
             ..worker(scheduler, slot, now)
         });
         let (hosting, waiting) = rooms.jobs();
+        let place = driver.in_place.as_ref();
+        let in_place = place.map(|place| place.workers(&driver.plan.recipe.name));
+        let in_place = in_place.unwrap_or_default();
         let stats = Stats {
             max_workers: driver.workers(),
-            workers: workers.collect(),
             queued: scheduler.waiting() - waiting + rooms.waiting(),
-            unfinished: scheduler.unfinished() - hosting + rooms.unfinished(),
+            unfinished: scheduler.unfinished() - hosting + rooms.unfinished() + in_place.len(),
+            workers: workers.chain(in_place).collect(),
             submitted: counts.submitted,
             completed: counts.completed,
             failed: counts.failed,

@@ -27,10 +27,8 @@ use super::job::{Client, Deadline, Job};
 use super::map::{Manner, Map, MapIter};
 use super::reply::{Answer, Raw, Reply};
 use super::scheduler::Retry;
-use super::trace::{CallTrace, Origin};
-use crate::sys::clock::Moment;
+use super::trace::Origin;
 use crate::task::call::{Call, Parts};
-use crate::task::head::{CallHead, Labels};
 use crate::wire::packed::Packed;
 use crate::wire::page::ITEMS;
 
@@ -362,8 +360,6 @@ fn prepare<R: Send + 'static>(
 ) -> Result<Job, TaskError> {
     let target = target.map_err(|error| TaskError::new(Kind::Foreign(error)))?;
     let argument = argument.map_err(|error| TaskError::new(Kind::EncodeArgument(error)))?;
-    let timeout = options.timeout.or(driver.plan.task_timeout);
-    let deadline = options.deadline.map(Deadline::after);
     let limit = driver.plan.recipe.max_frame;
     if argument.len() > limit {
         let size = argument.len();
@@ -373,30 +369,9 @@ fn prepare<R: Send + 'static>(
             limit,
         }));
     }
-    let trace = CallTrace::begin(&Origin::here(), options.name.as_deref(), 0);
-    Ok(Job {
-        head: CallHead {
-            target,
-            attempt: 1,
-            items: 0,
-            deadline: deadline.map(|deadline| deadline.at),
-            labels: Labels::new(options.name.as_deref(), trace.caller()),
-        }
-        .pack(),
-        argument,
-        kind: target.kind(),
-        timeout,
-        queue_timeout: options.queue_timeout,
-        since: Moment::default(),
-        deadline,
-        retry: options.retry,
-        failures: Vec::new(),
-        priority: options.priority,
-        key: options.key,
-        client: Client::Call(reply.clone()),
-        permit: None,
-        trace,
-    })
+    let deadline = options.deadline.map(Deadline::after);
+    let client = Client::Call(reply.clone());
+    Ok(options.job(driver, &Origin::here(), target, argument, deadline, client))
 }
 
 /// Takes a part of the room in the queue.

@@ -62,6 +62,9 @@ enum Ending {
     },
     /// On a pool's thread: the number of the task that was last asked to end there.
     Asked(Arc<AtomicU64>),
+    /// In the place of its caller: whether the pool was told to end. Nobody can tell it that its
+    /// time is up, so it looks at the clock.
+    InPlace(Arc<AtomicBool>),
 }
 
 /// Returns the context of the task that runs on this thread of a worker process, or on this thread
@@ -163,6 +166,10 @@ impl TaskContext {
         match &self.ending {
             Ending::Page { page, ticket, item } => page.is_ended(*ticket, *item),
             Ending::Asked(number) => number.load(Ordering::Relaxed) == self.id,
+            Ending::InPlace(ended) => {
+                let late = |deadline| Moment::now() >= deadline;
+                ended.load(Ordering::Relaxed) || self.deadline.is_some_and(late)
+            }
         }
     }
 }
@@ -238,18 +245,34 @@ pub(crate) fn enter_on_thread(
     })
 }
 
-/// This thread has a current task.
-struct Entered;
+/// The same for a call that is run in the place of its caller, which may be a task itself.
+pub(crate) fn enter_in_place(
+    id: u64,
+    name: Option<&str>,
+    attempt: u32,
+    deadline: Option<Moment>,
+    ended: Arc<AtomicBool>,
+) -> impl Drop + use<> {
+    Entered::with(TaskContext {
+        ending: Ending::InPlace(ended),
+        id,
+        name: name.map(Arc::from),
+        attempt,
+        deadline,
+    })
+}
+
+/// This thread has a current task; before, it had this.
+struct Entered(Option<TaskContext>);
 
 impl Entered {
     fn with(context: TaskContext) -> Self {
-        CURRENT.set(Some(context));
-        Self
+        Self(CURRENT.replace(Some(context)))
     }
 }
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        CURRENT.set(None);
+        CURRENT.set(self.0.take());
     }
 }

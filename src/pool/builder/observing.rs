@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::{ProcessPoolBuilder, bounded, check};
+use super::build::check;
+use super::{ProcessPoolBuilder, bounded};
 use crate::pool::error::BuildError;
 
 /// What is told.

@@ -95,6 +95,9 @@ impl Driver {
         mut job: Job,
         name: Option<Arc<str>>,
     ) -> Result<JobKey, TaskError> {
+        if let Some(place) = &self.in_place {
+            return self.run_in_place(place, job);
+        }
         let now = Moment::now();
         job.since = now;
         let mut state = self.lock();
@@ -205,7 +208,7 @@ impl Driver {
             Act::Repeat(number, outcome) => {
                 if let Some(job) = state.rooms.attachment(number) {
                     let error = state.error_of(job, outcome);
-                    state.try_async_again(number, error, done);
+                    state.try_async_again(number, error);
                 }
             }
             Act::Resolve(mut job, number, outcome, ran) => {
@@ -278,7 +281,7 @@ impl State {
         if let Some(error) = raw.error().filter(|error| error.is_panic()) {
             if let Some(number) = self.rooms.panicked(now, worker, ticket) {
                 self.counts.ran.record(took);
-                self.try_async_again(number, error.clone(), done);
+                self.try_async_again(number, error.clone());
                 return Ok(());
             }
         }
@@ -313,10 +316,9 @@ impl State {
         closed.map_err(|_| "a room that ends before those that are in it".to_owned())
     }
 
-    fn try_async_again(&mut self, number: u64, error: TaskError, done: &mut Done) {
-        self.counts.retried();
+    fn try_async_again(&mut self, number: u64, error: TaskError) {
         if let Some(job) = self.rooms.attachment_mut(number) {
-            done.again.push((number, job.trace.clone(), error.clone()));
+            self.counts.repeated(number, &error, &job.trace);
             job.try_again(error);
         }
     }

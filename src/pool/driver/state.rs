@@ -205,7 +205,7 @@ impl State {
                 .then(|| self.scheduler.panicked(now, worker, ticket));
             if let Some(key) = again.flatten() {
                 self.counts.ran.record(took);
-                self.try_again(key, error.clone(), done);
+                self.try_again(key, error.clone());
                 return Ok(());
             }
         }
@@ -268,18 +268,18 @@ impl State {
     }
 
     /// A job has failed like this and is run again.
-    pub(super) fn repeat(&mut self, key: JobKey, outcome: Outcome, done: &mut Done) {
+    pub(super) fn repeat(&mut self, key: JobKey, outcome: Outcome) {
         if let Some(job) = self.scheduler.attachment(key) {
             let error = self.error_of(job, outcome);
-            self.try_again(key, error, done);
+            self.try_again(key, error);
         }
     }
 
-    fn try_again(&mut self, key: JobKey, error: TaskError, done: &mut Done) {
-        self.counts.retried();
+    fn try_again(&mut self, key: JobKey, error: TaskError) {
+        if let Some(job) = self.scheduler.attachment(key) {
+            self.counts.repeated(key.number(), &error, &job.trace);
+        }
         if let Some(job) = self.scheduler.attachment_mut(key) {
-            let again = (key.number(), job.trace.clone(), error.clone());
-            done.again.push(again);
             job.try_again(error);
         }
     }

@@ -49,10 +49,7 @@ impl State {
         if !job.trace.is_live() {
             return;
         }
-        let outcome = match raw {
-            Raw::Returned(_) => "returned",
-            Raw::Failed(error) => error.reason(),
-        };
+        let outcome = raw.error().map_or("returned", TaskError::reason);
         let end = End {
             slot: self.slot(worker),
             outcome,

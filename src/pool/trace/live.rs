@@ -15,13 +15,14 @@ use crate::wire::packed::Packed;
 
 /// Where a call is submitted: the span there, if anybody listens at all.
 #[derive(Clone, Debug)]
-pub(crate) struct Origin(Option<Span>);
+pub(crate) struct Origin(Option<Box<Span>>);
 
 impl Origin {
     /// Here.
     pub(crate) fn here() -> Self {
         // One load where nobody listens.
-        Self((LevelFilter::current() != LevelFilter::OFF).then(Span::current))
+        let heard = LevelFilter::current() != LevelFilter::OFF;
+        Self(heard.then(|| Box::new(Span::current())))
     }
 }
 
@@ -42,7 +43,7 @@ struct Traced {
 impl CallTrace {
     /// Begins it: of a call, or of so many items of a map.
     pub(crate) fn begin(origin: &Origin, name: Option<&str>, items: u32) -> Self {
-        let Some(caller) = &origin.0 else {
+        let Some(caller) = origin.0.as_deref() else {
             return Self(None);
         };
         let span = tracing::info_span!(
@@ -98,6 +99,15 @@ impl CallTrace {
         if let Some(traced) = &self.0 {
             traced.span.record("outcome", why);
         }
+    }
+
+    /// What this thread does is inside of the span, until the guard is dropped.
+    pub(crate) fn enter(&self) -> impl Drop + use<> {
+        let span = self
+            .0
+            .as_ref()
+            .map_or_else(Span::none, |traced| traced.span.clone());
+        span.entered()
     }
 
     /// The call is over; the span is when nobody else has it.
