@@ -7,7 +7,9 @@
 //! the crash: worker died while it ran the task: worker procpool1-1 (pid 4711) ended by signal 6 (SIGABRT), ..
 //! its neighbour: 42
 //! the endless one: task ran longer than its limit of 200ms
-//! 2 of 2 workers, 0 running, 0 waiting; submitted 5, completed 3, failed 0, cancelled 0, timed out 1, lost 1; ..
+//! 2 of 2 workers, 0 running, 0 waiting; workers started 4, ended 2
+//! submitted 5, completed 3, failed 0, cancelled 0, timed out 1, lost 1, retried 0
+//! ..
 //! ```
 
 use std::time::Duration;

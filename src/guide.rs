@@ -7,6 +7,7 @@
 //! | [`cancellation_and_time`] | who ends a task, what becomes of it, and which limit counts what |
 //! | [`failure`] | what an error says, what to do about it, and what a pool survives |
 //! | [`lifecycle`] | how workers start, what they are given, and how a pool ends |
+//! | [`observing`] | what a pool is doing, and how it is told to others: events, traces, metrics |
 //! | [`testing`] | pools in tests, and tests of code that has a pool |
 //! | [`from_python`] | the names of Python's pools, and what they are called here |
 //!
@@ -26,6 +27,9 @@ pub mod failure {}
 
 #[doc = include_str!("guide/lifecycle.md")]
 pub mod lifecycle {}
+
+#[doc = include_str!("guide/observing.md")]
+pub mod observing {}
 
 #[doc = include_str!("guide/testing.md")]
 pub mod testing {}

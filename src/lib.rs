@@ -66,6 +66,7 @@
 //! | [Cancellation and time](guide::cancellation_and_time) | who ends a task, and which limit counts what |
 //! | [Failure](guide::failure) | what an error says, and what a pool survives |
 //! | [Lifecycle](guide::lifecycle) | how workers start, what they are given, and how a pool ends |
+//! | [Observing](guide::observing) | what a pool is doing, and how it is told to others |
 //! | [Testing](guide::testing) | pools in tests, and tests of code that has a pool |
 //! | [From Python](guide::from_python) | the names of Python's pools, and what they are called here |
 //!
@@ -86,7 +87,7 @@
 //! | `Json` (feature `json`) | an argument or result of a type that needs field names or type tags |
 //! | [`BuildError`], [`StartError`], [`TrySubmitError`], [`NotClosed`], [`ResizeError`] | how the pool's other operations fail |
 //! | [`ShutdownOptions`] | the end of a pool |
-//! | [`Stats`], [`Histogram`], [`Events`] | a look at a pool, and what happens in it as it happens |
+//! | [`Stats`], [`Histogram`], [`Events`], [`PoolEvent`] | a look at a pool, and what happens in it as it happens |
 //! | `TaskService` (feature `tower`) | a function in a pool as a `tower` service |
 //! | [`HookOutcome`] | what a worker's initializer and finalizer may return |
 //! | [`task::current`] | what a running task knows of itself |
@@ -99,6 +100,8 @@
 //! | `json` | `Json`, which carries what the crate's encoding cannot: `serde_json::Value`, `flatten`, untagged enums |
 //! | `anyhow` | a [`RemoteError`] becomes an `anyhow::Error` by `?` |
 //! | `tower` | `TaskService`: a pool behind tower's layers |
+//! | `tracing` | [spans of calls, and what tasks log in their workers](guide::observing#traces) |
+//! | `metrics` | [what a pool counts](guide::observing#metrics), told to the `metrics` facade |
 //!
 //! # Platform
 //!
@@ -138,7 +141,7 @@ pub use pool::histogram::Histogram;
 pub use pool::map::{Enumerated, Map, MapIter};
 pub use pool::reply::CallbackId;
 pub use pool::shutdown::ShutdownOptions;
-pub use pool::stats::{Stats, WorkerStats};
+pub use pool::stats::{Stats, WorkerState, WorkerStats};
 pub use pool::task::{AsyncTask, Task, TaskCall};
 pub use pool::{ProcessPool, Restart, Retry};
 pub use process::{Exit, StartError, StartMethod, UnknownStartMethod};

@@ -138,6 +138,48 @@ fn a_full_queue_is_told() {
     });
 }
 
+/// Told while it runs, once, and of a map for each item.
+#[test]
+fn a_slow_call_is_told_while_it_runs() {
+    everywhere(async |method| {
+        let builder = ProcessPool::builder().workers(1).start_method(method);
+        let bound = Duration::from_millis(50);
+        let pool = builder.slow_call(bound).build().unwrap();
+        let mut events = pool.events();
+        pool.submit(|n: u64| n, 1).await.unwrap();
+        let park = pool.task(|_: ()| std::thread::park()).name("park");
+        let parked = park.submit(());
+        let slow = next(&mut events, |event| match event {
+            PoolEvent::SlowCall {
+                task,
+                name,
+                pid,
+                ran_for,
+            } => Some((task, name, pid, ran_for)),
+            PoolEvent::TaskFailed { .. } => panic!("it runs"),
+            _ => None,
+        });
+        let (task, name, pid, ran_for) = slow.await;
+        assert_eq!((task, name.as_deref()), (parked.id(), Some("park")));
+        assert_eq!(Some(pid), parked.worker_pid());
+        assert!(ran_for >= bound, "{ran_for:?}");
+        let running = &pool.stats().workers[0];
+        assert_eq!(running.running_name.as_deref(), Some("park"));
+        parked.abort();
+        let nap = |millis: u64| std::thread::sleep(Duration::from_millis(millis));
+        let naps = pool.task(nap).chunk_size(4).map([0, 120, 1, 120]);
+        assert_eq!(naps.count().await, 4);
+        pool.shutdown().await;
+        let mut slow = Vec::new();
+        while let Some(event) = events.next().await {
+            if let PoolEvent::SlowCall { task, .. } = event {
+                slow.push(task - parked.id());
+            }
+        }
+        assert_eq!(slow, [2, 4]);
+    });
+}
+
 #[test]
 fn who_does_not_keep_up_is_told_how_much_was_missed() {
     everywhere(async |method| {

@@ -77,8 +77,8 @@ fn a_source_that_panics_does_so_where_it_is_read_and_harms_no_other_map() {
         for at in [0, 3, 3] {
             let map = || pool.map(|n: u64| n, failing(at));
             let panic = catch_unwind(AssertUnwindSafe(map))
-                .err()
-                .expect("it panics");
+                .map(|_| ())
+                .expect_err("it panics");
             let text = panic.downcast_ref::<String>().unwrap();
             assert!(text.contains("no more items"), "{text}");
         }

@@ -1,8 +1,10 @@
 //! The options of a pool. Those that say what the workers' processes are like are in [`worker`],
-//! and what those run around their calls in [`hooks`]; [`build`] makes a pool of them.
+//! what those run around their calls in [`hooks`], and what is told of it all in [`observing`];
+//! [`build`] makes a pool of them.
 
 mod build;
 mod hooks;
+mod observing;
 mod worker;
 
 use std::time::Duration;
@@ -11,6 +13,7 @@ use tokio::runtime::Handle;
 
 pub(super) use self::build::MOST_WORKERS;
 use self::hooks::HookOptions;
+use self::observing::ObservingOptions;
 use self::worker::WorkerOptions;
 use super::scheduler::Restart;
 use crate::process::StartMethod;
@@ -70,6 +73,7 @@ pub struct ProcessPoolBuilder {
     worker_name: Option<String>,
     worker: WorkerOptions,
     hooks: HookOptions,
+    observing: ObservingOptions,
     stdout: Stdio,
     stderr: Stdio,
     runtime: Option<Handle>,
@@ -98,6 +102,7 @@ impl Default for ProcessPoolBuilder {
             worker_name: None,
             worker: WorkerOptions::default(),
             hooks: HookOptions::default(),
+            observing: ObservingOptions::default(),
             stdout: Stdio::inherit(),
             stderr: Stdio::inherit(),
             runtime: None,

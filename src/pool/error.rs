@@ -263,6 +263,43 @@ impl TaskError {
         matches!(self.0.kind, Kind::Broken(_))
     }
 
+    /// All that [`reason`](Self::reason) says of a call that was accepted.
+    #[cfg(feature = "metrics")]
+    pub(crate) const REASONS: [&str; 11] = [
+        "panicked",
+        "worker lost",
+        "cancelled",
+        "aborted",
+        "timed out",
+        "not encoded",
+        "not decoded",
+        "too large",
+        "memory exceeded",
+        "shut down",
+        "pool broken",
+    ];
+
+    /// Why there is no result, in a word or two: for those who count.
+    pub(crate) fn reason(&self) -> &'static str {
+        match &self.0.kind {
+            Kind::Panicked(_) => "panicked",
+            Kind::WorkerLost(_) => "worker lost",
+            Kind::Cancelled => "cancelled",
+            Kind::Aborted { .. } => "aborted",
+            Kind::RanTooLong(_) | Kind::WaitedTooLong(_) | Kind::Expired { .. } => "timed out",
+            Kind::Elapsed(_) => "given up",
+            Kind::EncodeArgument(_) | Kind::EncodeResult(_) => "not encoded",
+            Kind::DecodeArgument(_) | Kind::DecodeResult(_) => "not decoded",
+            Kind::Foreign(_) => "foreign function",
+            Kind::TooLarge { .. } => "too large",
+            Kind::MemoryExceeded { .. } => "memory exceeded",
+            Kind::QueueFull(_) => "queue full",
+            Kind::ShutDown { .. } => "shut down",
+            Kind::Broken(_) => "pool broken",
+            Kind::Unsupported(_) => "unsupported",
+        }
+    }
+
     /// Returns how often the task was run, as far as that is known: more than once only where a
     /// [`retry`](crate::Task::retry) allows it, and not at all if it
     /// [cannot have been](Self::maybe_executed).

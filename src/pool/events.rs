@@ -68,6 +68,18 @@ pub enum PoolEvent {
         /// How.
         error: TaskError,
     },
+    /// A task has been running for longer than the pool's
+    /// [`slow_call`](crate::ProcessPoolBuilder::slow_call), and goes on. Told once for each run.
+    SlowCall {
+        /// Which task.
+        task: u64,
+        /// Its name, if it was given one.
+        name: Option<Arc<str>>,
+        /// Who runs it.
+        pid: u32,
+        /// How long it has been running.
+        ran_for: Duration,
+    },
     /// A task was refused because too many were waiting.
     QueueFull {
         /// How many may.

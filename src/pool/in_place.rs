@@ -14,7 +14,7 @@ use tokio::task::LocalSet;
 
 use super::error::{Kind, TaskError};
 use super::reply::Raw;
-use super::stats::WorkerStats;
+use super::stats::{WorkerState, WorkerStats};
 use crate::process::StartError;
 use crate::supervisor::callback::run_aside;
 use crate::sys::clock::Moment;
@@ -214,8 +214,8 @@ impl InPlace {
             running: Some(*number),
             running_for: Some(since.until(now)),
             held: 1,
-            async_tasks: 0,
-            done: 0,
+            state: WorkerState::Running,
+            ..WorkerStats::default()
         };
         self.lock().iter().map(worker).collect()
     }

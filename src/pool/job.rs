@@ -9,6 +9,7 @@ use super::driver::parts::Tally;
 use super::error::{Kind, TaskError};
 use super::reply::{Answer, Raw};
 use super::scheduler::Retry;
+use super::trace::CallTrace;
 use crate::sys::clock::Moment;
 use crate::task::head::CallHead;
 use crate::wire::packed::Packed;
@@ -43,6 +44,8 @@ pub(crate) struct Job {
     pub(crate) client: Client,
     /// Its part of the room in the queue, given back with it.
     pub(crate) permit: Option<OwnedSemaphorePermit>,
+    /// Its span, if anybody wants to see it.
+    pub(crate) trace: CallTrace,
 }
 
 impl Job {
@@ -63,7 +66,18 @@ impl Job {
             key: None,
             client: Client::Room,
             permit: None,
+            trace: CallTrace::default(),
         }
+    }
+
+    /// The name that its caller has given it.
+    pub(crate) fn name(&self) -> Option<Arc<str>> {
+        CallHead::read(&self.head)?.0.labels.name().map(Arc::from)
+    }
+
+    /// How many times it was started, as long as it runs.
+    pub(crate) fn attempt(&self) -> u32 {
+        u32::try_from(self.failures.len()).map_or(u32::MAX, |failures| failures + 1)
     }
 
     /// It will be run again after this.

@@ -15,6 +15,7 @@
 //! - [`in_place`]: calls that are run where they are made.
 //! - [`map`]: one function over many items.
 //! - [`stats`]: what was done and is being done. [`events`]: what happens, as it happens.
+//!   [`trace`]: the spans of calls. [`meter`]: what is counted for others.
 
 pub(crate) mod builder;
 mod driver;
@@ -26,6 +27,7 @@ pub(crate) mod holder;
 pub(crate) mod in_place;
 mod job;
 pub(crate) mod map;
+pub(crate) mod meter;
 pub(crate) mod reply;
 mod rooms;
 mod scheduler;
@@ -35,6 +37,7 @@ pub(crate) mod stats;
 pub(crate) mod task;
 #[cfg(test)]
 mod tests;
+pub(crate) mod trace;
 
 use std::fmt;
 use std::future::Future;

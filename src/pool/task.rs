@@ -27,6 +27,7 @@ use super::job::{Client, Deadline, Job};
 use super::map::{Manner, Map, MapIter};
 use super::reply::{Answer, Raw, Reply};
 use super::scheduler::Retry;
+use super::trace::Origin;
 use crate::task::call::{Call, Parts};
 use crate::wire::packed::Packed;
 use crate::wire::page::ITEMS;
@@ -336,7 +337,7 @@ fn prepare<R: Send + 'static>(
     }
     let deadline = options.deadline.map(Deadline::after);
     let client = Client::Call(reply.clone());
-    Ok(options.job(driver, target, argument, deadline, client))
+    Ok(options.job(driver, &Origin::here(), target, argument, deadline, client))
 }
 
 /// Takes a part of the room in the queue.

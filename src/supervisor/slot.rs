@@ -7,7 +7,7 @@
 
 use std::future::{Future, poll_fn};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
@@ -94,6 +94,16 @@ impl Slot {
     /// Claims the right to serve the worker on that runtime; true for the first to ask.
     pub(crate) fn claim(&self, server: Server) -> bool {
         !self.served[server as usize].swap(true, Ordering::AcqRel)
+    }
+
+    /// How many bytes of memory it uses; `None` if it is dead, or the system does not tell.
+    pub(crate) fn memory_used(&self) -> Option<u64> {
+        let pidfd = || self.child.pidfd().as_fd();
+        match &self.memory {
+            Some(memory) => memory.used().ok(),
+            // Opened for this look: a pool may have more workers than descriptors to spare.
+            None => Memory::of(self.child.pid(), pidfd()).ok()?.used().ok(),
+        }
     }
 
     /// Queues a request. [`flush`](Self::flush) or [`flush_soon`](Self::flush_soon) sends it.

@@ -22,6 +22,8 @@ use crate::sys::attributes::Attributes;
 use crate::sys::memory::Memory;
 use crate::sys::{image, pipe, reactor};
 use crate::task::identity::Target;
+#[cfg(feature = "tracing")]
+use crate::task::record::level_heard;
 use crate::wire::PROTOCOL;
 use crate::wire::codec::Frame;
 use crate::wire::frame::Kind;
@@ -55,6 +57,8 @@ pub(crate) struct Recipe {
     pub(crate) initializer: bool,
     /// What each runs before it leaves, encoded; empty for nothing.
     pub(crate) finalizer: Vec<u8>,
+    /// Whether what is logged there is brought here, if anybody wants to hear it.
+    pub(crate) worker_events: bool,
     /// What becomes of what it prints.
     pub(crate) stdout: Stdio,
     /// What becomes of what it complains about.
@@ -116,6 +120,11 @@ async fn start_in_time(
         max_tasks: recipe.max_tasks.map_or(0, NonZeroU64::get),
         max_memory: recipe.max_memory,
         retire_when: recipe.retire_when.map_or_else(Vec::new, encoded),
+        log_level: if recipe.worker_events {
+            level_heard()
+        } else {
+            0
+        },
     };
     let first = postcard::to_stdvec(&first).expect("numbers and texts always encode");
     let channel = vec![requests.read, responses.write, page_file];
@@ -177,6 +186,11 @@ async fn start_in_time(
 
 fn encoded(target: Target) -> Vec<u8> {
     postcard::to_stdvec(&target).expect("two numbers always encode")
+}
+
+#[cfg(not(feature = "tracing"))]
+fn level_heard() -> u8 {
+    0
 }
 
 /// What a worker says before it is ready.

@@ -19,8 +19,63 @@ pub(crate) struct CallHead<'a> {
     pub(crate) items: u32,
     /// When the call must be over, wherever it is by then.
     pub(crate) deadline: Option<Moment>,
+    /// What it is called, and by whom.
+    #[serde(borrow)]
+    pub(crate) labels: Labels<'a>,
+}
+
+/// What a call is called, and by whom; as short on the wire as an optional name where nobody wants
+/// to know more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Labels<'a> {
+    /// Nothing is known.
+    None,
+    /// The name that it was given.
+    Name(&'a str),
+    /// Its name, and where it comes from: somebody traces it.
+    Traced(Option<&'a str>, #[serde(borrow)] Caller<'a>),
+}
+
+/// The `tracing` span in which a call was made; nothing and zero if there was none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Caller<'a> {
+    /// Its number in the program.
+    pub(crate) id: u64,
+    /// Its name.
+    pub(crate) name: &'a str,
+    /// Its target.
+    pub(crate) target: &'a str,
+    /// Its level, one for errors.
+    pub(crate) level: u8,
+}
+
+impl<'a> Labels<'a> {
+    /// Those of a call with this name and origin.
+    pub(crate) fn new(name: Option<&'a str>, caller: Option<Caller<'a>>) -> Self {
+        match (name, caller) {
+            (name, Some(caller)) => Self::Traced(name, caller),
+            (Some(name), None) => Self::Name(name),
+            (None, None) => Self::None,
+        }
+    }
+
     /// The call's name, where it was given one.
-    pub(crate) name: Option<&'a str>,
+    pub(crate) fn name(self) -> Option<&'a str> {
+        match self {
+            Self::None => None,
+            Self::Name(name) => Some(name),
+            Self::Traced(name, _) => name,
+        }
+    }
+
+    /// Where it comes from, if somebody traces it.
+    #[cfg_attr(not(feature = "tracing"), allow(dead_code))]
+    pub(crate) fn caller(self) -> Option<Caller<'a>> {
+        match self {
+            Self::Traced(_, caller) => Some(caller),
+            Self::None | Self::Name(_) => None,
+        }
+    }
 }
 
 impl<'a> CallHead<'a> {
@@ -37,5 +92,41 @@ impl<'a> CallHead<'a> {
     /// Splits a request's payload into head and argument; `None` if it has no head.
     pub(crate) fn read(payload: &'a [u8]) -> Option<(Self, &'a [u8])> {
         postcard::take_from_bytes(payload).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head(labels: Labels<'_>) -> Packed {
+        let function: fn(u8) -> u8 = |n| n;
+        let head = CallHead {
+            target: Target::of::<_, u8>(function).expect("it is ours"),
+            attempt: 1,
+            items: 0,
+            deadline: None,
+            labels,
+        };
+        head.pack()
+    }
+
+    #[test]
+    fn a_call_that_nobody_traces_has_no_byte_more_for_it() {
+        let caller = Caller {
+            id: 7,
+            name: "request",
+            target: "service",
+            level: 3,
+        };
+        let traced = head(Labels::new(Some("resize"), Some(caller)));
+        let (read, rest) = CallHead::read(&traced).expect("it was just written");
+        assert_eq!((read.labels.name(), rest), (Some("resize"), &[][..]));
+        assert_eq!(read.labels.caller(), Some(caller));
+        let named = head(Labels::new(Some("resize"), None));
+        let bare = head(Labels::new(None, None));
+        // The tag is there in any case, and the name has its length.
+        assert_eq!(named.len(), bare.len() + 1 + "resize".len());
+        assert!(bare.ends_with(&[0, 0]), "no deadline, no labels");
     }
 }

@@ -29,6 +29,7 @@
 //! - `payload`: values and bytes, with `encoder`, `decoder` and their `limits`
 //! - `json`: for types that this format cannot carry
 //! - `panic`: what is known of a panic, and how it is caught
+//! - `record`: what a task has logged, on its way to the program
 //! - `error`: how encoding and decoding fail; `remote`: an error that a task can return
 
 pub(crate) mod call;
@@ -47,6 +48,8 @@ mod limits;
 mod notation;
 pub(crate) mod panic;
 pub(crate) mod payload;
+#[cfg(feature = "tracing")]
+pub(crate) mod record;
 pub(crate) mod remote;
 
 pub use call::Call;

@@ -16,7 +16,7 @@ use super::roster::{Roster, Stand, Step};
 use crate::pool::error::{Breakage, Kind, TaskError};
 use crate::pool::events::{Hub, PoolEvent};
 use crate::pool::holder::{Holder, JobKey, Progress};
-use crate::pool::stats::{Counts, Stats, WorkerStats};
+use crate::pool::stats::{Counts, Stats, WorkerState, WorkerStats};
 use crate::process::{Keeper, StartError};
 use crate::sys::clock::Moment;
 use crate::task::{context, panic};
@@ -76,7 +76,7 @@ impl Driver {
             keeper: keeper.handle().clone(),
             state: Mutex::new(State {
                 roster: Roster::new(plan.workers),
-                counts: Counts::default(),
+                counts: Counts::new(Moment::now()),
                 asked: Vec::new(),
                 keeper: Some(keeper),
             }),
@@ -227,8 +227,10 @@ impl Driver {
         waited: Duration,
         ran: Duration,
     ) {
+        let now = Moment::now();
         let mut state = self.lock();
         state.roster.done(place);
+        state.counts.rate.count(now);
         state.counts.waited.record(waited);
         state.counts.ran.record(ran);
         match told {
@@ -361,6 +363,10 @@ impl Driver {
         let workers = roster.seats().map(|(place, seat)| WorkerStats {
             name: self.thread_name(place),
             pid: std::process::id(),
+            state: match seat.running {
+                Some(_) => WorkerState::Running,
+                None => WorkerState::Idle,
+            },
             running: seat.running.map(|(number, _)| number),
             running_for: seat.running.map(|(_, since)| since.until(now)),
             held: usize::from(seat.running.is_some()),
@@ -382,6 +388,8 @@ impl Driver {
             workers_ended: counts.ended,
             waited: counts.waited.clone(),
             ran: counts.ran.clone(),
+            throughput: counts.rate.lately(now),
+            mean_throughput: counts.rate.mean(now),
             ..Stats::default()
         }
     }

@@ -65,6 +65,9 @@ pub(crate) enum Kind {
     Passed = 23,
     /// Response: the function's address is not in the image (a text).
     Unknown = 24,
+    /// Response, before the one to its call: something was logged there (`task::record::Record`);
+    /// empty for nothing. Time: how many records before it were thrown away.
+    Log = 30,
 }
 
 impl Kind {
@@ -84,6 +87,7 @@ impl Kind {
             22 => Self::TooLarge,
             23 => Self::Passed,
             24 => Self::Unknown,
+            30 => Self::Log,
             _ => return None,
         })
     }

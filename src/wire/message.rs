@@ -35,6 +35,8 @@ pub(crate) struct WorkerStart {
     pub(crate) max_memory: Option<u64>,
     /// The function that is asked after each task whether it was the last, encoded; empty for none.
     pub(crate) retire_when: Vec<u8>,
+    /// Up to which level it says what is logged in it, one for errors alone; zero for nothing.
+    pub(crate) log_level: u8,
 }
 
 /// The payload of [`Kind::Ready`](super::frame::Kind::Ready): whether it is. Nothing follows it if

@@ -7,6 +7,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::serve::{Desk, spoken};
+use super::span::CallSpan;
 use super::watch::Watcher;
 use crate::sys::clock::Moment;
 use crate::task::entry::{self, Sink, Verdict};
@@ -27,13 +28,16 @@ impl Desk {
         watcher: &Watcher,
     ) -> io::Result<()> {
         let (mut item, mut begun) = (0, started);
-        let name: Option<Arc<str>> = head.name.map(Arc::from);
+        let name: Option<Arc<str>> = head.labels.name().map(Arc::from);
         loop {
             let Some((argument, others)) = items::split_first(rest) else {
                 return self.refuse(request, "the request has fewer items than it says");
             };
             rest = others;
             let name = name.clone();
+            let _runs = self.outbox.runs(request, request.call + u64::from(item));
+            let span = CallSpan::new(&head, request.call + u64::from(item));
+            let _span = span.enter();
             let _current = context::enter(self.running(request, &head, name, item, begun));
             let mut answer = ItemAnswer {
                 desk: self,

@@ -9,10 +9,11 @@ use std::task::{Context, Poll};
 
 use super::room::Shared;
 use super::serve::spoken;
+use super::span::CallSpan;
 use crate::sys::clock::Moment;
 use crate::task::context::{self, TaskContext};
 use crate::task::entry::{self, Begun, Sink, Verdict};
-use crate::task::head::CallHead;
+use crate::task::head::{CallHead, Labels};
 use crate::task::identity::Target;
 use crate::wire::frame::Header;
 
@@ -24,6 +25,7 @@ pub(super) struct Guest {
     attempt: u32,
     deadline: Option<Moment>,
     name: Option<Arc<str>>,
+    span: CallSpan,
     /// Encoded, until it is begun.
     argument: Vec<u8>,
     begun: Option<Running>,
@@ -52,7 +54,8 @@ impl Guest {
             target: head.target,
             attempt: head.attempt,
             deadline: head.deadline,
-            name: head.name.map(Arc::from),
+            name: head.labels.name().map(Arc::from),
+            span: CallSpan::new(head, request.call),
             argument: argument.to_vec(),
             begun: None,
             over: false,
@@ -77,7 +80,7 @@ impl Guest {
             attempt: self.attempt,
             items: 0,
             deadline: self.deadline,
-            name: None,
+            labels: Labels::None,
         };
         let running = desk.running(self.request, &head, self.name.take(), 0, since);
         self.begun = Some(Running {
@@ -101,6 +104,12 @@ impl Future for Guest {
         let Some(running) = &mut this.begun else {
             return Poll::Ready(());
         };
+        let _runs = this
+            .shared
+            .desk
+            .outbox
+            .runs(this.request, this.request.call);
+        let _span = this.span.enter();
         let _current = context::enter_again(&running.context);
         let shared = this.shared.clone();
         let scratch = &mut *shared.scratch.borrow_mut();
@@ -132,9 +141,13 @@ impl Drop for Guest {
     fn drop(&mut self) {
         if let Some(running) = self.begun.take() {
             // What it has in hand may ask which task it is in.
+            let outbox = self.shared.desk.outbox.clone();
+            let runs = outbox.runs(self.request, self.request.call);
+            let span = self.span.enter();
             let current = context::enter_again(&running.context);
             drop(running.call);
             drop(current);
+            drop((span, runs));
             self.shared.count(-1);
             if !self.over {
                 self.shared.desk.term.task_over();

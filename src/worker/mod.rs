@@ -11,6 +11,7 @@
 //! - [`room`]: async calls, many at once; [`guest`]: one of them.
 //! - [`term`]: when a worker has run enough, and asks to be replaced.
 //! - [`intake`]: calls out of the request pipe. [`outbox`]: responses into the response pipe.
+//! - [`span`]: the call's span there. `log`: what is logged in the worker, on its way to the program.
 //! - [`watch`]: the second thread: ends the worker with its parent, flushes what waits too long.
 //!
 //! The worker is a plain blocking loop on its main thread. It makes a runtime when the first async
@@ -20,10 +21,13 @@ pub(crate) mod boot;
 mod chunk;
 mod guest;
 mod intake;
+#[cfg(feature = "tracing")]
+mod log;
 mod outbox;
 mod prepare;
 mod room;
 mod serve;
+mod span;
 #[cfg(test)]
 pub(crate) mod stand_in;
 mod term;

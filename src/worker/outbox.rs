@@ -4,24 +4,67 @@
 //! made visible. It is written to the pipe when the input is drained, before a call that may be
 //! long, or by the watcher. One too large for the ring is written straight to the pipe, and its
 //! call is done when it is written whole.
+//!
+//! Where the program wants to hear what is logged, that takes the same way: a record is put into the
+//! ring as a frame of its own, by whatever thread has logged it, so it arrives before the response
+//! to its call and survives the worker as a response does. Records have half of the ring; what finds
+//! no room there is thrown away and counted, and nobody waits.
 
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use crate::wire::frame::{HEADER, Header};
+use super::watch::Watcher;
+use crate::wire::frame::{HEADER, Header, Kind};
 use crate::wire::page::{ControlPage, OUTBOX};
 
-/// The response stream. The serving thread adds to it; that thread and the watcher flush it.
+/// How much of the ring may be taken when a record is put there: a response finds the other half,
+/// and waits for no more than this to be written before it.
+#[cfg(feature = "tracing")]
+const RECORDS: usize = OUTBOX / 2;
+
+/// The response stream. The serving thread adds to it, and, under a lock, whoever logs; the serving
+/// thread and the watcher flush it.
 #[derive(Debug)]
 pub(super) struct Outbox {
     page: Arc<ControlPage>,
-    /// Up to where the stream is visible; written by the serving thread alone.
+    /// Up to where the stream is visible; written by whoever holds `records`, or by the serving
+    /// thread alone where nothing is logged.
     visible: AtomicU64,
     /// Up to where the stream is in the pipe; written by whoever holds `pipe`.
     written: AtomicU64,
     pipe: Mutex<OwnedFd>,
+    /// Made before the first call, or never.
+    records: OnceLock<Records>,
+}
+
+/// What is logged, on its way.
+#[derive(Debug)]
+#[cfg_attr(not(feature = "tracing"), allow(dead_code))]
+struct Records {
+    state: Mutex<RecordState>,
+    /// Flushes them while a call runs.
+    watcher: Watcher,
+    /// Our process id. A process that a task forks has no page.
+    process: u32,
+}
+
+#[derive(Debug)]
+struct RecordState {
+    /// What stands before a record: whose it is.
+    header: Header,
+    /// How many were thrown away since that was told last.
+    dropped: u64,
+}
+
+/// A call runs, for those who log, until this is dropped.
+pub(super) struct Runs<'a>(&'a Outbox);
+
+impl Drop for Runs<'_> {
+    fn drop(&mut self) {
+        self.0.name(Header::control(Kind::Log, 0));
+    }
 }
 
 impl Outbox {
@@ -32,7 +75,86 @@ impl Outbox {
             visible,
             written,
             pipe: Mutex::new(pipe),
+            records: OnceLock::new(),
         }
+    }
+
+    /// From now on what is logged can be added. Before the first call.
+    #[cfg(feature = "tracing")]
+    pub(super) fn take_records(&self, watcher: Watcher) {
+        let header = Header::control(Kind::Log, 0);
+        let records = Records {
+            state: Mutex::new(RecordState { header, dropped: 0 }),
+            watcher,
+            process: std::process::id(),
+        };
+        // Asked for once; a second time would change nothing.
+        let _ = self.records.set(records);
+    }
+
+    /// This request is being run, of a chunk as the call of that number.
+    pub(super) fn runs(&self, request: Header, call: u64) -> Option<Runs<'_>> {
+        self.records.get()?;
+        let header = Header::control(Kind::Log, 0);
+        let ticket = request.ticket;
+        self.name(Header {
+            ticket,
+            call,
+            ..header
+        });
+        Some(Runs(self))
+    }
+
+    fn name(&self, header: Header) {
+        if let Some(records) = self.records.get() {
+            lock(&records.state).header = header;
+        }
+    }
+
+    /// Adds a record, if there is room. From any thread; waits for nothing but another addition.
+    #[cfg(feature = "tracing")]
+    pub(super) fn log(&self, record: &[u8]) {
+        let Some(records) = self.records.get() else {
+            return;
+        };
+        if records.process != std::process::id() {
+            return;
+        }
+        let mut state = lock(&records.state);
+        if !self.put_record(&mut state, record, RECORDS) {
+            state.dropped += 1;
+        }
+        drop(state);
+        records.watcher.wake();
+    }
+
+    /// Adds a record if no more of the ring is taken then than that.
+    fn put_record(&self, state: &mut RecordState, record: &[u8], room: usize) -> bool {
+        let at = self.visible.load(Ordering::Relaxed);
+        let end = at + (HEADER + record.len()) as u64;
+        if end - self.written.load(Ordering::Acquire) > room as u64 {
+            return false;
+        }
+        let header = Header {
+            length: record.len(),
+            time: std::mem::take(&mut state.dropped),
+            ..state.header
+        };
+        self.page.put(at, &header.to_bytes());
+        self.page.put(at + HEADER as u64, record);
+        self.visible.store(end, Ordering::SeqCst);
+        self.page.show(end);
+        true
+    }
+
+    /// Keeps records out while a response is added. What was thrown away is told before it.
+    fn hold_records(&self) -> Option<MutexGuard<'_, RecordState>> {
+        let mut state = lock(&self.records.get()?.state);
+        if state.dropped > 0 {
+            // In the half of the responses: after this one there may be no other to tell it.
+            self.put_record(&mut state, &[], OUTBOX);
+        }
+        Some(state)
     }
 
     /// Adds a response if `claim` says that it counts; tells whether it did.
@@ -42,6 +164,7 @@ impl Outbox {
         payload: &[u8],
         claim: impl FnOnce() -> bool,
     ) -> io::Result<bool> {
+        let _held = self.hold_records();
         if HEADER + payload.len() > OUTBOX {
             return self.write_through(header, payload, claim);
         }
@@ -137,6 +260,11 @@ impl Outbox {
     }
 }
 
+fn lock(state: &Mutex<RecordState>) -> MutexGuard<'_, RecordState> {
+    // Nothing panics under it.
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 fn write_all(pipe: &OwnedFd, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         match rustix::io::write(pipe, bytes) {
@@ -209,6 +337,84 @@ mod tests {
             assert!(payload.iter().all(|byte| *byte == round as u8));
             left = &left[HEADER + header.length..];
         }
+    }
+
+    #[cfg(feature = "tracing")]
+    fn frames(stream: &[u8]) -> Vec<(Header, Vec<u8>)> {
+        let (mut left, mut frames) = (stream, Vec::new());
+        while let Some(header) = Header::read(left, OUTBOX).unwrap() {
+            let payload = &left[HEADER..HEADER + header.length];
+            frames.push((header, payload.to_vec()));
+            left = &left[HEADER + header.length..];
+        }
+        frames
+    }
+
+    #[cfg(feature = "tracing")]
+    fn logging() -> (Arc<Outbox>, Arc<ControlPage>, OwnedFd) {
+        let (outbox, parent, pipe) = outbox();
+        let outbox = Arc::new(outbox);
+        let program = rustix::process::pidfd_open(
+            rustix::process::getpid(),
+            rustix::process::PidfdFlags::empty(),
+        );
+        // Only for its bell: nobody asks this thread to flush, as it has not been told of the outbox.
+        let (other, _, _unread) = self::outbox();
+        let watcher = crate::worker::watch::watch(program.unwrap(), Arc::new(other)).unwrap();
+        outbox.take_records(watcher);
+        (outbox, parent, pipe)
+    }
+
+    #[test]
+    #[cfg(feature = "tracing")]
+    fn a_record_belongs_to_the_call_that_runs_and_comes_before_its_response() {
+        let (outbox, parent, _pipe) = logging();
+        let ticket = crate::wire::Ticket {
+            lane: 3,
+            sequence: 9,
+        };
+        let request = Header {
+            ticket,
+            ..Header::control(Kind::Call, 0)
+        };
+        let runs = outbox.runs(request, 77);
+        outbox.log(b"inside");
+        assert!(respond(&outbox, b"response", true));
+        drop(runs);
+        outbox.log(b"after");
+        let frames = frames(&parent.rest(0));
+        let [(inside, text), (_, response), (after, _)] = &frames[..] else {
+            panic!("{frames:?}")
+        };
+        assert_eq!(
+            (inside.kind, inside.ticket, inside.call),
+            (Kind::Log, ticket, 77)
+        );
+        assert_eq!((&**text, &**response), (&b"inside"[..], &b"response"[..]));
+        assert_eq!(
+            (after.kind, after.ticket.sequence, after.call),
+            (Kind::Log, 0, 0)
+        );
+    }
+
+    #[test]
+    #[cfg(feature = "tracing")]
+    fn records_leave_half_of_the_ring_and_what_was_dropped_is_told_before_the_response() {
+        let (outbox, parent, _pipe) = logging();
+        let record = [7; 1_000];
+        for _ in 0..100 {
+            outbox.log(&record);
+        }
+        let kept = RECORDS / (HEADER + record.len());
+        assert_eq!(frames(&parent.rest(0)).len(), kept);
+        // The response finds room without anybody reading.
+        assert!(respond(&outbox, &[1; OUTBOX / 2 - 2 * HEADER], true));
+        assert_eq!(outbox.written(), 0);
+        let all = frames(&parent.rest(0));
+        assert_eq!(all.len(), kept + 2);
+        let told = &all[kept].0;
+        assert_eq!((told.kind, told.length), (Kind::Log, 0));
+        assert_eq!(told.time as usize, 100 - kept);
     }
 
     #[test]

@@ -13,6 +13,7 @@ use super::intake::Intake;
 use super::outbox::Outbox;
 use super::prepare::prepare;
 use super::room::Room;
+use super::span::CallSpan;
 use super::term::Term;
 use super::watch::Watcher;
 use crate::sys::clock::Moment;
@@ -113,6 +114,8 @@ impl Station {
                 std::process::exit(FAILED);
             }
         };
+        #[cfg(feature = "tracing")]
+        super::log::install(&start, &desk.outbox, &watcher);
         desk.say(Kind::Ready, &encoded(&Readiness::Ok(())))?;
         let intake = Intake::new(requests, max_frame);
         Ok(Self {
@@ -238,7 +241,10 @@ impl Desk {
         if head.items > 0 {
             return self.answer_chunk(request, head, argument, started, scratch, watcher);
         }
-        let name = head.name.map(Arc::from);
+        let name = head.labels.name().map(Arc::from);
+        let _runs = self.outbox.runs(request, request.call);
+        let span = CallSpan::new(&head, request.call);
+        let _span = span.enter();
         let _current = context::enter(self.running(request, &head, name, 0, started));
         let mut answer = Answer {
             desk: self,

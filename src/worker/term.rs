@@ -130,6 +130,7 @@ mod tests {
             max_tasks,
             max_memory,
             retire_when,
+            log_level: 0,
         };
         Term::new(&start).expect("it makes sense")
     }

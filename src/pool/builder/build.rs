@@ -71,6 +71,7 @@ impl ProcessPoolBuilder {
             worker_name,
             worker,
             hooks,
+            observing,
             stdout,
             stderr,
             runtime,
@@ -144,6 +145,7 @@ impl ProcessPoolBuilder {
             check_process()?;
             (hooks.settle()?, None)
         };
+        let observed = observing.settle()?;
         let Hooks {
             initializer,
             finalizer,
@@ -170,7 +172,9 @@ impl ProcessPoolBuilder {
                     max_age: max_age.map(bounded),
                     max_memory: max_memory_per_worker,
                 },
+                slow_call: observed.slow_call,
             },
+            label: worker_name.clone(),
             recipe: Recipe {
                 name: worker_name.unwrap_or_else(default_name),
                 depth: crate::worker::depth() + 1,
@@ -184,6 +188,7 @@ impl ProcessPoolBuilder {
                 cores: worker_cores,
                 initializer: initializer.is_some(),
                 finalizer,
+                worker_events: observed.worker_events,
                 stdout,
                 stderr,
             },

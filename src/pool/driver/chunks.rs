@@ -12,6 +12,7 @@ use crate::pool::error::TaskError;
 use crate::pool::job::{Break, ChunkOwner, Client, Job, News, Relapse, again};
 use crate::pool::reply::Raw;
 use crate::pool::scheduler::{Event, JobKey, Outcome, Progress, Retry, Ticket, WorkerId};
+use crate::pool::trace::CallTrace;
 use crate::sys::clock::Moment;
 
 /// Whose chunk it is that has ended, and what is known of it.
@@ -43,6 +44,8 @@ impl State {
             self.scheduler.item_answered(worker, ticket);
         }
         let job = key.and_then(|(key, _)| self.scheduler.attachment_mut(key));
+        let trace = job.as_ref().map(|job| job.trace.clone());
+        let trace = trace.unwrap_or_default();
         let failures = job.as_ref().map_or(&[][..], |job| &job.failures).to_vec();
         let answered = if let (Some((key, _)), Some(job)) = (key, job) {
             match &mut job.client {
@@ -76,7 +79,7 @@ impl State {
             Raw::Failed(failure) => {
                 if let Some(pause) = again(retry, &failure, &failures).filter(|_| may_repeat) {
                     self.counts.ran.record(took);
-                    self.counts.repeated(number, &failure);
+                    self.counts.repeated(number, &failure, &trace);
                     self.counts.taken_back(1);
                     let settled = true;
                     let relapse = Relapse {
@@ -91,7 +94,7 @@ impl State {
             }
             returned => returned,
         };
-        self.counts.answered(&raw, since.until(now), took);
+        self.counts.answered(&raw, now, since, took);
         self.hub.note_answer(number, &raw, took);
         done.tell(owner, News::Item(item, raw));
         Ok(())
@@ -158,7 +161,7 @@ impl State {
                     .begin(sending, origin, tally, victim, error.clone());
             }
             if let Some(pause) = pause {
-                self.counts.repeated(number(victim), &error);
+                self.counts.repeated(number(victim), &error, &job.trace);
                 self.counts.taken_back(1);
                 let (failure, settled) = (error, false);
                 let relapse = Relapse {
@@ -202,7 +205,8 @@ impl State {
             let number = |item: u32| origin.first + u64::from(item);
             if let Some(pause) = again(origin.retry, &error, &[]).filter(|_| may_repeat) {
                 for item in lost {
-                    self.counts.repeated(number(item), &error);
+                    self.counts
+                        .repeated(number(item), &error, &CallTrace::default());
                     self.counts.taken_back(1);
                     let (failure, settled) = (error.clone(), true);
                     let relapse = Relapse {

@@ -10,6 +10,7 @@ use crate::pool::in_place::{self, InPlace};
 use crate::pool::job::{Job, again};
 use crate::pool::reply::Raw;
 use crate::pool::scheduler::{Event, JobKey};
+use crate::pool::trace::End;
 use crate::process::StartError;
 use crate::supervisor::Owner;
 use crate::sys::clock::Moment;
@@ -33,6 +34,7 @@ impl Driver {
         self.prepare_in_place(place).map_err(unfit)?;
         job.since = Moment::now();
         let number = self.admit_in_place()?;
+        job.trace.numbered(number);
         let run = loop {
             let run = self.run_once(place, number, &job);
             let Raw::Failed(error) = run.raw else {
@@ -43,7 +45,7 @@ impl Driver {
                 let raw = Raw::Failed(error);
                 break Run { raw, ..run };
             };
-            self.lock().counts.repeated(number, &error);
+            self.lock().counts.repeated(number, &error, &job.trace);
             job.try_again(error);
             sleep(pause, &job);
         };
@@ -65,7 +67,7 @@ impl Driver {
         let mut state = self.lock();
         let admitted = state.scheduler.admit_in_place();
         let number = admitted.map_err(|refusal| state.refused(refusal))?;
-        state.counts.submitted += 1;
+        state.counts.submitted(1);
         self.hub.note(|| PoolEvent::TaskStarted {
             task: number,
             items: 1,
@@ -89,12 +91,14 @@ impl Driver {
         place.begin(number, started);
         let raw = {
             let ending = place.ending();
-            let enter = || context::enter_in_place(number, head.name, head.attempt, until, ending);
+            let name = head.labels.name();
+            let enter = || context::enter_in_place(number, name, head.attempt, until, ending);
             if job.is_async {
                 // The thread ends with the call, and with it what it knows of it.
                 let enter = || std::mem::forget(enter());
                 in_place::run_async(head.target, &job.argument, until, enter)
             } else {
+                let _span = job.trace.enter();
                 let _current = enter();
                 in_place::run(head.target, &job.argument)
             }
@@ -128,11 +132,21 @@ impl Driver {
 
     fn answer_in_place(&self, number: u64, mut job: Job, run: Run) {
         let now = Moment::now();
+        let attempt = job.attempt();
         let raw = job.conclude(run.raw);
+        let mut done = Done::default();
+        let end = End {
+            slot: None,
+            outcome: raw.error().map_or("returned", TaskError::reason),
+            attempt,
+            waited: None,
+            ran: run.took,
+        };
+        done.tales.ended(&job.trace, end);
         let mut state = self.lock();
         match (&raw, run.took) {
             (raw, Some(took)) => {
-                state.counts.answered(raw, job.since.until(now), took);
+                state.counts.answered(raw, now, job.since, took);
                 self.hub.note_answer(number, raw, took);
             }
             (Raw::Failed(error), None) => {
@@ -142,7 +156,6 @@ impl Driver {
             (Raw::Returned(_), None) => {}
         }
         state.scheduler.handle(now, Event::RanInPlace);
-        let mut done = Done::default();
         done.replies.push((number, job, raw));
         self.perform_all(&mut state, now, &mut done);
         drop(state);

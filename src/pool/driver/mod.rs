@@ -16,6 +16,7 @@
 //! - [`chunks`]: jobs of many items; [`parts`]: how far each has come.
 //! - [`rooms`]: async calls, many in one worker.
 //! - [`owner`]: what the workers' slots report. [`workers`]: starting, serving, killing them.
+//! - [`traces`]: the spans of calls. [`slow`]: runs that take longer than is usual.
 //! - [`in_place`]: jobs of a pool without workers.
 //! - [`memory`]: how much of it the workers use. [`time`]: the timer, and the end of the pool's
 //!   runtime.
@@ -26,8 +27,10 @@ mod memory;
 mod owner;
 pub(super) mod parts;
 pub(super) mod rooms;
+mod slow;
 mod state;
 mod time;
+mod traces;
 mod workers;
 
 use std::collections::HashMap;
@@ -40,6 +43,7 @@ use tokio::sync::{Notify, Semaphore, watch};
 
 use self::parts::Trails;
 use self::rooms::rooms_of;
+use self::slow::SlowCall;
 use self::state::State;
 pub(super) use self::state::{id_of, look};
 use self::time::Anchor;
@@ -47,12 +51,14 @@ use super::error::TaskError;
 use super::events::Hub;
 use super::in_place::InPlace;
 use super::job::{ChunkOwner, Client, Job, News};
+use super::meter::{Levels, Meters, Unsaid};
 use super::reply::Raw;
 use super::rooms::{RoomRules, Rooms};
 use super::scheduler::{
     Action, Event, JobKey, JobSpec, Progress, Refusal, Retry, Rules, Scheduler,
 };
 use super::stats::Counts;
+use super::trace::{CallTrace, Tales, Teller};
 use crate::process::{Keeper, Launcher, StartError};
 use crate::supervisor::slot::{Server, Slot};
 use crate::supervisor::start::Recipe;
@@ -67,6 +73,8 @@ pub(crate) struct Plan {
     pub(crate) task_timeout: Option<Duration>,
     pub(crate) rooms: RoomRules,
     pub(crate) home: Handle,
+    /// What it is called, if it was given a name.
+    pub(crate) label: Option<String>,
 }
 
 /// Where a pool's calls are run.
@@ -95,6 +103,10 @@ pub(crate) struct Driver {
     timer: Notify,
     /// Where events are told.
     pub(crate) hub: Arc<Hub>,
+    /// Tells of calls that have a span.
+    teller: Teller,
+    /// The instruments of the `metrics` facade.
+    meters: Meters,
     /// Changes whenever a worker starts or fails to, and when the pool closes or is finished.
     progress: watch::Sender<Lifetime>,
     this: Weak<Driver>,
@@ -116,6 +128,14 @@ pub(crate) struct Done {
     replies: Vec<(u64, Job, Raw)>,
     /// What is to be told to whom of a chunk.
     news: Vec<(Arc<dyn ChunkOwner>, Vec<News>)>,
+    /// What there is to tell to the `metrics` facade.
+    unsaid: Unsaid,
+    /// What there is to tell of calls that have a span.
+    tales: Tales,
+    /// Which jobs are run again, with their spans and how they have failed.
+    again: Vec<(u64, CallTrace, TaskError)>,
+    /// Which runs take longer than is usual.
+    slow: Vec<SlowCall>,
     /// Whose queued calls are to be written now.
     flush: Vec<Arc<Slot>>,
     /// Whose serving task is to write them, and does not know it yet.
@@ -162,8 +182,10 @@ impl Driver {
                 armed: Moment(u64::MAX),
                 helping: false,
                 oom_kills: oom::kills(),
-                counts: Counts::default(),
+                counts: Counts::new(Moment::now()),
                 hub: hub.clone(),
+                traces: HashMap::new(),
+                turns: 0,
                 ended: HashMap::new(),
                 launcher,
                 _keeper: Some(keeper),
@@ -171,6 +193,8 @@ impl Driver {
             busy: Notify::new(),
             timer: Notify::new(),
             hub: hub.clone(),
+            teller: Teller::default(),
+            meters: Meters::new(plan.label.as_deref()),
             progress: watch::Sender::new(Lifetime::default()),
             this: this.clone(),
             plan,
@@ -209,16 +233,20 @@ impl Driver {
         };
         let now = Moment::now();
         job.since = now;
+        let trace = job.trace.clone();
         let mut state = self.lock();
         match state.scheduler.submit(now, spec, job) {
             Ok(key) => {
-                state.counts.submitted += u64::from(spec.items.max(1));
+                state.counts.submitted(spec.items.max(1).into());
                 self.perform(state, now);
+                // It may be over by now: the span is held here.
+                trace.numbered(key.number());
                 Ok(key)
             }
             Err((refusal, job)) => {
                 let error = state.refused(refusal);
                 drop(state);
+                trace.refused(error.reason());
                 drop(job);
                 Err(error)
             }
@@ -379,6 +407,23 @@ impl Driver {
             state.armed = wake;
             done.rearm = true;
         }
+        let State {
+            counts,
+            scheduler,
+            rooms,
+            turns,
+            ..
+        } = state;
+        counts.unsaid.stand(|| {
+            let levels = scheduler.levels();
+            let (asked_for, guests) = rooms.lines();
+            // A room in the line is no call.
+            let queued = levels.queued.saturating_sub(asked_for) + guests;
+            Levels { queued, ..levels }
+        });
+        done.unsaid = counts.unsaid.take();
+        done.again = std::mem::take(&mut counts.again);
+        done.tales.take_turn(turns);
     }
 
     fn perform_one(&self, state: &mut State, now: Moment, action: Action<Job>, done: &mut Done) {
@@ -411,6 +456,10 @@ impl Driver {
                 state
                     .scheduler
                     .handle(now, Event::Probed(worker, ticket, progress));
+            }
+            Action::Slow(worker, ticket, key, begun) => {
+                let slow = state.slow((worker, ticket), key, begun.until(now));
+                done.slow.extend(slow);
             }
             Action::Retire(worker) => {
                 state.dismissed[worker.place] = Some(worker.number);

@@ -4,6 +4,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::slow::SlowCall;
 use super::{Done, Driver, id_of, look};
 use crate::pool::error::{Fault, WorkerExit};
 use crate::pool::events::PoolEvent;
@@ -49,6 +50,10 @@ impl Owner for Driver {
         let Done {
             mut replies,
             news,
+            unsaid,
+            tales,
+            again,
+            slow,
             flush,
             ring,
             rearm,
@@ -57,10 +62,19 @@ impl Owner for Driver {
         ring.iter().for_each(|slot| slot.ring());
         // Room is given back before the answer is, so that who has the answer finds the room.
         replies.iter_mut().for_each(|(_, job, _)| job.permit = None);
+        // Before the answers: whoever has one finds all that was logged on the way to it.
+        self.teller.tell(tales);
+        self.meters.tell(unsaid);
+        slow.iter().for_each(SlowCall::log);
+        for (number, trace, error) in again {
+            tracing::debug!(target: "procpool", parent: trace.id(), call = number, error = format_args!("{error:#}"), "a call is run again");
+        }
         for (number, job, raw) in replies {
             if let Raw::Failed(error) = &raw {
-                tracing::debug!(target: "procpool", call = number, error = format_args!("{error:#}"), "a call has failed");
+                tracing::debug!(target: "procpool", parent: job.trace.id(), call = number, error = format_args!("{error:#}"), "a call has failed");
             }
+            // The span ends before its caller goes on.
+            job.trace.end();
             if let Client::Call(reply) = job.client {
                 reply.resolve(raw);
             }

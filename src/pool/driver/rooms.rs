@@ -104,6 +104,7 @@ impl Driver {
         if let Some(refusal) = state.scheduler.refusal() {
             let error = state.refused(refusal);
             drop(state);
+            job.trace.refused(error.reason());
             drop(job);
             return Err(error);
         }
@@ -116,9 +117,11 @@ impl Driver {
             retry: job.retry,
             priority: job.priority,
         };
-        state.counts.submitted += 1;
+        state.counts.submitted(1);
+        let trace = job.trace.clone();
         state.rooms.submit(now, spec, name, job);
         self.perform(state, now);
+        trace.numbered(number);
         Ok(JobKey::of_number(number))
     }
 
@@ -210,6 +213,7 @@ impl Driver {
             }
             Act::Resolve(mut job, number, outcome, ran) => {
                 let error = state.error_of(&job, outcome).after_running(ran);
+                state.trace_failure(&job, &error, None, done);
                 state.counts.failed(&error, 1);
                 state.hub.note_failure(number, &error);
                 let raw = job.conclude(Raw::Failed(error));
@@ -282,8 +286,9 @@ impl State {
             }
         }
         if let Some(mut job) = self.rooms.answered(now, worker, ticket).map_err(unknown)? {
+            self.trace_answer(worker, &job, &raw, (now, took), done);
             let raw = job.conclude(raw);
-            self.counts.answered(&raw, job.since.until(now), took);
+            self.counts.answered(&raw, now, job.since, took);
             self.hub.note_answer(header.call, &raw, took);
             done.replies.push((header.call, job, raw));
         }
@@ -300,6 +305,7 @@ impl State {
         let (rooms, around) = rooms_of!(self);
         if let Raw::Failed(error) = raw {
             for (number, job) in rooms.unhosted(&around, worker) {
+                self.trace_failure(&job, &error, None, done);
                 self.counts.failed(&error, 1);
                 self.hub.note_failure(number, &error);
                 done.replies.push((number, job, Raw::Failed(error.clone())));
@@ -311,9 +317,8 @@ impl State {
     }
 
     fn try_async_again(&mut self, number: u64, error: TaskError) {
-        tracing::debug!(target: "procpool", call = number, error = format_args!("{error:#}"), "a call is run again");
-        self.counts.retried += 1;
         if let Some(job) = self.rooms.attachment_mut(number) {
+            self.counts.repeated(number, &error, &job.trace);
             job.try_again(error);
         }
     }

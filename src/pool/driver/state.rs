@@ -17,6 +17,7 @@ use crate::pool::reply::Raw;
 use crate::pool::rooms::Rooms;
 use crate::pool::scheduler::{Event, JobKey, Outcome, Progress, Refusal, Scheduler, WorkerId};
 use crate::pool::stats::Counts;
+use crate::pool::trace::CallTrace;
 use crate::process::{Keeper, Launcher, StartError};
 use crate::supervisor::slot::Slot;
 use crate::sys::clock::Moment;
@@ -53,6 +54,10 @@ pub(super) struct State {
     pub(super) counts: Counts,
     /// Whether anybody wants to hear of what happens.
     pub(super) hub: Arc<Hub>,
+    /// The spans of calls that are over for their callers, and not for their workers.
+    pub(super) traces: HashMap<(WorkerId, Ticket), CallTrace>,
+    /// How often there was something to tell of calls that have a span.
+    pub(super) turns: u64,
     /// The process ids of workers that have ended, by the places that they left vacant.
     pub(super) ended: HashMap<usize, u32>,
     /// What keeps the crate's thread and starts processes; gone when the pool is finished.
@@ -163,12 +168,16 @@ impl State {
         max_frame: usize,
         done: &mut Done,
     ) -> Result<(), String> {
+        if frame.header.kind == FrameKind::Log {
+            return self.take_in_record(worker, frame, done);
+        }
         if usize::from(frame.header.ticket.lane) >= page::LANES {
             return self.take_in_guest(worker, now, frame, max_frame, done);
         }
         let Frame { header, payload } = frame;
         let raw = match header.kind {
             FrameKind::Passed => {
+                self.traces.remove(&(worker, header.ticket));
                 self.seal(worker, Some(header.ticket), done);
                 self.scheduler
                     .handle(now, Event::Acknowledged(worker, header.ticket));
@@ -203,12 +212,14 @@ impl State {
         let completed = self.scheduler.complete(now, worker, ticket, took);
         let unknown = |_| format!("an answer to a call that it does not have: {ticket:?}");
         let Some((mut job, _)) = completed.map_err(unknown)? else {
+            self.traces.remove(&(worker, ticket));
             return Ok(());
         };
+        self.trace_answer(worker, &job, &raw, (now, took), done);
         let raw = job.conclude(raw);
         match job.client {
             Client::Call(_) => {
-                self.counts.answered(&raw, job.since.until(now), took);
+                self.counts.answered(&raw, now, job.since, took);
                 self.hub.note_answer(header.call, &raw, took);
                 done.replies.push((header.call, job, raw));
                 Ok(())
@@ -232,6 +243,7 @@ impl State {
         {
             self.slots[place] = None;
         }
+        self.traces.retain(|(of, _), _| *of != worker);
         self.exits[place] = None;
         self.faults[place] = None;
     }
@@ -264,7 +276,9 @@ impl State {
     }
 
     fn try_again(&mut self, key: JobKey, error: TaskError) {
-        self.counts.repeated(key.number(), &error);
+        if let Some(job) = self.scheduler.attachment(key) {
+            self.counts.repeated(key.number(), &error, &job.trace);
+        }
         if let Some(job) = self.scheduler.attachment_mut(key) {
             job.try_again(error);
         }
@@ -280,6 +294,8 @@ impl State {
         sent: Option<(WorkerId, Ticket)>,
         done: &mut Done,
     ) {
+        let error = self.error_of(&job, outcome);
+        self.trace_failure(&job, &error, sent, done);
         if job.client.items() > 0 {
             return self.break_chunk(job, key, outcome, sent, done);
         }
@@ -287,7 +303,6 @@ impl State {
             let (rooms, around) = rooms_of!(self);
             return rooms.broke(now, &around, key, outcome);
         }
-        let error = self.error_of(&job, outcome);
         self.counts.failed(&error, 1);
         self.hub.note_failure(key.number(), &error);
         let raw = job.conclude(Raw::Failed(error));
@@ -350,6 +365,7 @@ pub(super) fn failure(
         | FrameKind::Drop
         | FrameKind::Hello
         | FrameKind::Ready
+        | FrameKind::Log
         | FrameKind::Returned
         | FrameKind::Passed => return Err(format!("a frame out of turn: {kind:?}")),
     }))

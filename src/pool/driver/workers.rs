@@ -73,6 +73,9 @@ impl Driver {
             Ok(slot) => {
                 let slot = Arc::new(slot);
                 let replaces = state.ended.remove(&worker.place);
+                replaces
+                    .iter()
+                    .for_each(|_| state.counts.unsaid.restarted());
                 self.hub.note(|| PoolEvent::WorkerReady {
                     pid: slot.child.pid(),
                     name: Arc::from(&*slot.name),

@@ -13,6 +13,7 @@ use crate::pool::job::{Break, ChunkOwner, Client, Deadline, Job, News};
 use crate::pool::reply::Raw;
 use crate::pool::scheduler::Event;
 use crate::pool::task::Options;
+use crate::pool::trace::Origin;
 use crate::sys::clock::Moment;
 use crate::task::identity::Target;
 use crate::wire::packed::Packed;
@@ -23,6 +24,8 @@ pub(super) struct Crew {
     target: Target,
     options: Options,
     deadline: Option<Deadline>,
+    /// Where the map was asked for.
+    origin: Origin,
     state: Mutex<State>,
 }
 
@@ -45,6 +48,7 @@ impl Crew {
             target,
             deadline: options.deadline.map(Deadline::after),
             options,
+            origin: Origin::here(),
             state: Mutex::new(State {
                 roster: Roster::new(measure),
                 reader: None,
@@ -154,7 +158,15 @@ impl Crew {
         let tally = Tally::new(batch.count);
         let client = Client::Chunk { tally, owner };
         let items = Packed::from(batch.bytes);
-        let mut job = (self.options).job(&self.driver, self.target, items, self.deadline, client);
+        let options = &self.options;
+        let mut job = options.job(
+            &self.driver,
+            &self.origin,
+            self.target,
+            items,
+            self.deadline,
+            client,
+        );
         for failure in batch.failures {
             job.try_again(failure);
             // It has been started in time once.

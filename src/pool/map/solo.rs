@@ -6,6 +6,7 @@ use crate::pool::driver::Driver;
 use crate::pool::job::{Client, Deadline};
 use crate::pool::reply::{Answer, Raw};
 use crate::pool::task::Options;
+use crate::pool::trace::Origin;
 use crate::task::identity::Target;
 use crate::wire::packed::Packed;
 
@@ -14,6 +15,8 @@ pub(super) struct Solo {
     driver: Arc<Driver>,
     target: Target,
     options: Options,
+    /// Where the map was asked for.
+    origin: Origin,
     deadline: Option<Deadline>,
 }
 
@@ -24,6 +27,7 @@ impl Solo {
             target,
             deadline: options.deadline.map(Deadline::after),
             options,
+            origin: Origin::here(),
         }
     }
 
@@ -37,7 +41,8 @@ impl Solo {
         let slip = Arc::new(Slip(Mutex::new(None)));
         let client = Client::Call(slip.clone());
         let (target, options) = (self.target, &self.options);
-        let job = options.job(&self.driver, target, item, self.deadline, client);
+        let origin = &self.origin;
+        let job = options.job(&self.driver, origin, target, item, self.deadline, client);
         match self.driver.submit(job) {
             Ok(_) => slip
                 .take()

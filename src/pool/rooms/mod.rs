@@ -187,6 +187,12 @@ impl<T> Rooms<T> {
         (self.pending.len() + open.count(), self.pending.len())
     }
 
+    /// How many rooms stand in the scheduler's line, and how many calls in the one here.
+    #[cfg_attr(not(feature = "metrics"), allow(dead_code))]
+    pub(crate) fn lines(&self) -> (usize, usize) {
+        (self.pending.len(), self.line.len())
+    }
+
     /// How many calls are in that worker's room.
     pub(crate) fn guests(&self, worker: WorkerId) -> usize {
         self.rooms.get(&worker).map_or(0, Room::guests)

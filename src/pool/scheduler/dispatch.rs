@@ -128,12 +128,15 @@ impl<T> Scheduler<T> {
             timeout: job.spec.timeout,
             sent_at: now,
             deadline: job.spec.deadline,
+            // A room takes as long as there is somebody in it.
+            slow_call: self.rules.slow_call.filter(|_| job.spec.room.is_none()),
+            told: None,
             until: job.until,
             check_at: None,
             recall: None,
             ending: None,
         };
-        sent.check_at = sent.time_is_up(now).map(|(at, _)| at);
+        sent.check_at = sent.due(now, now);
         let limits = sent.check_at.into_iter().chain(sent.until);
         let ticket = worker.send(sent, now);
         // What else the worker has to be looked at for has been seen to.

@@ -155,6 +155,8 @@ pub(crate) enum Action<T> {
     Cut(WorkerId, Ticket, JobKey),
     /// Read from the page how far the call has come; answered by `Probed`.
     Probe(WorkerId, Ticket),
+    /// Tell that what runs of the job since that moment takes longer than is usual.
+    Slow(WorkerId, Ticket, JobKey, Moment),
     /// Send no more and close the request pipe: the worker ends when it has read everything.
     Retire(WorkerId),
     /// Kill the worker's process group, or give up starting it.

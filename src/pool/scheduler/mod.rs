@@ -58,6 +58,7 @@ use self::again::Pause;
 use self::cost::Costs;
 use self::line::{Line, Waiter};
 use self::place::{Phase, Place, Worker};
+use crate::pool::meter::Levels;
 use crate::supervisor::policy::StartPolicy;
 use crate::sys::clock::Moment;
 
@@ -90,6 +91,8 @@ pub(crate) struct Rules {
     pub(crate) idle_timeout: Option<Duration>,
     /// When workers are replaced with which nothing is wrong.
     pub(crate) renewal: Renewal,
+    /// A run that takes longer than this is told of.
+    pub(crate) slow_call: Option<Duration>,
 }
 
 /// A job in the pool: what is known of it, what is attached to it, and where it is.
@@ -134,6 +137,12 @@ pub(crate) struct Load {
     pub(crate) held: usize,
     /// How many it has answered.
     pub(crate) done: u64,
+    /// It is given nothing more.
+    pub(crate) leaving: bool,
+    /// Since when it has been ready.
+    pub(crate) ready: Option<Moment>,
+    /// How many workers its place had before it.
+    pub(crate) restarts: u64,
 }
 
 /// Whether jobs are still accepted, and what becomes of those that are in.
@@ -432,11 +441,34 @@ impl<T> Scheduler<T> {
         })
     }
 
+    /// How many jobs wait, how many workers are ready, and how many of those have something to do.
+    pub(crate) fn levels(&self) -> Levels {
+        let workers = self.places.iter().filter_map(|place| place.worker.as_ref());
+        let ready = workers.filter(|worker| worker.ready.is_some() && !worker.is_dying());
+        let mut levels = Levels {
+            queued: self.waiting(),
+            ..Levels::default()
+        };
+        for worker in ready {
+            levels.workers += 1;
+            levels.busy += usize::from(!worker.ahead.is_empty());
+        }
+        levels
+    }
+
     /// The job that a worker is running, or about to run.
     pub(crate) fn running(&self, worker: WorkerId) -> Option<(JobKey, Ticket)> {
         let state = self.places.get(worker.place)?.worker.as_ref();
         let state = state.filter(|state| state.id == worker)?;
         state.ahead.front().map(|sent| (sent.job, sent.ticket))
+    }
+
+    /// What is attached to the job that a worker holds by that name.
+    pub(crate) fn job_of(&self, worker: WorkerId, ticket: Ticket) -> Option<&T> {
+        let state = self.places.get(worker.place)?.worker.as_ref()?;
+        let held = state.ahead.iter().filter(|_| state.id == worker);
+        let sent = held.into_iter().find(|sent| sent.ticket == ticket)?;
+        self.attachment(sent.job)
     }
 
     /// For what it did itself a worker is being killed, if for that.
@@ -455,15 +487,16 @@ impl<T> Scheduler<T> {
 
     /// What a worker holds and has done.
     pub(crate) fn load(&self, worker: WorkerId) -> Load {
-        let state = self
-            .places
-            .get(worker.place)
-            .and_then(|place| place.worker.as_ref());
-        let state = state.filter(|state| state.id == worker);
-        state.map_or_else(Load::default, |state| Load {
+        let place = self.places.get(worker.place);
+        let state = place.and_then(|place| Some((place, place.worker.as_ref()?)));
+        let state = state.filter(|(_, state)| state.id == worker);
+        state.map_or_else(Load::default, |(place, state)| Load {
             first: state.ahead.front().map(|sent| (sent.job, sent.ticket)),
             held: state.ahead.len(),
             done: state.done,
+            leaving: state.phase != Phase::Ready,
+            ready: state.ready,
+            restarts: place.served,
         })
     }
 

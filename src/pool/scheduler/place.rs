@@ -26,6 +26,8 @@ pub(super) struct Place {
     pub(super) wanted: bool,
     /// Somebody waits until a worker is ready here.
     pub(super) awaited: bool,
+    /// How many workers have been ready here and are gone.
+    pub(super) served: u64,
     /// The worker in it.
     pub(super) worker: Option<Worker>,
 }
@@ -96,6 +98,10 @@ pub(super) struct Sent {
     pub(super) sent_at: Moment,
     /// When it must be over.
     pub(super) deadline: Option<Moment>,
+    /// A run that takes longer than this is told of.
+    pub(super) slow_call: Option<Duration>,
+    /// The run of which that was told last, by its beginning.
+    pub(super) told: Option<Moment>,
     /// Until when it may wait for its start; `None` once that has been seen to.
     pub(super) until: Option<Moment>,
     /// When its limit is to be looked at next.
@@ -115,6 +121,21 @@ impl Sent {
         let expired = self.deadline.map(|at| (at, Outcome::Expired(true)));
         ran.into_iter().chain(expired).min_by_key(|(at, _)| *at)
     }
+
+    /// When it has to be looked at if what runs of it was started at `begun`: its time is up, or
+    /// it is slow.
+    pub(super) fn due(&self, begun: Moment, now: Moment) -> Option<Moment> {
+        let up = self.time_is_up(begun).map(|(at, _)| at);
+        let slow = self.slow_call.and_then(|bound| {
+            if self.told != Some(begun) {
+                return Some(begun + bound);
+            }
+            // Another item may be begun meanwhile, which cannot be slow before the bound. The longer
+            // this one runs, the more seldom it is looked at.
+            (self.items > 0).then_some(now + bound.max(begun.until(now)))
+        });
+        up.into_iter().chain(slow).min()
+    }
 }
 
 /// A worker as the scheduler sees it.
@@ -124,6 +145,8 @@ pub(super) struct Worker {
     pub(super) phase: Phase,
     /// When its start began.
     pub(super) begun: Moment,
+    /// Since when it has been ready for calls, if it has.
+    pub(super) ready: Option<Moment>,
     /// Its fork server went while it was starting: it is to leave as soon as it is ready.
     pub(super) orphaned: bool,
     /// The calls it holds, in the order in which it will run them.
@@ -169,6 +192,7 @@ impl Worker {
             id,
             phase: Phase::Starting,
             begun: now,
+            ready: None,
             orphaned: false,
             ahead: VecDeque::new(),
             head_since: now,

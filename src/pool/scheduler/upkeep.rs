@@ -90,6 +90,7 @@ impl<T> Scheduler<T> {
         } else {
             Phase::Ready
         };
+        state.ready = Some(now);
         state.stay.begin(now);
         let look_at = state.stay.look_at;
         if let Some(look_at) = look_at {
@@ -160,7 +161,10 @@ impl<T> Scheduler<T> {
     }
 
     fn vacate(&mut self, worker: WorkerId) {
-        let gone = self.places[worker.place].worker.take();
+        let place = &mut self.places[worker.place];
+        let gone = place.worker.take();
+        let was_ready = gone.as_ref().is_some_and(|gone| gone.ready.is_some());
+        place.served += u64::from(was_ready);
         if let Some((_, key)) = gone.and_then(|gone| gone.follower) {
             self.unblock(key);
         }
@@ -408,22 +412,29 @@ impl<T> Scheduler<T> {
             Progress::Running(at) => {
                 // What the page says is believed only between the two moments that we know.
                 let begun = at.clamp(sent.sent_at, now.max(sent.sent_at));
-                let Some((due, outcome)) = sent.time_is_up(begun) else {
-                    return;
-                };
-                if due <= now {
+                let up = sent.time_is_up(begun).filter(|(due, _)| *due <= now);
+                if let Some((_, outcome)) = up {
                     // By the time of the swap another item of a chunk may run. It has a limit of
                     // its own, and the same deadline.
                     let own = sent.items > 0 && outcome == Outcome::RanTooLong;
                     let begun_by = if own { at } else { LATEST };
                     return self.stop(worker, ticket, outcome, begun_by);
                 }
-                sent.check_at = Some(due);
-                self.wake_by(due);
+                let slow = sent.slow_call.is_some_and(|bound| begun + bound <= now);
+                if slow && sent.told.replace(begun) != Some(begun) {
+                    let action = Action::Slow(worker, ticket, sent.job, begun);
+                    self.actions.push_back(action);
+                }
+                let due = self.worker(worker).and_then(|state| {
+                    let sent = state.find(ticket)?;
+                    sent.check_at = sent.due(begun, now);
+                    sent.check_at
+                });
+                due.into_iter().for_each(|due| self.wake_by(due));
             }
             Progress::Waiting => {
                 // It has not begun, so its time cannot be up before this.
-                if let Some((due, _)) = sent.time_is_up(now) {
+                if let Some(due) = sent.due(now, now) {
                     let again = due.max(now + LIMIT_CHECK);
                     sent.check_at = Some(again);
                     self.wake_by(again);
@@ -441,7 +452,7 @@ impl<T> Scheduler<T> {
                 }
             }
             Progress::Between(begun) => {
-                if let Some(limit) = sent.timeout {
+                if let Some(limit) = sent.timeout.into_iter().chain(sent.slow_call).min() {
                     let again = now + limit.max(LIMIT_CHECK);
                     sent.check_at = Some(again);
                     self.wake_by(again);

@@ -7,8 +7,9 @@ use std::time::Duration;
 use crate::pool::driver::Driver;
 use crate::pool::job::{Client, Deadline, Job};
 use crate::pool::scheduler::Retry;
+use crate::pool::trace::{CallTrace, Origin};
 use crate::sys::clock::Moment;
-use crate::task::head::CallHead;
+use crate::task::head::{CallHead, Labels};
 use crate::task::identity::Target;
 use crate::wire::packed::Packed;
 
@@ -29,17 +30,20 @@ impl Options {
     pub(in crate::pool) fn job(
         &self,
         driver: &Driver,
+        origin: &Origin,
         target: Target,
         argument: Packed,
         deadline: Option<Deadline>,
         client: Client,
     ) -> Job {
+        let name = self.name.as_deref();
+        let trace = CallTrace::begin(origin, name, client.items());
         let head = CallHead {
             target,
             attempt: 1,
             items: client.items(),
             deadline: deadline.map(|deadline| deadline.at),
-            name: self.name.as_deref(),
+            labels: Labels::new(name, trace.caller()),
         };
         Job {
             head: head.pack(),
@@ -56,6 +60,7 @@ impl Options {
             key: self.key,
             client,
             permit: None,
+            trace,
         }
     }
 }

@@ -43,6 +43,16 @@ lies! {
     a_call_passed_by_unasked_is_found_out: PassedUnasked, "not asked";
 }
 
+/// Without the feature `tracing` nobody is asked for records, and with it they say something.
+#[tokio::test]
+async fn a_record_that_says_nothing_is_found_out() {
+    let violation = match cfg!(feature = "tracing") {
+        true => "says nothing",
+        false => "out of turn",
+    };
+    with_every_method(|method| is_found_out(Lie::NonsenseRecord, violation, method)).await;
+}
+
 /// The first answer counts; the second is nobody's.
 #[tokio::test]
 async fn a_call_answered_twice_has_its_first_answer() {

@@ -91,6 +91,8 @@ pub(crate) enum Lie {
     Request,
     /// Reports a panic in bytes that say nothing.
     NonsensePanic,
+    /// Says that something was logged, in bytes that say nothing.
+    NonsenseRecord,
     /// Reports the length of its result in too few bytes.
     NonsenseLength,
     /// Passes by a call that it was not asked to give back.
@@ -130,7 +132,7 @@ impl Manner {
 
 impl Lie {
     /// All of them.
-    pub(crate) const ALL: [Self; 20] = [
+    pub(crate) const ALL: [Self; 21] = [
         Self::OtherBuild,
         Self::OtherProtocol,
         Self::NonsenseHello,
@@ -145,6 +147,7 @@ impl Lie {
         Self::HelloAgain,
         Self::Request,
         Self::NonsensePanic,
+        Self::NonsenseRecord,
         Self::NonsenseLength,
         Self::PassedUnasked,
         Self::WildPage,

@@ -205,6 +205,7 @@ impl Stub {
                 argument,
             )),
             Lie::NonsensePanic => self.nonsense(Kind::Panicked, honest),
+            Lie::NonsenseRecord => self.nonsense(Kind::Log, honest),
             Lie::NonsenseLength => self.nonsense(Kind::TooLarge, honest),
             Lie::PassedUnasked => self.say(Header {
                 kind: Kind::Passed,

@@ -470,6 +470,8 @@ impl Stage {
                 self.scheduler
                     .handle(now, Event::Ended(worker, ticket, won));
             }
+            // Nobody is to do anything about it.
+            Action::Slow(..) => {}
             Action::Probe(worker, ticket) => {
                 let progress = Around(&self.scheduler, &self.actors).progress(worker, ticket);
                 self.scheduler

@@ -34,6 +34,8 @@ impl World<'_> {
                 let progress = self.asked(worker).page.progress(ticket);
                 self.answer(Event::Probed(worker, ticket, progress));
             }
+            // Nobody is to do anything about it.
+            Action::Slow(..) => {}
             Action::Retire(worker) => self.retire(worker),
             Action::Kill(worker) => {
                 let index = self.index(worker);

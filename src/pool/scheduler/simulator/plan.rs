@@ -134,6 +134,9 @@ impl Plan {
                 max_age: rng.pick(&ages).map(age),
                 max_memory: rng.pick(&[None, None, Some(1_000_000)]),
             },
+            slow_call: rng
+                .pick(&[None, None, Some(1), Some(40)])
+                .map(Duration::from_millis),
         };
         let paces = [
             Pace::Tiny,

@@ -11,6 +11,7 @@ mod line;
 mod renewal;
 mod retry;
 mod size;
+mod slow;
 mod workers;
 
 use std::collections::HashMap;
@@ -48,6 +49,8 @@ struct Desk {
     killed: Vec<WorkerId>,
     cuts: Vec<(WorkerId, Ticket)>,
     repeated: Vec<(&'static str, Outcome)>,
+    /// Of which runs it was told that they take long, by their beginnings.
+    slow: Vec<(&'static str, Moment)>,
     finished: bool,
 }
 
@@ -87,6 +90,7 @@ impl Desk {
             killed: Vec::new(),
             cuts: Vec::new(),
             repeated: Vec::new(),
+            slow: Vec::new(),
             finished: false,
         }
     }
@@ -289,6 +293,10 @@ impl Desk {
                 let progress = self.pages[&(worker, ticket)];
                 self.core
                     .handle(now, Event::Probed(worker, ticket, progress));
+            }
+            Action::Slow(_, _, key, begun) => {
+                let name = *self.core.attachment(key).expect("it is unfinished");
+                self.slow.push((name, begun));
             }
             Action::Retire(worker) => self.retired.push(worker),
             Action::Kill(worker) => self.killed.push(worker),
