@@ -65,8 +65,68 @@ impl Options {
     }
 }
 
+/// Those that a pool of threads has as well. Its `Options` have fields of the same names.
+macro_rules! waiting_options {
+    ($pool:literal) => {
+        /// Gives up on the task when it has waited this long for its start. One that has been
+        /// started is not touched. A limit of next to nothing can pass even where a worker is
+        /// free: it is counted until the worker has begun.
+        pub fn queue_timeout(mut self, limit: Duration) -> Self {
+            self.options.queue_timeout = Some(bounded(limit));
+            self
+        }
+
+        /// Lets the task go before waiting tasks of lower priority. Default: 0.
+        ///
+        /// The higher number goes first; within one, who was first. A task that runs is never
+        /// interrupted, and one that was sent ahead to its worker process (about 150 µs of work
+        /// that is known to be short) is not overtaken there. Nothing grows more urgent by waiting:
+        /// as long as tasks of a higher priority keep all workers busy, lower ones wait.
+        ///
+        /// ```
+        /// # #[tokio::main(flavor = "current_thread")]
+        /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+        #[doc = concat!("# let pool = procpool::", $pool, "::builder().workers(1).build()?;")]
+        /// fn resize(page: u32) -> u32 {
+        ///     page
+        /// }
+        ///
+        /// let bulk = pool.task(resize).priority(-10);
+        /// let bulk: Vec<_> = (0..100).map(|page| bulk.submit(page)).collect();
+        /// // Somebody looks at this one now.
+        /// assert_eq!(pool.task(resize).priority(10).run(7).await?, 7);
+        /// # drop(bulk);
+        /// # pool.shutdown_now().await;
+        /// # Ok(()) }
+        /// ```
+        pub fn priority(mut self, priority: i32) -> Self {
+            self.options.priority = priority;
+            self
+        }
+
+        /// Names the task; [`task::current`](crate::task::current) shows the name in the task.
+        /// What is longer than 1 KiB is cut.
+        pub fn name(mut self, name: impl Into<String>) -> Self {
+            self.options.name = Some(short_name(name.into()));
+            self
+        }
+    };
+}
+pub(crate) use waiting_options;
+
+/// A name as it travels.
+pub(crate) fn short_name(mut name: String) -> Arc<str> {
+    let end = (0..=1024.min(name.len()))
+        .rev()
+        .find(|end| name.is_char_boundary(*end));
+    name.truncate(end.unwrap_or(0));
+    Arc::from(name)
+}
+
 macro_rules! options {
     () => {
+        waiting_options!("ProcessPool");
+
         /// Ends the task when it has run this long, counted from its true start: its handle
         /// resolves at once, and its worker is replaced. Goes before the pool's
         /// [`task_timeout`](crate::ProcessPoolBuilder::task_timeout).
@@ -78,14 +138,6 @@ macro_rules! options {
         pub fn timeout(mut self, limit: Duration) -> Self {
             assert!(!limit.is_zero(), "a task timeout must be greater than 0");
             self.options.timeout = Some(bounded(limit));
-            self
-        }
-
-        /// Gives up on the task when it has waited this long for its start. One that has been
-        /// started is not touched. A limit of next to nothing can pass even where a worker is
-        /// free: it is counted until the worker has begun.
-        pub fn queue_timeout(mut self, limit: Duration) -> Self {
-            self.options.queue_timeout = Some(bounded(limit));
             self
         }
 
@@ -162,48 +214,9 @@ macro_rules! options {
             self.options.retry = retry.into();
             self
         }
-
-        /// Lets the task go before waiting tasks of lower priority. Default: 0.
-        ///
-        /// The higher number goes first; within one, who was first. A task that runs is never
-        /// interrupted, and one that was sent ahead to its worker (about 150 µs of work that is
-        /// known to be short) is not overtaken there. Nothing grows more urgent by waiting: as long
-        /// as tasks of a higher priority keep all workers busy, lower ones wait.
-        ///
-        /// ```
-        /// # #[tokio::main(flavor = "current_thread")]
-        /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-        /// # let pool = procpool::ProcessPool::builder().workers(1).build()?;
-        /// fn resize(page: u32) -> u32 {
-        ///     page
-        /// }
-        ///
-        /// let bulk = pool.task(resize).priority(-10);
-        /// let bulk: Vec<_> = (0..100).map(|page| bulk.submit(page)).collect();
-        /// // Somebody looks at this one now.
-        /// assert_eq!(pool.task(resize).priority(10).run(7).await?, 7);
-        /// # drop(bulk);
-        /// # pool.shutdown_now().await;
-        /// # Ok(()) }
-        /// ```
-        pub fn priority(mut self, priority: i32) -> Self {
-            self.options.priority = priority;
-            self
-        }
-
-        /// Names the task; [`task::current`](crate::task::current) shows the name in the worker.
-        /// What is longer than 1 KiB is cut.
-        pub fn name(mut self, name: impl Into<String>) -> Self {
-            let mut name = name.into();
-            let end = (0..=1024.min(name.len()))
-                .rev()
-                .find(|end| name.is_char_boundary(*end));
-            name.truncate(end.unwrap_or(0));
-            self.options.name = Some(Arc::from(name));
-            self
-        }
     };
 }
+pub(in crate::pool) use options;
 
 /// The option that only blocking calls have.
 macro_rules! key_option {
@@ -251,3 +264,4 @@ macro_rules! key_option {
         }
     };
 }
+pub(in crate::pool) use key_option;
