@@ -433,8 +433,12 @@ impl<T> Scheduler<T> {
                 due.into_iter().for_each(|due| self.wake_by(due));
             }
             Progress::Waiting => {
-                // It has not begun, so its time cannot be up before this.
-                if let Some(due) = sent.due(now, now) {
+                // It has not begun, so its time cannot be up before this. Whether it is slow is
+                // looked at the more seldom the longer it has waited.
+                let up = sent.time_is_up(now).map(|(at, _)| at);
+                let waited = sent.sent_at.until(now);
+                let slow = sent.slow_call.map(|bound| now + bound.max(waited));
+                if let Some(due) = up.into_iter().chain(slow).min() {
                     let again = due.max(now + LIMIT_CHECK);
                     sent.check_at = Some(again);
                     self.wake_by(again);
