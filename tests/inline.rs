@@ -472,6 +472,9 @@ fn every_option_is_accepted_and_impossible_ones_are_refused() {
     let rich = |builder: ProcessPoolBuilder| {
         builder
             .workers(3)
+            .min_workers(2)
+            .idle_timeout(Duration::from_secs(60))
+            .max_async_per_worker(2)
             .start_method(StartMethod::Spawn)
             .task_timeout(Duration::from_secs(60))
             .start_timeout(Duration::from_secs(60))
@@ -504,6 +507,12 @@ fn every_option_is_accepted_and_impossible_ones_are_refused() {
         assert_eq!(handle.blocking_wait(None).unwrap(), None);
     }
     assert_ne!(std::env::var_os("PATH"), None);
+    pool.resize(5).unwrap();
+    assert_eq!((pool.workers(), pool.stats().workers_started), (5, 0));
+    let mut ended = pool.shutdown().boxed();
+    let over = || (&mut ended).now_or_never().is_some();
+    assert!(eventually(PROMPTLY, over), "it waits for workers");
+    drop(ended);
     drop((pool, task));
 
     let refused = |builder: ProcessPoolBuilder| builder.inline().build().unwrap_err();

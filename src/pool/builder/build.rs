@@ -165,7 +165,8 @@ impl ProcessPoolBuilder {
                 restart,
                 abort_grace: bounded(abort_grace),
                 leave_limit: bounded(leave_limit),
-                min_workers,
+                // What there is none of cannot be kept warm.
+                min_workers: if inline { 0 } else { min_workers },
                 idle_timeout: idle_timeout.map(bounded),
                 renewal: Renewal {
                     max_tasks,
