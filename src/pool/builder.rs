@@ -74,6 +74,7 @@ pub struct ProcessPoolBuilder {
     idle_timeout: Option<Duration>,
     start_method: StartMethod,
     task_timeout: Option<Duration>,
+    task_soft_timeout: Option<Duration>,
     start_timeout: Duration,
     handshake_timeout: Duration,
     max_frame: usize,
@@ -101,6 +102,7 @@ impl Default for ProcessPoolBuilder {
             idle_timeout: None,
             start_method: StartMethod::default(),
             task_timeout: None,
+            task_soft_timeout: None,
             start_timeout: Duration::from_secs(60),
             handshake_timeout: Duration::from_secs(10),
             max_frame: 1 << 30,
@@ -185,6 +187,14 @@ impl ProcessPoolBuilder {
     /// [`build`](Self::build).
     pub fn task_timeout(mut self, limit: Duration) -> Self {
         self.task_timeout = Some(limit);
+        self
+    }
+
+    /// Asks every task that runs longer than this, counted from its true start, to come to its end.
+    /// Default: no limit. What that means says [`Task::soft_timeout`](crate::Task::soft_timeout),
+    /// which goes before it. Zero is an error of [`build`](Self::build).
+    pub fn task_soft_timeout(mut self, limit: Duration) -> Self {
+        self.task_soft_timeout = Some(limit);
         self
     }
 
@@ -420,6 +430,7 @@ impl ProcessPoolBuilder {
             idle_timeout,
             start_method,
             task_timeout,
+            task_soft_timeout,
             start_timeout,
             handshake_timeout,
             max_frame,
@@ -460,6 +471,10 @@ impl ProcessPoolBuilder {
         check(
             (1..=BERTHS).contains(&max_async_per_worker),
             "the number of async tasks per worker must be between 1 and 1024",
+        )?;
+        check(
+            task_soft_timeout != Some(Duration::ZERO),
+            "a soft task timeout must be greater than 0",
         )?;
         check(
             max_tasks_per_worker != Some(0),
@@ -562,6 +577,7 @@ impl ProcessPoolBuilder {
                 grace: bounded(abort_grace),
                 yield_limit: YIELD_LIMIT,
             },
+            task_soft_timeout: task_soft_timeout.map(bounded),
             home,
         };
         let program = Program {

@@ -137,6 +137,49 @@ impl<R: Send + 'static> TaskHandle<R> {
         self.is_cancelled()
     }
 
+    /// Asks the task to come to its end, without deciding how it ends. Returns whether it was asked,
+    /// or cancelled.
+    ///
+    /// A task that has not been started is taken back, as by [`cancel`](Self::cancel). For one that
+    /// runs [`is_cancelled`](crate::task::TaskContext::is_cancelled) is true from then on, and
+    /// whoever waits in it for its [token](crate::task::CancellationToken) is woken. What it
+    /// returns is its result; one that takes no notice just runs on. If it fails instead, it is
+    /// not [run again](crate::Task::retry). To end it whether it wants to or not is
+    /// [`abort`](Self::abort), now or some time after this.
+    ///
+    /// `false` if the task is over. As ever when a worker is asked for something, `true` may come
+    /// just too late to change anything.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = procpool::ProcessPool::builder().workers(1).build()?;
+    /// let count = pool.submit(
+    ///     |_: ()| {
+    ///         let task = procpool::task::current().expect("this runs in a worker");
+    ///         (0u64..).take_while(|_| !task.is_cancelled()).count()
+    ///     },
+    ///     (),
+    /// );
+    /// while !count.is_running() {
+    ///     tokio::time::sleep(Duration::from_millis(1)).await;
+    /// }
+    /// assert!(count.request_cancel());
+    /// println!("it has come to {}", count.await?);
+    /// # pool.shutdown().await;
+    /// # Ok(()) }
+    /// ```
+    pub fn request_cancel(&self) -> bool {
+        if let Some((holder, key)) = &self.job {
+            if holder.request(*key) {
+                return true;
+            }
+        }
+        self.is_cancelled()
+    }
+
     /// Makes dropping this handle [abort](Self::abort) the task.
     ///
     /// Dropping it still never blocks: the worker is killed, and seen off elsewhere. A handle that

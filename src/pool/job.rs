@@ -23,6 +23,8 @@ pub(crate) struct Job {
     pub(crate) kind: u64,
     /// How long it may run; of a chunk, each item.
     pub(crate) timeout: Option<Duration>,
+    /// How long it should run, and is asked to come to its end after that.
+    pub(crate) soft_timeout: Option<Duration>,
     /// How long it may wait.
     pub(crate) queue_timeout: Option<Duration>,
     /// When it was accepted.

@@ -362,6 +362,7 @@ fn prepare<R: Send + 'static>(
     let target = target.map_err(|error| TaskError::new(Kind::Foreign(error)))?;
     let argument = argument.map_err(|error| TaskError::new(Kind::EncodeArgument(error)))?;
     let timeout = options.timeout.or(driver.plan.task_timeout);
+    let soft_timeout = options.soft_timeout.or(driver.plan.task_soft_timeout);
     let deadline = options.deadline.map(Deadline::after);
     let limit = driver.plan.recipe.max_frame;
     if argument.len() > limit {
@@ -377,6 +378,7 @@ fn prepare<R: Send + 'static>(
             target,
             attempt: 1,
             items: 0,
+            soft_timeout,
             deadline: deadline.map(|deadline| deadline.at),
             name: options.name.as_deref(),
         }
@@ -384,6 +386,7 @@ fn prepare<R: Send + 'static>(
         argument,
         kind: target.kind(),
         timeout,
+        soft_timeout,
         queue_timeout: options.queue_timeout,
         since: Moment::default(),
         deadline,

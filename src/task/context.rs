@@ -3,9 +3,10 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use super::cancel::{Asked, CancellationToken};
 use crate::sys::clock::Moment;
 use crate::wire::Ticket;
 use crate::wire::page::ControlPage;
@@ -44,24 +45,12 @@ thread_local! {
 /// ```
 #[derive(Clone)]
 pub struct TaskContext {
-    ending: Ending,
+    cancellation: CancellationToken,
     id: u64,
     name: Option<Arc<str>>,
     attempt: u32,
+    soft_deadline: Option<Moment>,
     deadline: Option<Moment>,
-}
-
-/// Where it is told that nobody waits for a run any more.
-#[derive(Clone)]
-enum Ending {
-    /// In a worker process: in its page.
-    Page {
-        page: Arc<ControlPage>,
-        ticket: Ticket,
-        item: u32,
-    },
-    /// On a pool's thread: the number of the task that was last asked to end there.
-    Asked(Arc<AtomicU64>),
 }
 
 /// Returns the context of the task that runs on this thread of a worker process, or on this thread
@@ -151,19 +140,32 @@ impl TaskContext {
         self.deadline.map(Moment::to_instant)
     }
 
-    /// Tells whether nobody waits for this run any more: it was aborted, or its time was up.
+    /// Returns the moment at which the task is asked to come to its end because of its
+    /// [soft limit](crate::Task::soft_timeout), if it has one.
+    pub fn soft_deadline(&self) -> Option<Instant> {
+        self.soft_deadline.map(Moment::to_instant)
+    }
+
+    /// Tells whether the task is to come to its end: it was
+    /// [asked](crate::TaskHandle::request_cancel) to, has run past its
+    /// [soft limit](crate::Task::soft_timeout), was aborted, or its time is up.
     ///
-    /// One load from memory, so it can be asked often. What the task returns after that is thrown
-    /// away. Whether the worker is then killed at once or has time to come to the end of the task
-    /// is the pool's [`abort_grace`](crate::ProcessPoolBuilder::abort_grace), by default none.
+    /// Two loads from memory, so it can be asked often. In the first two cases what the task
+    /// returns is its result. In the others it is thrown away; whether the worker is then killed
+    /// at once or has time to come to the end of the task is the pool's
+    /// [`abort_grace`](crate::ProcessPoolBuilder::abort_grace), by default none. Which it is says
+    /// [`CancellationToken::reason`].
     ///
-    /// On a thread of a [`ThreadPool`](crate::ThreadPool) it tells whether the task was asked to come
-    /// to its end, and what it then returns is still its result.
+    /// On a thread of a [`ThreadPool`](crate::ThreadPool) nothing can be ended, and what a task
+    /// returns is always its result.
     pub fn is_cancelled(&self) -> bool {
-        match &self.ending {
-            Ending::Page { page, ticket, item } => page.is_ended(*ticket, *item),
-            Ending::Asked(number) => number.load(Ordering::Relaxed) == self.id,
-        }
+        self.cancellation.is_cancelled()
+    }
+
+    /// Returns what tells this run when it is to come to its end, to wait for that or to hand it
+    /// on.
+    pub fn cancellation(&self) -> CancellationToken {
+        self.cancellation.clone()
     }
 }
 
@@ -192,6 +194,8 @@ pub(crate) struct Running<'a> {
     pub(crate) name: Option<Arc<str>>,
     /// How many times it has been started, with this one.
     pub(crate) attempt: u32,
+    /// When it is asked to come to its end.
+    pub(crate) soft_deadline: Option<Moment>,
     /// When its time is up.
     pub(crate) deadline: Option<Moment>,
 }
@@ -200,14 +204,11 @@ impl TaskContext {
     /// The context of a call that a worker runs.
     pub(crate) fn of(running: Running<'_>) -> Self {
         Self {
-            ending: Ending::Page {
-                page: running.page.clone(),
-                ticket: running.ticket,
-                item: running.item,
-            },
+            cancellation: CancellationToken::of_page(running.page, running.ticket, running.item),
             id: running.id,
             name: running.name,
             attempt: running.attempt,
+            soft_deadline: running.soft_deadline,
             deadline: running.deadline,
         }
     }
@@ -223,17 +224,19 @@ pub(crate) fn enter_again(context: &TaskContext) -> impl Drop + use<> {
     Entered::with(context.clone())
 }
 
-/// The same on a thread of a pool, where `asked` has the number of the task that is to end.
+/// The same on a thread of a pool, where `asked` says which task is to end.
 pub(crate) fn enter_on_thread(
     id: u64,
     name: Option<Arc<str>>,
-    asked: Arc<AtomicU64>,
+    asked: Arc<Asked>,
+    soft_deadline: Option<Moment>,
 ) -> impl Drop + use<> {
     Entered::with(TaskContext {
-        ending: Ending::Asked(asked),
+        cancellation: CancellationToken::of_thread(asked, id),
         id,
         name,
         attempt: 1,
+        soft_deadline,
         deadline: None,
     })
 }
@@ -250,6 +253,8 @@ impl Entered {
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        CURRENT.set(None);
+        if let Some(over) = CURRENT.take() {
+            over.cancellation.run_is_over();
+        }
     }
 }

@@ -48,6 +48,7 @@ pub struct ThreadTask<A, R> {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Options {
     queue_timeout: Option<Duration>,
+    soft_timeout: Option<Duration>,
     name: Option<Arc<str>>,
     /// What was asked for and cannot be had.
     unsupported: Option<Ability>,
@@ -91,6 +92,36 @@ where
     /// ```
     pub fn timeout(mut self, _limit: Duration) -> Self {
         self.options.unsupported = Some(Ability::EndRunning);
+        self
+    }
+
+    /// Asks the task to come to its end when it has run this long. See
+    /// [`Task::soft_timeout`](crate::Task::soft_timeout).
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = procpool::ThreadPool::builder().workers(1).build()?;
+    /// let nap = |_: ()| {
+    ///     let stop = procpool::task::current().expect("this runs in a pool").cancellation();
+    ///     stop.wait_timeout(Duration::from_secs(3600))
+    /// };
+    /// assert!(pool.task(nap).soft_timeout(Duration::from_millis(20)).run(()).await?);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// When the limit is zero.
+    #[track_caller]
+    pub fn soft_timeout(mut self, limit: Duration) -> Self {
+        assert!(
+            !limit.is_zero(),
+            "a soft task timeout must be greater than 0"
+        );
+        self.options.soft_timeout = Some(bounded(limit));
         self
     }
 
@@ -292,6 +323,7 @@ fn accept<R: Send + 'static>(
     let job = Job {
         work,
         name: options.name.clone(),
+        soft_timeout: options.soft_timeout,
         since: Moment::now(),
         permit,
         timer: None,

@@ -269,6 +269,7 @@ impl Desk {
             id: request.call + u64::from(item),
             name,
             attempt: head.attempt,
+            soft_deadline: head.soft_timeout.map(|limit| started + limit),
             deadline: limit.into_iter().chain(head.deadline).min(),
         }
     }

@@ -61,6 +61,7 @@ pub(crate) struct Plan {
     pub(crate) max_pending: Option<usize>,
     pub(crate) task_timeout: Option<Duration>,
     pub(crate) rooms: RoomRules,
+    pub(crate) task_soft_timeout: Option<Duration>,
     pub(crate) home: Handle,
 }
 
@@ -171,6 +172,7 @@ impl Driver {
             kind: job.kind,
             bytes: job.head.len() + job.argument.len(),
             timeout: job.timeout,
+            soft_timeout: job.soft_timeout,
             queue_timeout: job.queue_timeout,
             deadline: job.deadline.map(|deadline| deadline.at),
             retry: job.retry,
@@ -211,6 +213,19 @@ impl Driver {
         drop(state);
         self.deliver(done);
         !open
+    }
+
+    /// Asks a job to come to its end; tells whether it was asked, or was cancelled by that.
+    pub(crate) fn request(&self, key: JobKey) -> bool {
+        if self.withdraw(key, Event::Request(key)) {
+            return true;
+        }
+        let state = self.lock();
+        let holder = state.scheduler.holder(key);
+        holder.is_some_and(|(worker, ticket)| {
+            let slot = state.slot(worker);
+            slot.is_some_and(|slot| slot.page.was_asked(ticket))
+        })
     }
 
     /// Tells the scheduler of something that happened to the pool as a whole.
@@ -369,6 +384,11 @@ impl Driver {
                 state
                     .scheduler
                     .handle(now, Event::Ended(worker, ticket, won));
+            }
+            Action::Ask(worker, ticket, begun_by, why) => {
+                if let Some(slot) = state.slot(worker) {
+                    slot.page.ask(ticket, begun_by, why);
+                }
             }
             Action::Probe(worker, ticket) => {
                 let page = state.slot(worker).map(|slot| &slot.page);

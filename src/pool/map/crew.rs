@@ -116,10 +116,13 @@ impl Crew {
     }
 
     fn job(self: &Arc<Self>, batch: Batch) -> Job {
+        let plan = &self.driver.plan;
+        let soft_timeout = self.options.soft_timeout.or(plan.task_soft_timeout);
         let head = CallHead {
             target: self.target,
             attempt: 1,
             items: batch.count,
+            soft_timeout,
             deadline: self.deadline.map(|deadline| deadline.at),
             name: self.options.name.as_deref(),
         };
@@ -131,7 +134,8 @@ impl Crew {
             head: head.pack(),
             argument: Packed::from(batch.bytes),
             kind: self.target.kind(),
-            timeout: self.options.timeout.or(self.driver.plan.task_timeout),
+            timeout: self.options.timeout.or(plan.task_timeout),
+            soft_timeout,
             queue_timeout: self.options.queue_timeout,
             since: Moment::default(),
             deadline: self.deadline,

@@ -126,6 +126,8 @@ impl<T> Scheduler<T> {
             bytes: job.spec.bytes,
             expected,
             timeout: job.spec.timeout,
+            soft_timeout: job.spec.soft_timeout,
+            asked: None,
             sent_at: now,
             deadline: job.spec.deadline,
             until: job.until,
@@ -133,7 +135,7 @@ impl<T> Scheduler<T> {
             recall: None,
             ending: None,
         };
-        sent.check_at = sent.time_is_up(now).map(|(at, _)| at);
+        sent.check_at = sent.first_limit(now);
         let limits = sent.check_at.into_iter().chain(sent.until);
         let ticket = worker.send(sent, now);
         // What else the worker has to be looked at for has been seen to.

@@ -28,10 +28,12 @@
 //! - [`event`]: the vocabulary. [`mod@line`], [`queue`]: who waits. [`place`]: what each worker holds.
 //! - [`dispatch`]: which worker gets a job. [`home`]: the place to which calls of one key go.
 //! - [`again`], [`retry`]: which is run again, and when. [`cost`]: how long calls take.
-//! - [`stop`]: ending calls and the pool. [`upkeep`]: workers and time.
+//! - [`ask`]: asking calls to come to their ends. [`stop`]: ending them, and the pool.
+//! - [`upkeep`]: workers and time.
 //! - [`renewal`]: workers that have served long enough. [`size`]: how many there are.
 
 mod again;
+mod ask;
 mod cost;
 mod dispatch;
 mod event;
@@ -337,6 +339,7 @@ impl<T> Scheduler<T> {
             Event::Condemned(worker) => self.condemn(worker, "it broke the protocol"),
             Event::Cancel(job) => self.cancel(job),
             Event::Abort(job) => self.abort(job),
+            Event::Request(job) => self.request(job),
             Event::Hold => self.held += 1,
             Event::Unhold => self.held -= 1,
             Event::StartAll => self.want_all(),

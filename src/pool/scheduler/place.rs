@@ -71,6 +71,8 @@ pub(super) enum Recall {
     Answer(Outcome),
     /// To be answered as aborted, and to be ended if it has been started.
     Abort,
+    /// To be answered as cancelled, and to be asked to come to its end if it has been started.
+    Request,
 }
 
 /// One call in a worker's hands.
@@ -93,6 +95,9 @@ pub(super) struct Sent {
     /// How long it is expected to take; `None` if nobody knows.
     pub(super) expected: Option<u64>,
     pub(super) timeout: Option<Duration>,
+    pub(super) soft_timeout: Option<Duration>,
+    /// When that was begun which was asked to come to its end for having run so long.
+    pub(super) asked: Option<Moment>,
     pub(super) sent_at: Moment,
     /// When it must be over.
     pub(super) deadline: Option<Moment>,
@@ -114,6 +119,13 @@ impl Sent {
             .map(|limit| (begun + limit, Outcome::RanTooLong));
         let expired = self.deadline.map(|at| (at, Outcome::Expired(true)));
         ran.into_iter().chain(expired).min_by_key(|(at, _)| *at)
+    }
+
+    /// When the first of its limits passes if it was started at `begun`.
+    pub(super) fn first_limit(&self, begun: Moment) -> Option<Moment> {
+        let soft = self.soft_timeout.map(|limit| begun + limit);
+        let up = self.time_is_up(begun).map(|(at, _)| at);
+        soft.into_iter().chain(up).min()
     }
 }
 

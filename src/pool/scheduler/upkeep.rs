@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::event::{Action, Outcome, Progress, Restart, StartFailure, Ticket, WorkerId};
+use super::event::{Action, Outcome, Progress, Request, Restart, StartFailure, Ticket, WorkerId};
 use super::place::{Phase, Recall, STALL_CHECK, STALL_LIMIT, Worker};
 use super::stop::LATEST;
 use super::{End, Mode, Scheduler};
@@ -14,7 +14,7 @@ use crate::sys::clock::Moment;
 /// because all of them were expected to be short.
 const LATE: Duration = Duration::from_millis(2);
 /// A call that waits in a worker is not asked about more often than this, however short its limit.
-const LIMIT_CHECK: Duration = Duration::from_millis(1);
+pub(super) const LIMIT_CHECK: Duration = Duration::from_millis(1);
 
 /// How long a request of that size may be on its way: 8 MiB in a second is slow on any machine.
 fn transit(bytes: usize) -> Duration {
@@ -408,22 +408,27 @@ impl<T> Scheduler<T> {
             Progress::Running(at) => {
                 // What the page says is believed only between the two moments that we know.
                 let begun = at.clamp(sent.sent_at, now.max(sent.sent_at));
-                let Some((due, outcome)) = sent.time_is_up(begun) else {
-                    return;
-                };
-                if due <= now {
+                let up = sent.time_is_up(begun);
+                if let Some((_, outcome)) = up.filter(|(due, _)| *due <= now) {
                     // By the time of the swap another item of a chunk may run. It has a limit of
                     // its own, and the same deadline.
                     let own = sent.items > 0 && outcome == Outcome::RanTooLong;
                     let begun_by = if own { at } else { LATEST };
                     return self.stop(worker, ticket, outcome, begun_by);
                 }
-                sent.check_at = Some(due);
-                self.wake_by(due);
+                let (ask, soft) = sent.ask_if_late(begun, at, now);
+                sent.check_at = soft.into_iter().chain(up.map(|(due, _)| due)).min();
+                if let Some(again) = sent.check_at {
+                    self.wake_by(again);
+                }
+                if ask {
+                    let ask = Action::Ask(worker, ticket, at, Request::SoftLimit);
+                    self.actions.push_back(ask);
+                }
             }
             Progress::Waiting => {
-                // It has not begun, so its time cannot be up before this.
-                if let Some((due, _)) = sent.time_is_up(now) {
+                // It has not begun, so none of its limits can pass before this.
+                if let Some(due) = sent.first_limit(now) {
                     let again = due.max(now + LIMIT_CHECK);
                     sent.check_at = Some(again);
                     self.wake_by(again);
@@ -441,8 +446,9 @@ impl<T> Scheduler<T> {
                 }
             }
             Progress::Between(begun) => {
-                if let Some(limit) = sent.timeout {
-                    let again = now + limit.max(LIMIT_CHECK);
+                // The next item has not begun, or only now.
+                if let Some(due) = sent.first_limit(now) {
+                    let again = due.max(now + LIMIT_CHECK);
                     sent.check_at = Some(again);
                     self.wake_by(again);
                 }

@@ -10,6 +10,7 @@ use crate::pool::scheduler::Retry;
 #[derive(Clone, Debug, Default)]
 pub(in crate::pool) struct Options {
     pub(in crate::pool) timeout: Option<Duration>,
+    pub(in crate::pool) soft_timeout: Option<Duration>,
     pub(in crate::pool) queue_timeout: Option<Duration>,
     pub(in crate::pool) deadline: Option<Duration>,
     pub(in crate::pool) retry: Retry,
@@ -31,6 +32,51 @@ macro_rules! options {
         pub fn timeout(mut self, limit: Duration) -> Self {
             assert!(!limit.is_zero(), "a task timeout must be greater than 0");
             self.options.timeout = Some(bounded(limit));
+            self
+        }
+
+        /// Asks the task to come to its end when it has run this long, counted from its true start:
+        /// [`is_cancelled`](crate::task::TaskContext::is_cancelled) is true from then on, and whoever
+        /// waits for its [token](crate::task::CancellationToken) is woken. Goes before the pool's
+        /// [`task_soft_timeout`](crate::ProcessPoolBuilder::task_soft_timeout).
+        ///
+        /// What the task then returns is its result, and one that takes no notice just runs on. A
+        /// longer [`timeout`](Self::timeout) beside it is the limit that ends the task: between
+        /// the two it has time to save what it has, or to return a part of the answer. Of a map,
+        /// the time is each item's.
+        ///
+        /// ```
+        /// use std::time::{Duration, Instant};
+        ///
+        /// // The best answer that can be had in the time.
+        /// fn refine(mut guess: f64) -> f64 {
+        ///     let task = procpool::task::current().expect("this runs in a worker");
+        ///     while !task.is_cancelled() {
+        ///         guess = (guess + 2.0 / guess) / 2.0;
+        ///     }
+        ///     guess
+        /// }
+        ///
+        /// # #[tokio::main(flavor = "current_thread")]
+        /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+        /// # let pool = procpool::ProcessPool::builder().workers(1).build()?;
+        /// let refine = pool.task(refine).soft_timeout(Duration::from_millis(50));
+        /// let root = refine.timeout(Duration::from_secs(30)).run(1.0).await?;
+        /// assert_eq!(root, f64::sqrt(2.0));
+        /// # pool.shutdown().await;
+        /// # Ok(()) }
+        /// ```
+        ///
+        /// # Panics
+        ///
+        /// When the limit is zero.
+        #[track_caller]
+        pub fn soft_timeout(mut self, limit: Duration) -> Self {
+            assert!(
+                !limit.is_zero(),
+                "a soft task timeout must be greater than 0"
+            );
+            self.options.soft_timeout = Some(bounded(limit));
             self
         }
 
