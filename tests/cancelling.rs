@@ -273,18 +273,67 @@ fn on_threads_the_same_token_works() {
             let asleep = pool.submit(task, gate.path());
             let waits = pool.submit(|n: u32| n, 1);
             started(&gate, 1).await;
+            assert!(waits.request_cancel() && waits.is_cancelled());
             if abort {
                 assert!(!asleep.abort(), "what runs on a thread is only asked");
             } else {
                 assert!(asleep.request_cancel());
             }
-            assert!(waits.request_cancel() && waits.is_cancelled());
             let requested = told(Some(CancelReason::Requested));
             assert_eq!(asleep.await.unwrap(), requested);
         }
         let (gate, soft) = (Gate::new(), told(Some(CancelReason::SoftTimeout)));
         let asleep = pool.task(sleep).soft_timeout(SOFT);
         assert_eq!(asleep.run(gate.path()).await.unwrap(), soft);
+
+        // It fires for those who have it beyond the end of the run.
+        let stop = pool.submit(|_: ()| token(), ()).await.unwrap();
+        assert!(stop.wait_timeout(FOR_EVER));
+        stop.cancelled().await;
+        assert_eq!(stop.reason(), Some(CancelReason::Ended));
         pool.shutdown().await;
+    });
+}
+
+/// An async task that waits until it is to end.
+async fn wait_for_the_end(gate: String) -> String {
+    let stop = token();
+    mark(&gate, "waits");
+    stop.cancelled().await;
+    told(stop.reason())
+}
+
+#[test]
+fn an_async_task_is_asked_while_others_run_beside_it() {
+    everywhere(|method| async move {
+        let (gate, other) = (Gate::new(), Gate::new());
+        let pool = builder(method).build().unwrap();
+        let beside = pool.submit_async(wait_for_the_end, other.path());
+        let waits = pool.submit_async(wait_for_the_end, gate.path());
+        started(&gate, 1).await;
+        started(&other, 1).await;
+        let requested = told(Some(CancelReason::Requested));
+        assert!(waits.request_cancel());
+        assert_eq!(waits.await.unwrap(), requested);
+        assert!(!beside.is_done());
+
+        let soft = pool.task_async(wait_for_the_end).soft_timeout(SOFT);
+        let soft = soft.timeout(FOR_EVER).run(gate.path());
+        let for_its_limit = told(Some(CancelReason::SoftTimeout));
+        assert_eq!(soft.await.unwrap(), for_its_limit);
+        assert!(!beside.is_done());
+        assert!(beside.request_cancel());
+        assert_eq!(beside.await.unwrap(), requested);
+
+        let unstarted = builder(method).max_async_per_worker(1).build().unwrap();
+        let runs = unstarted.submit_async(wait_for_the_end, gate.path());
+        let waits = unstarted.submit_async(wait_for_the_end, gate.path());
+        assert!(waits.request_cancel() && waits.is_cancelled());
+        assert!(runs.abort());
+        assert!(!runs.request_cancel() || runs.is_cancelled());
+        for pool in [pool, unstarted] {
+            assert_eq!(pool.stats().workers_ended, 0);
+            pool.shutdown().await;
+        }
     });
 }

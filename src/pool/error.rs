@@ -83,6 +83,7 @@ pub(crate) enum Kind {
     Foreign(ForeignFunction),
     DecodeArgument(DecodeError),
     DecodeResult(DecodeError),
+    DecodeUpdate(DecodeError),
     TooLarge {
         what: &'static str,
         size: usize,
@@ -212,9 +213,13 @@ impl TaskError {
         )
     }
 
-    /// Tells whether the argument could not be decoded by the worker, or the result here.
+    /// Tells whether the argument could not be decoded by the worker, or the result, or an
+    /// [update](crate::Updates), here.
     pub fn is_decode(&self) -> bool {
-        matches!(self.0.kind, Kind::DecodeArgument(_) | Kind::DecodeResult(_))
+        matches!(
+            self.0.kind,
+            Kind::DecodeArgument(_) | Kind::DecodeResult(_) | Kind::DecodeUpdate(_)
+        )
     }
 
     /// Tells whether the encoded argument or result is longer than
@@ -316,6 +321,7 @@ impl Kind {
             | Kind::Elapsed(_)
             | Kind::EncodeResult(_)
             | Kind::DecodeResult(_)
+            | Kind::DecodeUpdate(_)
             // Not known to the caller of a pool that fell apart: it may have been running.
             | Kind::Broken(Breakage::Loss(_)) => true,
             Kind::Aborted { started }
@@ -382,6 +388,7 @@ impl fmt::Display for Kind {
             Kind::Foreign(_) => f.write_str("function cannot be called in a worker"),
             Kind::DecodeArgument(_) => f.write_str("argument could not be decoded in the worker"),
             Kind::DecodeResult(_) => f.write_str("result could not be decoded"),
+            Kind::DecodeUpdate(_) => f.write_str("update could not be decoded"),
             Kind::TooLarge { what, size, limit } => write!(
                 f,
                 "{what} of {size} bytes is larger than a frame may be (max_frame is {limit} bytes)"
@@ -415,7 +422,9 @@ impl Error for TaskError {
             | Kind::Broken(Breakage::Loss(exit) | Breakage::EarlierLoss(exit)) => Some(exit),
             Kind::Broken(Breakage::Start(error)) => Some(error),
             Kind::EncodeArgument(error) | Kind::EncodeResult(error) => Some(error),
-            Kind::DecodeArgument(error) | Kind::DecodeResult(error) => Some(error),
+            Kind::DecodeArgument(error) | Kind::DecodeResult(error) | Kind::DecodeUpdate(error) => {
+                Some(error)
+            }
             Kind::Foreign(error) => Some(error),
             Kind::Unsupported(error) => Some(error),
             _ => None,

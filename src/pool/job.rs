@@ -9,6 +9,7 @@ use super::driver::parts::Tally;
 use super::error::{Kind, TaskError};
 use super::reply::{Answer, Raw};
 use super::scheduler::Retry;
+use super::updates::Listener;
 use crate::sys::clock::Moment;
 use crate::task::head::CallHead;
 use crate::wire::packed::Packed;
@@ -41,6 +42,8 @@ pub(crate) struct Job {
     pub(crate) key: Option<u64>,
     /// Who is to be told.
     pub(crate) client: Client,
+    /// Who wants to hear what it says while it runs.
+    pub(crate) listener: Option<Listener>,
     /// Its part of the room in the queue, given back with it.
     pub(crate) permit: Option<OwnedSemaphorePermit>,
 }
@@ -53,6 +56,7 @@ impl Job {
             argument: Packed::copy_of(&[]),
             kind: 0,
             timeout: None,
+            soft_timeout: None,
             queue_timeout: None,
             since: Moment::default(),
             deadline: None,
@@ -61,6 +65,7 @@ impl Job {
             priority: 0,
             key: None,
             client: Client::Room,
+            listener: None,
             permit: None,
         }
     }

@@ -11,10 +11,12 @@
 //! - [`scheduler`]: decides (pure). [`driver`]: performs, and is told what happens.
 //! - [`rooms`]: decides about async calls (pure).
 //! - [`reply`]: the duty to answer. [`handle`]: the caller's end. [`error`]: how it can fail.
-//! - [`holder`]: what a handle asks of its pool.
+//! - [`holder`]: what a handle asks of its pool. [`blocking`]: waiting on a blocked thread.
+//! - [`updates`]: what a task says while it runs.
 //! - [`map`]: one function over many items.
 //! - [`stats`]: what was done and is being done. [`events`]: what happens, as it happens.
 
+mod blocking;
 pub(crate) mod builder;
 mod driver;
 pub(crate) mod error;
@@ -33,6 +35,7 @@ pub(crate) mod stats;
 pub(crate) mod task;
 #[cfg(test)]
 mod tests;
+pub(crate) mod updates;
 
 use std::fmt;
 use std::future::Future;
@@ -47,8 +50,11 @@ use self::error::{BuildError, ResizeError, TaskError, TrySubmitError};
 use self::handle::TaskHandle;
 use self::scheduler::Event;
 use self::stats::Stats;
+use self::task::progress::ProgressTask;
 use self::task::{AsyncTask, Options, Task, TaskCall};
+use self::updates::Updates;
 use crate::process::StartError;
+use crate::task::Progress;
 use crate::task::call::Call;
 
 pub use self::scheduler::{Restart, Retry};
@@ -340,6 +346,65 @@ impl ProcessPool {
         R: Serialize + DeserializeOwned + Send + 'static,
     {
         Task::new(self.driver().clone(), function)
+    }
+
+    /// Queues a call of a function that says how far it has come, and returns at once.
+    ///
+    /// Behind its argument the function takes a [`Progress`], with which it sends values while it
+    /// runs. They come as a stream, [`Updates`]; the result comes through the handle as ever. The
+    /// stream has to be read, or dropped: with the options that hold here a task waits when 64
+    /// updates have not been read. See [`ProgressTask`] for others.
+    ///
+    /// ```
+    /// use futures::StreamExt;
+    /// use procpool::task::Progress;
+    ///
+    /// fn copy(files: Vec<String>, progress: Progress<(usize, usize)>) -> usize {
+    ///     for (number, _file) in files.iter().enumerate() {
+    ///         // … and the file is copied.
+    ///         progress.send(&(number + 1, files.len())).expect("numbers can be sent");
+    ///     }
+    ///     files.len()
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = procpool::ProcessPool::builder().workers(1).build()?;
+    /// let files = vec!["a".to_owned(), "b".to_owned()];
+    /// let (copied, mut progress) = pool.submit_with_progress(copy, files);
+    /// while let Some(update) = progress.next().await {
+    ///     let (done, all) = update?;
+    ///     println!("{done} of {all}");
+    /// }
+    /// assert_eq!(copied.await?, 2);
+    /// # pool.shutdown().await;
+    /// # Ok(()) }
+    /// ```
+    pub fn submit_with_progress<A, P, R>(
+        &self,
+        function: fn(A, Progress<P>) -> R,
+        argument: A,
+    ) -> (TaskHandle<R>, Updates<P>)
+    where
+        A: Serialize + DeserializeOwned,
+        P: Serialize + DeserializeOwned,
+        R: Serialize + DeserializeOwned + Send + 'static,
+    {
+        self.task_with_progress(function).submit(argument)
+    }
+
+    /// Returns a task of a function that says how far it has come, whose calls can be given options.
+    /// See [`submit_with_progress`](Self::submit_with_progress), and [`ProgressTask`] for an example.
+    pub fn task_with_progress<A, P, R>(
+        &self,
+        function: fn(A, Progress<P>) -> R,
+    ) -> ProgressTask<A, P, R>
+    where
+        A: Serialize + DeserializeOwned,
+        P: Serialize + DeserializeOwned,
+        R: Serialize + DeserializeOwned + Send + 'static,
+    {
+        ProgressTask::new(self.driver().clone(), function)
     }
 
     /// Returns a task of a call that [`call!`](crate::call) has made, to be given options.

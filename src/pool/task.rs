@@ -3,6 +3,7 @@
 #[macro_use]
 mod options;
 mod async_task;
+pub(crate) mod progress;
 
 use std::fmt;
 use std::future::Future;
@@ -27,6 +28,7 @@ use super::job::{Client, Deadline, Job};
 use super::map::{Manner, Map, MapIter};
 use super::reply::{Answer, Raw, Reply};
 use super::scheduler::Retry;
+use super::updates::Listener;
 use crate::sys::clock::Moment;
 use crate::task::call::{Call, Parts};
 use crate::task::head::CallHead;
@@ -297,6 +299,16 @@ pub(super) fn submit<R: Send + 'static>(
     call: Call<R>,
     options: &Options,
 ) -> TaskHandle<R> {
+    submit_listened(driver, call, options, None)
+}
+
+/// The same, with somebody who hears what it says while it runs.
+fn submit_listened<R: Send + 'static>(
+    driver: &Arc<Driver>,
+    call: Call<R>,
+    options: &Options,
+    listener: Option<Listener>,
+) -> TaskHandle<R> {
     let Parts {
         target,
         argument,
@@ -305,7 +317,7 @@ pub(super) fn submit<R: Send + 'static>(
     let reply = Reply::new(decode);
     let job = prepare(driver, &reply, target, argument, options)
         .and_then(|job| admit(driver).map(|permit| Job { permit, ..job }));
-    accept(driver, reply, job)
+    accept(driver, reply, job.map(|job| Job { listener, ..job }))
 }
 
 /// Queues a call, or says what stands against it.
@@ -313,6 +325,16 @@ pub(super) fn try_submit<R: Send + 'static>(
     driver: &Arc<Driver>,
     call: Call<R>,
     options: &Options,
+) -> Result<TaskHandle<R>, TaskError> {
+    try_submit_listened(driver, call, options, None)
+}
+
+/// The same, with somebody who hears what it says while it runs.
+fn try_submit_listened<R: Send + 'static>(
+    driver: &Arc<Driver>,
+    call: Call<R>,
+    options: &Options,
+    listener: Option<Listener>,
 ) -> Result<TaskHandle<R>, TaskError> {
     let Parts {
         target,
@@ -323,6 +345,7 @@ pub(super) fn try_submit<R: Send + 'static>(
     let job = prepare(driver, &reply, target, argument, options)?;
     let job = Job {
         permit: admit(driver)?,
+        listener,
         ..job
     };
     let key = driver.submit(job).map_err(TaskError::of_refused)?;
@@ -335,6 +358,16 @@ pub(super) async fn run<R: Send + 'static>(
     call: Call<R>,
     options: Options,
 ) -> Result<R, TaskError> {
+    run_listened(driver, call, options, None).await
+}
+
+/// The same, with somebody who hears what it says while it runs.
+async fn run_listened<R: Send + 'static>(
+    driver: Arc<Driver>,
+    call: Call<R>,
+    options: Options,
+    listener: Option<Listener>,
+) -> Result<R, TaskError> {
     let Parts {
         target,
         argument,
@@ -346,9 +379,12 @@ pub(super) async fn run<R: Send + 'static>(
         None => None,
         Some(room) => Some(find_room(&driver, room.clone(), job.deadline).await?),
     };
-    accept(&driver, reply, Ok(Job { permit, ..job }))
-        .abort_on_drop()
-        .await
+    let job = Job {
+        permit,
+        listener,
+        ..job
+    };
+    accept(&driver, reply, Ok(job)).abort_on_drop().await
 }
 
 /// Makes a job of a call.
@@ -395,6 +431,7 @@ fn prepare<R: Send + 'static>(
         priority: options.priority,
         key: options.key,
         client: Client::Call(reply.clone()),
+        listener: None,
         permit: None,
     })
 }

@@ -41,7 +41,8 @@ impl Bell<'_> {
         }
     }
 
-    /// The same where nobody may sleep, which then costs a load.
+    /// The same where nobody may sleep, which then costs a load. The news must have been stored in
+    /// a sequentially consistent way.
     pub(crate) fn ring_if_awaited(self) {
         if self.sleepers.load(Ordering::SeqCst) > 0 {
             self.ring();

@@ -8,6 +8,7 @@ use std::future::Future;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::entry::Function;
 use super::error::{DecodeError, EncodeError};
 use super::identity::{ForeignFunction, Target};
 use super::payload;
@@ -55,6 +56,19 @@ impl<R: Serialize + DeserializeOwned> Call<R> {
     {
         Self {
             target: Target::of_async(function),
+            argument: payload::pack(argument),
+            decode: payload::decode::<R>,
+        }
+    }
+
+    /// A call of a function that is more than a bare pointer.
+    pub(crate) fn of<F, A>(function: F, argument: &A) -> Self
+    where
+        F: Function<A, Output = R>,
+        A: Serialize + DeserializeOwned,
+    {
+        Self {
+            target: Target::of(function),
             argument: payload::pack(argument),
             decode: payload::decode::<R>,
         }

@@ -20,8 +20,8 @@ use crate::wire::page::{ControlPage, Request};
 /// decided, and its worker is killed at once, or after the pool's
 /// [`abort_grace`](crate::ProcessPoolBuilder::abort_grace).
 ///
-/// Cheap to clone; clones may go to other threads and into futures. In a worker process it also
-/// fires when the run is over, so that what a task leaves behind on other threads ends as well.
+/// Cheap to clone; clones may go to other threads and into futures. It also fires when the run is
+/// over, so that what a task leaves behind on other threads can end as well.
 ///
 /// The methods are named as those of tokio-util's type of this name.
 ///
@@ -62,7 +62,7 @@ enum Source {
         ticket: Ticket,
         item: u32,
     },
-    /// On a pool's thread: there, if the task of this number is meant.
+    /// On a pool's thread: there, while the task of this number runs.
     Thread { asked: Arc<Asked>, number: u64 },
 }
 
@@ -79,6 +79,15 @@ pub enum CancelReason {
     Ended,
 }
 
+impl From<Request> for CancelReason {
+    fn from(request: Request) -> Self {
+        match request {
+            Request::Caller => Self::Requested,
+            Request::SoftLimit => Self::SoftTimeout,
+        }
+    }
+}
+
 impl CancellationToken {
     /// The token of a run in a worker process.
     pub(crate) fn of_page(page: &Arc<ControlPage>, ticket: Ticket, item: u32) -> Self {
@@ -86,8 +95,9 @@ impl CancellationToken {
         Self(Source::Page { page, ticket, item })
     }
 
-    /// The token of a task on a pool's thread.
+    /// The token of a task that begins on a pool's thread.
     pub(crate) fn of_thread(asked: Arc<Asked>, number: u64) -> Self {
+        asked.begin(number);
         Self(Source::Thread { asked, number })
     }
 
@@ -128,19 +138,15 @@ impl CancellationToken {
     /// # Ok(()) }
     /// ```
     pub fn reason(&self) -> Option<CancelReason> {
-        let request = match &self.0 {
+        match &self.0 {
             Source::Page { page, ticket, item } => {
                 if page.is_ended(*ticket, *item) {
                     return Some(CancelReason::Ended);
                 }
-                page.asked(*ticket, *item)
+                page.asked(*ticket, *item).map(CancelReason::from)
             }
             Source::Thread { asked, number } => asked.reason(*number),
-        };
-        request.map(|request| match request {
-            Request::Caller => CancelReason::Requested,
-            Request::SoftLimit => CancelReason::SoftTimeout,
-        })
+        }
     }
 
     /// Waits until the task is to come to its end. For futures in a task: under `select!`, it ends
@@ -155,13 +161,13 @@ impl CancellationToken {
     /// ```
     /// use procpool::task::CancellationToken;
     ///
-    /// async fn unless_cancelled<T>(stop: CancellationToken, work: impl Future<Output = T>) -> Option<T> {
+    /// async fn unless_cancelled(stop: CancellationToken, work: impl Future) -> bool {
     ///     tokio::select! {
-    ///         done = work => Some(done),
-    ///         () = stop.cancelled() => None,
+    ///         _ = work => true,
+    ///         () = stop.cancelled() => false,
     ///     }
     /// }
-    /// # let _ = unless_cancelled::<std::future::Ready<()>>;
+    /// # let _ = |stop| unless_cancelled(stop, std::future::ready(()));
     /// ```
     pub async fn cancelled(&self) {
         Until::new(self.clone()).await;
@@ -176,6 +182,14 @@ impl CancellationToken {
         self.bell().wait(deadline, || self.is_cancelled())
     }
 
+    /// The page that tells, and which call is meant there.
+    pub(super) fn page(&self) -> Option<(&Arc<ControlPage>, Ticket)> {
+        match &self.0 {
+            Source::Page { page, ticket, .. } => Some((page, *ticket)),
+            Source::Thread { .. } => None,
+        }
+    }
+
     fn bell(&self) -> Bell<'_> {
         match &self.0 {
             Source::Page { page, .. } => page.bell(),
@@ -185,9 +199,12 @@ impl CancellationToken {
 
     /// The run is over: those who wait for its end on other threads are woken.
     pub(super) fn run_is_over(&self) {
-        if let Source::Page { page, .. } = &self.0 {
-            page.bell().ring_if_awaited();
+        if let Source::Thread { asked, .. } = &self.0 {
+            asked.begin(0);
+            waiting::look();
         }
+        // Who waits in a worker's futures sleeps on the bell as well, by its thread.
+        self.bell().ring_if_awaited();
     }
 }
 
@@ -197,10 +214,7 @@ impl Condition for CancellationToken {
     }
 
     fn page(&self) -> Option<&Arc<ControlPage>> {
-        match &self.0 {
-            Source::Page { page, .. } => Some(page),
-            Source::Thread { .. } => None,
-        }
+        self.page().map(|(page, _)| page)
     }
 }
 
@@ -212,34 +226,48 @@ impl fmt::Debug for CancellationToken {
     }
 }
 
-/// Which of a thread's tasks was last asked to come to its end.
+/// Which task runs on a thread, and whether it was asked to come to its end.
 ///
 /// One for each thread, so that no task has to carry a flag of its own.
 #[derive(Debug, Default)]
 pub(crate) struct Asked {
-    /// The task's number and, in the lowest bit, the reason.
+    /// The task's number and, in the lowest bits, the reason if it was asked.
     word: AtomicU64,
     rung: AtomicU32,
     sleepers: AtomicU32,
 }
 
 impl Asked {
-    /// Asks the task of that number; for the first reason if there are two.
-    pub(crate) fn ask(&self, number: u64, why: Request) {
-        if self.reason(number).is_none() {
-            let soft = u64::from(why == Request::SoftLimit);
-            self.word.store(number << 1 | soft, Ordering::Release);
-        }
-        self.bell().ring();
-        waiting::look();
+    const REASON: u64 = 3;
+
+    /// Another task runs, or with zero none.
+    fn begin(&self, number: u64) {
+        self.word.store(number << 2, Ordering::SeqCst);
     }
 
-    fn reason(&self, number: u64) -> Option<Request> {
-        let word = self.word.load(Ordering::Acquire);
-        (word >> 1 == number).then_some(match word & 1 {
-            0 => Request::Caller,
-            _ => Request::SoftLimit,
-        })
+    /// Asks the task of that number, if it runs and was not asked before.
+    pub(crate) fn ask(&self, number: u64, why: Request) {
+        let (old, new) = (number << 2, number << 2 | why as u64);
+        let word = &self.word;
+        // Naming the number, a request that is late never hits the next task.
+        if word
+            .compare_exchange(old, new, Ordering::SeqCst, Ordering::Relaxed)
+            .is_ok()
+        {
+            self.bell().ring();
+            waiting::look();
+        }
+    }
+
+    fn reason(&self, number: u64) -> Option<CancelReason> {
+        let word = self.word.load(Ordering::SeqCst);
+        if word >> 2 != number {
+            return Some(CancelReason::Ended);
+        }
+        [Request::Caller, Request::SoftLimit]
+            .into_iter()
+            .find(|why| word & Self::REASON == *why as u64)
+            .map(CancelReason::from)
     }
 
     fn bell(&self) -> Bell<'_> {

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use super::cancel::{Asked, CancellationToken};
+use super::progress::{Line, Outlet};
 use crate::sys::clock::Moment;
 use crate::wire::Ticket;
 use crate::wire::page::ControlPage;
@@ -51,6 +52,7 @@ pub struct TaskContext {
     attempt: u32,
     soft_deadline: Option<Moment>,
     deadline: Option<Moment>,
+    outlet: Option<Arc<dyn Outlet>>,
 }
 
 /// Returns the context of the task that runs on this thread of a worker process, or on this thread
@@ -162,6 +164,22 @@ impl TaskContext {
         self.cancellation.is_cancelled()
     }
 
+    /// The run is over: who waits for that on other threads is woken.
+    pub(crate) fn run_is_over(&self) {
+        self.cancellation.run_is_over();
+    }
+
+    /// What its updates go through, if there is somebody who may want them.
+    pub(super) fn line(&self) -> Option<Line> {
+        let (page, ticket) = self.cancellation.page()?;
+        Some(Line::new(
+            self.outlet.clone()?,
+            page.clone(),
+            ticket,
+            self.id,
+        ))
+    }
+
     /// Returns what tells this run when it is to come to its end, to wait for that or to hand it
     /// on.
     pub fn cancellation(&self) -> CancellationToken {
@@ -180,7 +198,6 @@ impl fmt::Debug for TaskContext {
 }
 
 /// What a worker knows of the call that it is about to run.
-#[derive(Debug)]
 pub(crate) struct Running<'a> {
     /// The worker's page.
     pub(crate) page: &'a Arc<ControlPage>,
@@ -198,6 +215,8 @@ pub(crate) struct Running<'a> {
     pub(crate) soft_deadline: Option<Moment>,
     /// When its time is up.
     pub(crate) deadline: Option<Moment>,
+    /// What its updates go through.
+    pub(crate) outlet: Option<&'a Arc<dyn Outlet>>,
 }
 
 impl TaskContext {
@@ -210,18 +229,19 @@ impl TaskContext {
             attempt: running.attempt,
             soft_deadline: running.soft_deadline,
             deadline: running.deadline,
+            outlet: running.outlet.cloned(),
         }
     }
 }
 
 /// Makes a call the current task of this thread until the guard is dropped.
 pub(crate) fn enter(running: Running<'_>) -> impl Drop + use<> {
-    Entered::with(TaskContext::of(running))
+    Entered::with(TaskContext::of(running), true)
 }
 
 /// The same for a call that is gone on with.
 pub(crate) fn enter_again(context: &TaskContext) -> impl Drop + use<> {
-    Entered::with(context.clone())
+    Entered::with(context.clone(), false)
 }
 
 /// The same on a thread of a pool, where `asked` says which task is to end.
@@ -231,30 +251,35 @@ pub(crate) fn enter_on_thread(
     asked: Arc<Asked>,
     soft_deadline: Option<Moment>,
 ) -> impl Drop + use<> {
-    Entered::with(TaskContext {
+    let context = TaskContext {
         cancellation: CancellationToken::of_thread(asked, id),
         id,
         name,
         attempt: 1,
         soft_deadline,
         deadline: None,
-    })
+        outlet: None,
+    };
+    Entered::with(context, true)
 }
 
-/// This thread has a current task.
-struct Entered;
+/// This thread has a current task. When this is dropped it has none, and the run may be over.
+struct Entered {
+    ends: bool,
+}
 
 impl Entered {
-    fn with(context: TaskContext) -> Self {
+    fn with(context: TaskContext, ends: bool) -> Self {
         CURRENT.set(Some(context));
-        Self
+        Self { ends }
     }
 }
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        if let Some(over) = CURRENT.take() {
-            over.cancellation.run_is_over();
+        let left = CURRENT.take();
+        if let Some(over) = left.filter(|_| self.ends) {
+            over.run_is_over();
         }
     }
 }

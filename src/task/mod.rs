@@ -24,6 +24,7 @@
 //! - `items`: many arguments in one request
 //! - `head`: what goes before the arguments; `context`: what a running task knows of itself
 //! - `cancel`: how it learns that it is to come to its end; `waiting`: futures that wait for that
+//! - `progress`: what it says while it runs
 //! - `hook`: what is run around the calls
 //! - `identity`: a function's name among processes of one build
 //! - `entry`: from that name to the function and to its verdict
@@ -49,6 +50,7 @@ mod limits;
 mod notation;
 pub(crate) mod panic;
 pub(crate) mod payload;
+pub(crate) mod progress;
 pub(crate) mod remote;
 pub(crate) mod waiting;
 
@@ -63,4 +65,5 @@ pub use json::Json;
 #[doc(hidden)]
 pub use notation::__pass;
 pub use panic::PanicInfo;
+pub use progress::{Progress, ProgressError};
 pub use remote::RemoteError;

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
@@ -55,11 +56,19 @@ static WAITING: Mutex<Waiting> = Mutex::new(Waiting {
     watched: false,
 });
 
+/// How many they are, or will be in a moment.
+static COUNT: AtomicUsize = AtomicUsize::new(0);
+
 /// There is somebody to be looked after.
 static SOMEBODY: Condvar = Condvar::new();
 
-/// Wakes all that have what they wait for.
+/// Wakes all that have what they wait for, which must have been stored in a sequentially consistent
+/// way.
 pub(crate) fn look() {
+    // A future is counted before it looks for its news the last time.
+    if COUNT.load(Ordering::SeqCst) == 0 {
+        return;
+    }
     let mut waiting = lock();
     let futures = &mut waiting.futures;
     let ready = futures.iter().filter(|(_, waiter)| (waiter.has_it)());
@@ -68,6 +77,7 @@ pub(crate) fn look() {
         .iter()
         .filter_map(|number| futures.remove(number))
         .collect();
+    COUNT.store(waiting.futures.len(), Ordering::SeqCst);
     drop(waiting);
     for waiter in ready {
         waiter.waker.wake();
@@ -94,17 +104,15 @@ impl<C: Condition> Until<C> {
                 }
             }
         }
-        let number = self.number.unwrap_or(waiting.numbered);
-        if self.number.is_none() {
-            waiting.numbered += 1;
-            self.number = Some(number);
-        }
+        let number = *self.number.get_or_insert(waiting.numbered);
+        waiting.numbered = waiting.numbered.max(number + 1);
         let condition = self.condition.clone();
         let waiter = Waiter {
             has_it: Box::new(move || condition.holds()),
             waker: waker.clone(),
         };
         let old = waiting.futures.insert(number, waiter);
+        COUNT.store(waiting.futures.len(), Ordering::SeqCst);
         SOMEBODY.notify_one();
         drop(waiting);
         drop(old);
@@ -112,7 +120,10 @@ impl<C: Condition> Until<C> {
 
     fn forget(&mut self) {
         if let Some(number) = self.number.take() {
-            let old = lock().futures.remove(&number);
+            let mut waiting = lock();
+            let old = waiting.futures.remove(&number);
+            COUNT.store(waiting.futures.len(), Ordering::SeqCst);
+            drop(waiting);
             // What the waker does when it is dropped is the user's, and is done without the lock.
             drop(old);
         }

@@ -65,6 +65,8 @@ pub(crate) enum Kind {
     Passed = 23,
     /// Response: the function's address is not in the image (a text).
     Unknown = 24,
+    /// Something that the function says while it runs: as many of them as it was granted.
+    Update = 28,
 }
 
 impl Kind {
@@ -84,6 +86,7 @@ impl Kind {
             22 => Self::TooLarge,
             23 => Self::Passed,
             24 => Self::Unknown,
+            28 => Self::Update,
             _ => return None,
         })
     }
@@ -93,7 +96,7 @@ impl Kind {
         match self {
             // A call's particulars stand before its argument.
             Self::Call | Self::Enter => max_frame.saturating_add(CONTROL_LIMIT),
-            Self::Returned => max_frame,
+            Self::Returned | Self::Update => max_frame,
             _ => CONTROL_LIMIT,
         }
     }

@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use super::room::Shared;
 use super::serve::spoken;
@@ -22,6 +23,7 @@ pub(super) struct Guest {
     request: Header,
     target: Target,
     attempt: u32,
+    soft_timeout: Option<Duration>,
     deadline: Option<Moment>,
     name: Option<Arc<str>>,
     /// Encoded, until it is begun.
@@ -51,6 +53,7 @@ impl Guest {
             request,
             target: head.target,
             attempt: head.attempt,
+            soft_timeout: head.soft_timeout,
             deadline: head.deadline,
             name: head.name.map(Arc::from),
             argument: argument.to_vec(),
@@ -76,6 +79,7 @@ impl Guest {
             target: self.target,
             attempt: self.attempt,
             items: 0,
+            soft_timeout: self.soft_timeout,
             deadline: self.deadline,
             name: None,
         };
@@ -135,6 +139,7 @@ impl Drop for Guest {
             let current = context::enter_again(&running.context);
             drop(running.call);
             drop(current);
+            running.context.run_is_over();
             self.shared.count(-1);
             if !self.over {
                 self.shared.desk.term.task_over();

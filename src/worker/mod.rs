@@ -11,6 +11,7 @@
 //! - [`room`]: async calls, many at once; [`guest`]: one of them.
 //! - [`term`]: when a worker has run enough, and asks to be replaced.
 //! - [`intake`]: calls out of the request pipe. [`outbox`]: responses into the response pipe.
+//! - [`report`]: what a task says while it runs.
 //! - [`watch`]: the second thread: ends the worker with its parent, flushes what waits too long.
 //!
 //! The worker is a plain blocking loop on its main thread. It makes a runtime when the first async
@@ -22,6 +23,7 @@ mod guest;
 mod intake;
 mod outbox;
 mod prepare;
+mod report;
 mod room;
 mod serve;
 #[cfg(test)]

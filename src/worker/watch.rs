@@ -22,7 +22,7 @@ const TICK: Timespec = Timespec {
 const IDLE_TICKS: u32 = 8;
 
 /// The serving thread's side: wakes the watcher when something may have to be flushed.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Watcher {
     awake: Arc<AtomicBool>,
     bell: Arc<OwnedFd>,

@@ -15,6 +15,7 @@
 //! - [`state`]: what the lock protects, and what is done under it alone.
 //! - [`chunks`]: jobs of many items; [`parts`]: how far each has come.
 //! - [`rooms`]: async calls, many in one worker.
+//! - [`updates`]: what tasks say while they run.
 //! - [`owner`]: what the workers' slots report. [`workers`]: starting, serving, killing them.
 //! - [`memory`]: how much of it the workers use. [`time`]: the timer, and the end of the pool's
 //!   runtime.
@@ -26,11 +27,13 @@ pub(super) mod parts;
 pub(super) mod rooms;
 mod state;
 mod time;
+mod updates;
 mod workers;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::Waker;
 use std::time::Duration;
 
 use tokio::runtime::{Handle, RuntimeFlavor};
@@ -100,6 +103,8 @@ pub(crate) struct Done {
     replies: Vec<(u64, Job, Raw)>,
     /// What is to be told to whom of a chunk.
     news: Vec<(Arc<dyn ChunkOwner>, Vec<News>)>,
+    /// Who waits for updates that have come.
+    readers: Vec<Waker>,
     /// Whose queued calls are to be written now.
     flush: Vec<Arc<Slot>>,
     /// Whose serving task is to write them, and does not know it yet.
@@ -201,6 +206,23 @@ impl Driver {
 
     /// Cancels or aborts a job; tells whether that is now its outcome.
     pub(crate) fn withdraw(&self, key: JobKey, event: Event) -> bool {
+        self.intervene(key, event, |state| !state.scheduler.is_open(key))
+    }
+
+    /// Asks a job to come to its end; tells whether it was asked, or was cancelled by that.
+    pub(crate) fn request(&self, key: JobKey) -> bool {
+        self.intervene(key, Event::Request(key), |state| {
+            let Some((worker, ticket)) = state.scheduler.holder(key) else {
+                return !state.scheduler.is_open(key);
+            };
+            let slot = state.slot(worker);
+            slot.is_some_and(|slot| slot.page.was_asked(ticket))
+        })
+    }
+
+    /// Does something about an unfinished job, and looks what has come of it before anybody else
+    /// can do anything; `false` if it is finished.
+    fn intervene(&self, key: JobKey, event: Event, outcome: impl FnOnce(&State) -> bool) -> bool {
         let now = Moment::now();
         let mut state = self.lock();
         if !state.scheduler.is_open(key) {
@@ -209,23 +231,10 @@ impl Driver {
         state.scheduler.handle(now, event);
         let mut done = Done::default();
         self.perform_all(&mut state, now, &mut done);
-        let open = state.scheduler.is_open(key);
+        let outcome = outcome(&state);
         drop(state);
         self.deliver(done);
-        !open
-    }
-
-    /// Asks a job to come to its end; tells whether it was asked, or was cancelled by that.
-    pub(crate) fn request(&self, key: JobKey) -> bool {
-        if self.withdraw(key, Event::Request(key)) {
-            return true;
-        }
-        let state = self.lock();
-        let holder = state.scheduler.holder(key);
-        holder.is_some_and(|(worker, ticket)| {
-            let slot = state.slot(worker);
-            slot.is_some_and(|slot| slot.page.was_asked(ticket))
-        })
+        outcome
     }
 
     /// Tells the scheduler of something that happened to the pool as a whole.

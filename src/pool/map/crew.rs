@@ -147,6 +147,7 @@ impl Crew {
                 tally: Tally::new(batch.count),
                 owner,
             },
+            listener: None,
             permit: None,
         }
     }

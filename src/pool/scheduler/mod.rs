@@ -65,7 +65,8 @@ use crate::sys::clock::Moment;
 
 pub use self::event::Restart;
 pub(crate) use self::event::{
-    Action, Event, JobKey, JobSpec, Outcome, Progress, Refusal, StartFailure, Ticket, WorkerId,
+    Action, Event, JobKey, JobSpec, Outcome, Progress, Refusal, Request, StartFailure, Ticket,
+    WorkerId,
 };
 pub(crate) use self::renewal::Renewal;
 pub(crate) use self::retry::Failure;
@@ -424,6 +425,23 @@ impl<T> Scheduler<T> {
         let state = self.places.get(worker.place)?.worker.as_ref();
         let state = state.filter(|state| state.id == worker)?;
         state.ahead.front().map(|sent| (sent.job, sent.ticket))
+    }
+
+    /// The job of which a worker speaks that names a sending; `None` if that was taken back or
+    /// ended, and the worker has not said that it knows; an error if the worker has no such call.
+    pub(crate) fn sending(
+        &self,
+        worker: WorkerId,
+        ticket: Ticket,
+    ) -> Result<Option<JobKey>, UnknownCall> {
+        let place = self.places.get(worker.place).ok_or(UnknownCall)?;
+        let state = place.worker.as_ref().filter(|state| state.id == worker);
+        let state = state.ok_or(UnknownCall)?;
+        match state.ahead.iter().find(|sent| sent.ticket == ticket) {
+            Some(sent) => Ok(Some(sent.job)),
+            None if state.recalled.contains(&ticket) => Ok(None),
+            None => Err(UnknownCall),
+        }
     }
 
     /// For what it did itself a worker is being killed, if for that.

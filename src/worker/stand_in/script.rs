@@ -93,6 +93,8 @@ pub(crate) enum Lie {
     NonsensePanic,
     /// Reports the length of its result in too few bytes.
     NonsenseLength,
+    /// Sends three updates of its call, and is silent.
+    Updates,
     /// Passes by a call that it was not asked to give back.
     PassedUnasked,
     /// Fills the control page with random words, and exits.
@@ -130,7 +132,7 @@ impl Manner {
 
 impl Lie {
     /// All of them.
-    pub(crate) const ALL: [Self; 20] = [
+    pub(crate) const ALL: [Self; 21] = [
         Self::OtherBuild,
         Self::OtherProtocol,
         Self::NonsenseHello,
@@ -146,6 +148,7 @@ impl Lie {
         Self::Request,
         Self::NonsensePanic,
         Self::NonsenseLength,
+        Self::Updates,
         Self::PassedUnasked,
         Self::WildPage,
         Self::WildOutbox,
