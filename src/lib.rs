@@ -138,6 +138,7 @@ pub use pool::map::{Enumerated, Map, MapIter};
 pub use pool::reply::CallbackId;
 pub use pool::shutdown::ShutdownOptions;
 pub use pool::stats::{Stats, WorkerStats};
+pub use pool::task::async_progress::AsyncProgressTask;
 pub use pool::task::progress::ProgressTask;
 pub use pool::task::{AsyncTask, Task, TaskCall};
 pub use pool::updates::{Updates, WhenFull};

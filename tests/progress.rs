@@ -421,3 +421,63 @@ fn a_blocked_thread_reads_as_well_even_inside_of_the_pools_runtime() {
         pool.shutdown().await;
     });
 }
+
+/// Sends the numbers up to this one, and waits in between only where it has to.
+async fn count_async(to: u32, progress: Progress<u32>) -> u32 {
+    for n in 1..=to {
+        if !progress.send_async(&n).await.unwrap() {
+            return n;
+        }
+    }
+    to
+}
+
+#[test]
+fn async_tasks_in_one_worker_wait_each_for_its_own_reader() {
+    everywhere(|method| async move {
+        let pool = builder(method).abort_grace(FOR_EVER).build().unwrap();
+        let task = pool.task_async_with_progress(count_async).buffer(2);
+        let (unread, updates) = task.submit(100);
+        // Beside it others come to their ends.
+        for to in [1, 10, 100] {
+            let (sent, updates) = task.submit(to);
+            assert_eq!(all(updates).await, (1..=to).collect::<Vec<_>>());
+            assert_eq!(sent.await.unwrap(), to);
+        }
+        assert!(!unread.is_done());
+        drop(updates);
+        assert_eq!(
+            unread.await.unwrap(),
+            3,
+            "the first for which there was no room"
+        );
+
+        let (aborted, updates) = task.submit(100);
+        let (run, beside) = task.run(100);
+        let (run, beside, ()) = tokio::join!(run, all(beside), async {
+            assert!(soon(PROMPTLY, || aborted.is_running()).await);
+            assert!(aborted.abort());
+        });
+        assert!(aborted.await.unwrap_err().is_aborted());
+        assert!(all(updates).await.len() <= 2);
+        assert_eq!((run.unwrap(), beside.len()), (100, 100));
+        assert_eq!(pool.stats().workers_ended, 0);
+        pool.shutdown().await;
+    });
+}
+
+async fn count_and_die(to: u32, progress: Progress<u32>) {
+    count_async(to, progress).await;
+    std::process::abort();
+}
+
+#[test]
+fn what_an_async_task_has_sent_survives_its_worker() {
+    everywhere(|method| async move {
+        let pool = pool(method);
+        let (lost, updates) = pool.task_async_with_progress(count_and_die).submit(10);
+        assert_eq!(all(updates).await, (1..=10).collect::<Vec<_>>());
+        assert!(lost.await.unwrap_err().is_worker_lost());
+        pool.shutdown().await;
+    });
+}

@@ -13,11 +13,11 @@ use procpool::task::{
     ProgressError, TaskContext,
 };
 use procpool::{
-    Ability, BuildError, Call, CallbackId, Enumerated, Exit, Map, NotClosed, PanicInfo,
-    ProcessPool, ProcessPoolBuilder, ProgressTask, ResizeError, Restart, ShutdownOptions,
-    StartError, StartMethod, Stats, Stdio, Task, TaskCall, TaskError, TaskHandle, ThreadMap,
-    ThreadPool, ThreadPoolBuilder, ThreadTask, TrySubmitError, UnknownStartMethod, Unsupported,
-    Updates, WhenFull, WorkerExit, WorkerLine, WorkerStats,
+    Ability, AsyncProgressTask, BuildError, Call, CallbackId, Enumerated, Exit, Map, NotClosed,
+    PanicInfo, ProcessPool, ProcessPoolBuilder, ProgressTask, ResizeError, Restart,
+    ShutdownOptions, StartError, StartMethod, Stats, Stdio, Task, TaskCall, TaskError, TaskHandle,
+    ThreadMap, ThreadPool, ThreadPoolBuilder, ThreadTask, TrySubmitError, UnknownStartMethod,
+    Unsupported, Updates, WhenFull, WorkerExit, WorkerLine, WorkerStats,
 };
 use support::everywhere;
 
@@ -49,6 +49,7 @@ fn the_public_types_can_be_shared_shown_and_kept_across_a_caught_panic() {
     shared::<Progress<std::cell::Cell<u8>>>();
     shared::<Updates<std::cell::Cell<u8>>>();
     shared::<ProgressTask<std::rc::Rc<u8>, std::rc::Rc<u8>, u8>>();
+    shared::<AsyncProgressTask<std::rc::Rc<u8>, std::rc::Rc<u8>, std::future::Ready<u8>>>();
     shared::<(Map<Items, u8>, Enumerated<Items, u8>)>();
     shared::<(Stats, WorkerStats, WorkerLine<'static>, Stdio)>();
     shared::<(Exit, WorkerExit, PanicInfo, CallbackId)>();

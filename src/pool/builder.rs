@@ -2,6 +2,7 @@
 //! and what those run around their calls in [`hooks`].
 
 mod hooks;
+mod limits;
 mod worker;
 
 use std::num::{NonZeroU64, NonZeroUsize};
@@ -178,23 +179,6 @@ impl ProcessPoolBuilder {
     /// Sets how worker processes are made. Default: [`StartMethod::ForkServer`].
     pub fn start_method(mut self, method: StartMethod) -> Self {
         self.start_method = method;
-        self
-    }
-
-    /// Ends every task that runs longer than this, counted from its true start, and replaces its
-    /// worker. Default: no limit, because only the tasks' author knows one.
-    /// [`Task::timeout`](crate::Task::timeout) goes before it. Zero is an error of
-    /// [`build`](Self::build).
-    pub fn task_timeout(mut self, limit: Duration) -> Self {
-        self.task_timeout = Some(limit);
-        self
-    }
-
-    /// Asks every task that runs longer than this, counted from its true start, to come to its end.
-    /// Default: no limit. What that means says [`Task::soft_timeout`](crate::Task::soft_timeout),
-    /// which goes before it. Zero is an error of [`build`](Self::build).
-    pub fn task_soft_timeout(mut self, limit: Duration) -> Self {
-        self.task_soft_timeout = Some(limit);
         self
     }
 

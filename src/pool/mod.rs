@@ -50,11 +50,8 @@ use self::error::{BuildError, ResizeError, TaskError, TrySubmitError};
 use self::handle::TaskHandle;
 use self::scheduler::Event;
 use self::stats::Stats;
-use self::task::progress::ProgressTask;
 use self::task::{AsyncTask, Options, Task, TaskCall};
-use self::updates::Updates;
 use crate::process::StartError;
-use crate::task::Progress;
 use crate::task::call::Call;
 
 pub use self::scheduler::{Restart, Retry};
@@ -206,7 +203,7 @@ impl ProcessPool {
     /// The handle is that of any task. [Aborting](TaskHandle::abort) it, or a time limit, drops the
     /// future in its worker where it has got to, and what runs beside it goes on. Only if it has not
     /// yielded a second later is the worker killed, and all that ran in it fails with it, with the
-    /// [culprit](WorkerExit::culprit) named; so does a task that crashes the worker. Who cannot afford
+    /// [culprit](crate::WorkerExit::culprit) named; so does a task that crashes the worker. Who cannot afford
     /// that uses [`submit`](Self::submit).
     ///
     /// The runtime stays for as long as the worker does, and is driven while it has such calls: what
@@ -346,65 +343,6 @@ impl ProcessPool {
         R: Serialize + DeserializeOwned + Send + 'static,
     {
         Task::new(self.driver().clone(), function)
-    }
-
-    /// Queues a call of a function that says how far it has come, and returns at once.
-    ///
-    /// Behind its argument the function takes a [`Progress`], with which it sends values while it
-    /// runs. They come as a stream, [`Updates`]; the result comes through the handle as ever. The
-    /// stream has to be read, or dropped: with the options that hold here a task waits when 64
-    /// updates have not been read. See [`ProgressTask`] for others.
-    ///
-    /// ```
-    /// use futures::StreamExt;
-    /// use procpool::task::Progress;
-    ///
-    /// fn copy(files: Vec<String>, progress: Progress<(usize, usize)>) -> usize {
-    ///     for (number, _file) in files.iter().enumerate() {
-    ///         // … and the file is copied.
-    ///         progress.send(&(number + 1, files.len())).expect("numbers can be sent");
-    ///     }
-    ///     files.len()
-    /// }
-    ///
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let pool = procpool::ProcessPool::builder().workers(1).build()?;
-    /// let files = vec!["a".to_owned(), "b".to_owned()];
-    /// let (copied, mut progress) = pool.submit_with_progress(copy, files);
-    /// while let Some(update) = progress.next().await {
-    ///     let (done, all) = update?;
-    ///     println!("{done} of {all}");
-    /// }
-    /// assert_eq!(copied.await?, 2);
-    /// # pool.shutdown().await;
-    /// # Ok(()) }
-    /// ```
-    pub fn submit_with_progress<A, P, R>(
-        &self,
-        function: fn(A, Progress<P>) -> R,
-        argument: A,
-    ) -> (TaskHandle<R>, Updates<P>)
-    where
-        A: Serialize + DeserializeOwned,
-        P: Serialize + DeserializeOwned,
-        R: Serialize + DeserializeOwned + Send + 'static,
-    {
-        self.task_with_progress(function).submit(argument)
-    }
-
-    /// Returns a task of a function that says how far it has come, whose calls can be given options.
-    /// See [`submit_with_progress`](Self::submit_with_progress), and [`ProgressTask`] for an example.
-    pub fn task_with_progress<A, P, R>(
-        &self,
-        function: fn(A, Progress<P>) -> R,
-    ) -> ProgressTask<A, P, R>
-    where
-        A: Serialize + DeserializeOwned,
-        P: Serialize + DeserializeOwned,
-        R: Serialize + DeserializeOwned + Send + 'static,
-    {
-        ProgressTask::new(self.driver().clone(), function)
     }
 
     /// Returns a task of a call that [`call!`](crate::call) has made, to be given options.

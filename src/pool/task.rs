@@ -2,8 +2,10 @@
 
 #[macro_use]
 mod options;
-mod async_task;
+#[macro_use]
 pub(crate) mod progress;
+pub(crate) mod async_progress;
+mod async_task;
 
 use std::fmt;
 use std::future::Future;

@@ -49,10 +49,11 @@ pub(crate) struct Parts<R> {
 
 impl<R: Serialize + DeserializeOwned> Call<R> {
     /// A call of an async function, which gives an `R` in the end.
-    pub(crate) fn of_async<A, Fut>(function: fn(A) -> Fut, argument: &A) -> Self
+    pub(crate) fn of_async<F, A>(function: F, argument: &A) -> Self
     where
+        F: Function<A>,
+        F::Output: Future<Output = R> + 'static,
         A: Serialize + DeserializeOwned,
-        Fut: Future<Output = R> + 'static,
     {
         Self {
             target: Target::of_async(function),

@@ -9,8 +9,10 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::async_progress::AsyncProgressTask;
 use super::options::Options;
 use super::{bounded, run_listened, submit_listened, try_submit_listened};
+use crate::pool::ProcessPool;
 use crate::pool::driver::Driver;
 use crate::pool::error::{TaskError, TrySubmitError};
 use crate::pool::handle::TaskHandle;
@@ -23,7 +25,33 @@ use crate::wire::page::MOST_UPDATES;
 
 /// How many updates may wait for their reader unless it is said otherwise: enough that a reader who
 /// keeps up never makes the task wait, and little memory if one does not.
-const BUFFER: usize = 64;
+pub(super) const BUFFER: usize = 64;
+
+/// The options of tasks that say something while they run.
+macro_rules! updates_options {
+    () => {
+        /// Sets how many updates may wait for their reader, or be on the way. Default: 64. With more of
+        /// them a reader may pause longer before the task does, and memory for so many is used then.
+        /// More than 16 million are as many.
+        ///
+        /// # Panics
+        ///
+        /// When it is zero.
+        #[track_caller]
+        pub fn buffer(mut self, updates: usize) -> Self {
+            assert!(updates > 0, "a buffer must have room for an update");
+            self.buffer = updates.min(MOST_UPDATES);
+            self
+        }
+
+        /// Sets what happens when the task sends an update and the [buffer](Self::buffer) is full. By
+        /// default the task waits.
+        pub fn when_full(mut self, when_full: WhenFull) -> Self {
+            self.when_full = when_full;
+            self
+        }
+    };
+}
 
 /// A function that takes a [`Progress`] behind its argument, with options for its calls. Got from
 /// [`ProcessPool::task_with_progress`](crate::ProcessPool::task_with_progress).
@@ -78,26 +106,7 @@ where
     options!();
     key_option!();
 
-    /// Sets how many updates may wait for their reader, or be on the way. Default: 64. With more of
-    /// them a reader may pause longer before the task does, and memory for so many is used then.
-    /// More than 16 million are as many.
-    ///
-    /// # Panics
-    ///
-    /// When it is zero.
-    #[track_caller]
-    pub fn buffer(mut self, updates: usize) -> Self {
-        assert!(updates > 0, "a buffer must have room for an update");
-        self.buffer = updates.min(MOST_UPDATES);
-        self
-    }
-
-    /// Sets what happens when the task sends an update and the [buffer](Self::buffer) is full. By
-    /// default the task waits.
-    pub fn when_full(mut self, when_full: WhenFull) -> Self {
-        self.when_full = when_full;
-        self
-    }
+    updates_options!();
 
     /// Queues one call and returns at once: with the handle, and with what the task says while it
     /// runs. See [`ProcessPool::submit_with_progress`](crate::ProcessPool::submit_with_progress).
@@ -155,6 +164,83 @@ where
 
     fn updates(&self, mailbox: Arc<Mailbox>) -> Updates<P> {
         Updates::new(mailbox, payload::decode::<P>, Some(self.driver.clone()))
+    }
+}
+
+/// With tasks that say how far they have come.
+impl ProcessPool {
+    /// Queues a call of a function that says how far it has come, and returns at once.
+    ///
+    /// Behind its argument the function takes a [`Progress`], with which it sends values while it
+    /// runs. They come as a stream, [`Updates`]; the result comes through the handle as ever. The
+    /// stream has to be read, or dropped: with the options that hold here a task waits when 64
+    /// updates have not been read. See [`ProgressTask`] for others.
+    ///
+    /// ```
+    /// use futures::StreamExt;
+    /// use procpool::task::Progress;
+    ///
+    /// fn copy(files: Vec<String>, progress: Progress<(usize, usize)>) -> usize {
+    ///     for (number, _file) in files.iter().enumerate() {
+    ///         // … and the file is copied.
+    ///         progress.send(&(number + 1, files.len())).expect("numbers can be sent");
+    ///     }
+    ///     files.len()
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = procpool::ProcessPool::builder().workers(1).build()?;
+    /// let files = vec!["a".to_owned(), "b".to_owned()];
+    /// let (copied, mut progress) = pool.submit_with_progress(copy, files);
+    /// while let Some(update) = progress.next().await {
+    ///     let (done, all) = update?;
+    ///     println!("{done} of {all}");
+    /// }
+    /// assert_eq!(copied.await?, 2);
+    /// # pool.shutdown().await;
+    /// # Ok(()) }
+    /// ```
+    pub fn submit_with_progress<A, P, R>(
+        &self,
+        function: fn(A, Progress<P>) -> R,
+        argument: A,
+    ) -> (TaskHandle<R>, Updates<P>)
+    where
+        A: Serialize + DeserializeOwned,
+        P: Serialize + DeserializeOwned,
+        R: Serialize + DeserializeOwned + Send + 'static,
+    {
+        self.task_with_progress(function).submit(argument)
+    }
+
+    /// Returns a task of a function that says how far it has come, whose calls can be given options.
+    /// See [`submit_with_progress`](Self::submit_with_progress), and [`ProgressTask`] for an example.
+    pub fn task_with_progress<A, P, R>(
+        &self,
+        function: fn(A, Progress<P>) -> R,
+    ) -> ProgressTask<A, P, R>
+    where
+        A: Serialize + DeserializeOwned,
+        P: Serialize + DeserializeOwned,
+        R: Serialize + DeserializeOwned + Send + 'static,
+    {
+        ProgressTask::new(self.driver().clone(), function)
+    }
+
+    /// Returns a task of an `async fn` that says how far it has come. See [`AsyncProgressTask`] for
+    /// an example.
+    pub fn task_async_with_progress<A, P, Fut>(
+        &self,
+        function: fn(A, Progress<P>) -> Fut,
+    ) -> AsyncProgressTask<A, P, Fut>
+    where
+        A: Serialize + DeserializeOwned,
+        P: Serialize + DeserializeOwned,
+        Fut: Future + 'static,
+        Fut::Output: Serialize + DeserializeOwned + Send + 'static,
+    {
+        AsyncProgressTask::new(self.driver().clone(), function)
     }
 }
 
