@@ -619,3 +619,18 @@ fn workers_killed_from_outside_cost_no_task_twice() {
         pool.shutdown().await;
     });
 }
+
+#[tokio::test]
+async fn a_pool_without_workers_runs_an_async_task_where_it_is_submitted() {
+    let pool = ProcessPool::builder().inline().build().unwrap();
+    let task = pool.submit_async(nap, 1);
+    assert!(task.is_done());
+    assert_eq!(task.await.unwrap(), std::process::id());
+    let limited = pool.task_async(never).timeout(Duration::from_millis(20));
+    assert!(limited.submit(()).await.unwrap_err().is_timeout());
+    let panics = |_: ()| async { panic!("boom") };
+    let outcome: Result<(), _> = pool.submit_async(panics, ()).await;
+    assert!(outcome.unwrap_err().to_string().contains("boom"));
+    pool.shutdown().await;
+    assert!(pool.submit_async(nap, 1).await.unwrap_err().is_shut_down());
+}

@@ -337,3 +337,18 @@ fn an_async_task_is_asked_while_others_run_beside_it() {
         }
     });
 }
+
+#[test]
+fn without_workers_a_task_is_woken_at_its_soft_limit_as_well() {
+    let _scene = scene();
+    runtime(1).block_on(async {
+        let pool = ProcessPool::builder().inline().build().unwrap();
+        let soft = told(Some(CancelReason::SoftTimeout));
+        let gate = Gate::new();
+        let task = pool.task(sleep).soft_timeout(SOFT).timeout(FOR_EVER);
+        assert_eq!(task.run(gate.path()).await.unwrap(), soft);
+        let task = pool.task_async(wait_for_the_end).soft_timeout(SOFT);
+        assert_eq!(task.run(gate.path()).await.unwrap(), soft);
+        pool.shutdown().await;
+    });
+}

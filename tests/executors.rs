@@ -1,11 +1,13 @@
 //! The conformance of all executors: each case is generic over `Executor`, and runs on threads and
-//! on processes of each start method, on both kinds of runtime.
+//! on processes of each start method, on both kinds of runtime. Cases in which nothing has to
+//! happen at the same time run inline as well.
 
 #[path = "support/gate.rs"]
 #[allow(dead_code, reason = "every test binary uses its own part of this")]
 mod gate;
 mod support;
 
+use std::future::Future;
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -49,19 +51,40 @@ impl Kind for StartMethod {
     }
 }
 
-/// Runs a case with each executor on each kind of runtime, each in a scene of its own.
+#[derive(Clone, Copy)]
+struct Inline;
+
+impl Kind for Inline {
+    type Pool = ProcessPool;
+
+    fn bounded(self, workers: usize, max_pending: usize) -> ProcessPool {
+        let builder = ProcessPool::builder().inline().workers(workers);
+        builder.max_pending(max_pending).build().unwrap()
+    }
+}
+
+/// Runs a case on each kind of runtime, each in a scene of its own.
+fn on_each_runtime<F: Future<Output = ()>>(case: impl Fn() -> F) {
+    for threads in [1, 2] {
+        let scene = scene();
+        let runtime = runtime(threads);
+        runtime.block_on(async {
+            let case = tokio::time::timeout(HANG, case());
+            assert!(case.await.is_ok(), "hangs on {threads} threads");
+        });
+        drop(runtime);
+        drop(scene);
+    }
+}
+
+/// Runs a case with each executor; `and inline` if it can be run where it is called.
 macro_rules! on_every_executor {
+    ($case:ident and inline) => {
+        on_each_runtime(|| $case(Inline));
+        on_every_executor!($case);
+    };
     ($case:ident) => {
-        for threads in [1, 2] {
-            let scene = scene();
-            let runtime = runtime(threads);
-            runtime.block_on(async {
-                let case = tokio::time::timeout(HANG, $case(Threads));
-                assert!(case.await.is_ok(), "hangs on {threads} threads");
-            });
-            drop(runtime);
-            drop(scene);
-        }
+        on_each_runtime(|| $case(Threads));
         everywhere($case::<StartMethod>);
     };
 }
@@ -119,10 +142,10 @@ fn calls_of_every_form_give_their_values_and_a_failing_one_hurts_no_other() {
 
         let stats = pool.stats();
         assert_eq!((stats.submitted, stats.completed), (9, 7), "{stats}");
-        assert_eq!((stats.failed, stats.workers_started), (2, 1), "{stats}");
+        assert!(stats.failed == 2 && stats.workers_started <= 1, "{stats}");
         pool.shutdown().await;
     }
-    on_every_executor!(case);
+    on_every_executor!(case and inline);
 }
 
 /// CF-003, CF-089, CF-096, CF-097, CF-122.
@@ -145,7 +168,7 @@ fn maps_give_each_result_once_and_ordered_ones_in_order() {
         assert_eq!(first, expected[..5], "of items without an end");
         pool.shutdown().await;
     }
-    on_every_executor!(case);
+    on_every_executor!(case and inline);
 }
 
 /// CF-005, CF-092, CF-094, CF-121.
@@ -171,7 +194,7 @@ fn the_end_of_a_map_stays_the_end_and_a_failing_item_fails_alone() {
         }
         pool.shutdown().await;
     }
-    on_every_executor!(case);
+    on_every_executor!(case and inline);
 }
 
 /// CF-007, CF-009, CF-037.
@@ -404,7 +427,7 @@ fn shutdown_finishes_what_was_accepted_and_refuses_what_comes_later() {
         pool.shutdown_now().await;
         pool.terminate().await.unwrap();
     }
-    on_every_executor!(case);
+    on_every_executor!(case and inline);
 }
 
 /// CF-021, CF-022, CF-025.

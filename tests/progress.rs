@@ -15,7 +15,7 @@ use gate::{Gate, mark, pass};
 use procpool::task::Progress;
 use procpool::{ProcessPool, ProcessPoolBuilder, StartMethod, Updates, WhenFull};
 use serde::{Deserialize, Deserializer, Serialize};
-use support::{PROMPTLY, everywhere, soon};
+use support::{PROMPTLY, everywhere, runtime, scene, soon};
 
 const FOR_EVER: Duration = Duration::from_secs(3600);
 
@@ -478,6 +478,27 @@ fn what_an_async_task_has_sent_survives_its_worker() {
         let (lost, updates) = pool.task_async_with_progress(count_and_die).submit(10);
         assert_eq!(all(updates).await, (1..=10).collect::<Vec<_>>());
         assert!(lost.await.unwrap_err().is_worker_lost());
+        pool.shutdown().await;
+    });
+}
+
+/// Nobody can read before it is over, so nothing is waited for.
+#[test]
+fn without_workers_all_that_was_sent_is_kept_or_the_newest_of_it() {
+    let _scene = scene();
+    runtime(1).block_on(async {
+        let pool = ProcessPool::builder().inline().build().unwrap();
+        let task = pool.task_with_progress(count).buffer(2);
+        let (sent, updates) = task.submit(100);
+        assert_eq!(sent.await.unwrap(), 100);
+        assert_eq!(all(updates).await, (1..=100).collect::<Vec<_>>());
+        let newest = task.when_full(WhenFull::DropOldest);
+        let (sent, updates) = newest.submit(100);
+        assert_eq!(sent.await.unwrap(), 100);
+        assert_eq!((updates.dropped(), all(updates).await), (98, vec![99, 100]));
+        let (sent, updates) = pool.task_async_with_progress(count_async).submit(5);
+        assert_eq!(sent.await.unwrap(), 5);
+        assert_eq!(all(updates).await, [1, 2, 3, 4, 5]);
         pool.shutdown().await;
     });
 }

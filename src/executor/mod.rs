@@ -72,7 +72,8 @@ pub trait Executor: Clone + fmt::Debug + Send + Sync + sealed::Sealed + 'static 
     ///
     /// # Errors
     ///
-    /// A [`ThreadPool`] has none of the [abilities](Ability), a [`ProcessPool`] has them all.
+    /// A [`ThreadPool`] has none of the [abilities](Ability), and neither has a pool that runs calls
+    /// [inline](crate::ProcessPoolBuilder::inline); any other [`ProcessPool`] has them all.
     fn require(&self, ability: Ability) -> Result<(), Unsupported>;
 
     /// Queues a call and returns at once. See [`ProcessPool::submit`].
@@ -318,7 +319,10 @@ impl Executor for ProcessPool {
 
     shared!(ProcessPool);
 
-    fn require(&self, _: Ability) -> Result<(), Unsupported> {
+    fn require(&self, ability: Ability) -> Result<(), Unsupported> {
+        if self.is_inline() {
+            return Err(Unsupported(ability));
+        }
         Ok(())
     }
 

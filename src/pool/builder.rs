@@ -1,41 +1,22 @@
 //! The options of a pool. Those that say what the workers' processes are like are in [`worker`],
-//! and what those run around their calls in [`hooks`].
+//! and what those run around their calls in [`hooks`]; [`build`] makes a pool of them.
 
+mod build;
 mod hooks;
 mod limits;
 mod worker;
 
-use std::num::{NonZeroU64, NonZeroUsize};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
 
-use self::hooks::{HookOptions, Hooks};
-use self::worker::{Checked, WorkerOptions};
-use super::ProcessPool;
-use super::driver::{Driver, Plan};
-use super::error::{BuildError, BuildFault};
-use super::rooms::RoomRules;
-use super::scheduler::{Renewal, Restart, Rules};
-use crate::process::{Keeper, Launcher, Program, StartMethod};
-use crate::supervisor::start::Recipe;
+pub(super) use self::build::MOST_WORKERS;
+use self::hooks::HookOptions;
+use self::worker::WorkerOptions;
+use super::scheduler::Restart;
+use crate::process::StartMethod;
 use crate::supervisor::stdio::Stdio;
-use crate::sys::memory::Memory;
-use crate::sys::{reactor, required};
-use crate::task::identity::Target;
-use crate::wire::page::BERTHS;
-use crate::worker::boot::{self, Readiness};
 
-/// How many pools may be nested in each other's tasks.
-const MAX_DEPTH: u8 = 4;
-/// The longest frame that its header can announce, less room for the call's particulars.
-const LONGEST_FRAME: usize = u32::MAX as usize - 64 * 1024;
-/// How long a worker may take to drop an async task that was ended: far more than a task should
-/// run between two of its awaits.
-const YIELD_LIMIT: Duration = Duration::from_secs(1);
-/// How many workers there may be: more than any program needs, and each place costs memory.
-pub(super) const MOST_WORKERS: usize = 1 << 16;
 /// The longest time that is told from no limit. Clocks overflow when a century or `Duration::MAX`
 /// is added to them; this, as long as tokio's longest sleep, is far from there.
 const FAR_FUTURE: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
@@ -45,7 +26,7 @@ pub(crate) fn bounded(limit: Duration) -> Duration {
     limit.min(FAR_FUTURE)
 }
 
-/// Builds a [`ProcessPool`]. Got from [`ProcessPool::builder`].
+/// Builds a [`ProcessPool`](crate::ProcessPool). Got from [`ProcessPool::builder`](crate::ProcessPool::builder).
 ///
 /// ```
 /// use std::time::Duration;
@@ -87,6 +68,7 @@ pub struct ProcessPoolBuilder {
     retire_when: Option<fn() -> bool>,
     abort_grace: Duration,
     restart: Restart,
+    inline: bool,
     worker_name: Option<String>,
     worker: WorkerOptions,
     hooks: HookOptions,
@@ -115,6 +97,7 @@ impl Default for ProcessPoolBuilder {
             retire_when: None,
             abort_grace: Duration::ZERO,
             restart: Restart::default(),
+            inline: false,
             worker_name: None,
             worker: WorkerOptions::default(),
             hooks: HookOptions::default(),
@@ -142,7 +125,7 @@ impl ProcessPoolBuilder {
     /// Default: none, so that a pool that is not used costs no process. More than
     /// [`workers`](Self::workers) is an error of [`build`](Self::build).
     ///
-    /// `build` does not wait for them; [`ready`](ProcessPool::ready) does, for all there may be.
+    /// `build` does not wait for them; [`ready`](crate::ProcessPool::ready) does, for all there may be.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -207,8 +190,8 @@ impl ProcessPoolBuilder {
     }
 
     /// Bounds how many tasks may wait, beyond the one that each worker can run. Default: no bound,
-    /// so that [`submit`](ProcessPool::submit) fails for no reason of load; a service wants one,
-    /// with [`try_submit`](ProcessPool::try_submit) or [`run`](ProcessPool::run). Zero is a bound
+    /// so that [`submit`](crate::ProcessPool::submit) fails for no reason of load; a service wants one,
+    /// with [`try_submit`](crate::ProcessPool::try_submit) or [`run`](crate::ProcessPool::run). Zero is a bound
     /// like any other: a task is accepted if a worker can run it now.
     pub fn max_pending(mut self, tasks: usize) -> Self {
         self.max_pending = Some(tasks);
@@ -216,7 +199,7 @@ impl ProcessPoolBuilder {
     }
 
     /// Sets how many tasks a worker runs before another takes its place; each item of a
-    /// [`map`](ProcessPool::map) is a task. Default: no limit. Zero is an error of
+    /// [`map`](crate::ProcessPool::map) is a task. Default: no limit. Zero is an error of
     /// [`build`](Self::build).
     ///
     /// For tasks that leak, or that wear their process down in other ways. A worker never runs more
@@ -335,7 +318,7 @@ impl ProcessPoolBuilder {
         self
     }
 
-    /// Sets how many async tasks ([`submit_async`](ProcessPool::submit_async)) may be under way in
+    /// Sets how many async tasks ([`submit_async`](crate::ProcessPool::submit_async)) may be under way in
     /// one worker at once. Default: 64. Zero, and more than 1,024, are errors of
     /// [`build`](Self::build).
     pub fn max_async_per_worker(mut self, tasks: usize) -> Self {
@@ -363,6 +346,51 @@ impl ProcessPoolBuilder {
         self
     }
 
+    /// Has calls run where they are made, by the thread that makes them, and starts no process: for
+    /// tests of code that has a pool, and for machines that are too small for workers.
+    ///
+    /// A call is over when `submit` is back, and its handle is done. What goes in and what comes out
+    /// takes the way that it takes to a worker, so what does not travel fails here as it does there.
+    /// The items of a map are run as its stream is polled, one for each poll. Panics, refusals,
+    /// events and counters are the same, retries as well (their pauses are the caller's); [`task::current`](crate::task::current) answers.
+    ///
+    /// What only a process can do is not done:
+    ///
+    /// - A crash, an exit or an endless loop is that of the program.
+    /// - Nothing can end a call that runs. A time limit is told after the fact: a call that took
+    ///   longer has its result thrown away, and the error is that of the limit. One that asks
+    ///   [`is_cancelled`](crate::task::TaskContext::is_cancelled) is told when its time is up.
+    /// - Statics are the program's own, and thread-locals those of the caller. The
+    ///   [initializer](Self::initializer) is run once, before the first call and by its thread (if it
+    ///   fails, the pool is broken); the [finalizer](Self::finalizer) once, at an orderly end.
+    /// - In async code a call blocks the thread that makes it, and cannot enter a runtime of its own.
+    ///
+    /// All other options are accepted, and checked, so that the same code builds either pool. Those
+    /// that say what worker processes are like, when they are replaced and where their output goes
+    /// have no effect, nor do priorities, keys, chunk sizes and limits on waiting where nothing waits.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use procpool::ProcessPool;
+    ///
+    /// let pool = ProcessPool::builder().inline().build()?;
+    /// let here = pool.submit(|_: ()| std::process::id(), ());
+    /// assert!(here.is_done());
+    /// assert_eq!(here.await?, std::process::id());
+    ///
+    /// let error = pool.submit(|n: usize| [1, 2, 3][n], 7).await.unwrap_err();
+    /// assert!(error.is_panic());
+    /// # pool.shutdown().await;
+    /// # Ok(()) }
+    /// ```
+    #[doc(alias = "SequentialBackend")]
+    #[doc(alias = "synchronous")]
+    pub fn inline(mut self) -> Self {
+        self.inline = true;
+        self
+    }
+
     /// Names the workers, for `ps` and in errors: the name, a hyphen and a number. Default:
     /// `procpool` and a number that tells the program's pools apart. An empty name, and one with a
     /// zero byte, are errors of [`build`](Self::build).
@@ -386,205 +414,9 @@ impl ProcessPoolBuilder {
     /// Sets the runtime that drives the pool; one without I/O is an error of
     /// [`build`](Self::build). Default: the one in which `build` is called, else a thread of the
     /// crate's own. When that runtime ends,
-    /// so does the pool, as by [`terminate`](ProcessPool::terminate).
+    /// so does the pool, as by [`terminate`](crate::ProcessPool::terminate).
     pub fn runtime(mut self, runtime: Handle) -> Self {
         self.runtime = Some(runtime);
         self
     }
-
-    /// Builds the pool. No process is started before the first task, or
-    /// [`ready`](ProcessPool::ready), unless there is something to be
-    /// [kept warm](Self::min_workers).
-    ///
-    /// # Errors
-    ///
-    /// When an option has an impossible value; when the argument of an initializer cannot be
-    /// encoded; when the crate's start-up code has not run in this process; when this copy of the
-    /// crate is not part of the main program; when the program runs with raised privileges; when
-    /// this is a task of a pool in a task of a pool, four deep; when the system refuses a call that
-    /// no pool can do without, or has no room for a thread. [`BuildError`] tells them apart.
-    ///
-    /// That workers cannot be *started* is found out later: it is told by
-    /// [`ready`](ProcessPool::ready), and by the tasks.
-    pub fn build(self) -> Result<ProcessPool, BuildError> {
-        // Taken apart here, so that an option that is not used does not compile.
-        let Self {
-            workers,
-            min_workers,
-            idle_timeout,
-            start_method,
-            task_timeout,
-            task_soft_timeout,
-            start_timeout,
-            handshake_timeout,
-            max_frame,
-            max_pending,
-            max_async_per_worker,
-            max_tasks_per_worker,
-            max_age,
-            max_memory_per_worker,
-            retire_when,
-            abort_grace,
-            restart,
-            worker_name,
-            worker,
-            hooks,
-            stdout,
-            stderr,
-            runtime,
-        } = self;
-        let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        let workers = workers.unwrap_or(cores);
-        check(workers > 0, "the number of workers must be greater than 0")?;
-        check(
-            workers <= MOST_WORKERS,
-            "the number of workers must not be greater than 65536",
-        )?;
-        check(
-            min_workers <= workers,
-            "more workers are to be kept warm than there may be",
-        )?;
-        check(
-            idle_timeout != Some(Duration::ZERO),
-            "the idle timeout must be greater than 0",
-        )?;
-        check(
-            task_timeout != Some(Duration::ZERO),
-            "a task timeout must be greater than 0",
-        )?;
-        check(
-            (1..=BERTHS).contains(&max_async_per_worker),
-            "the number of async tasks per worker must be between 1 and 1024",
-        )?;
-        check(
-            task_soft_timeout != Some(Duration::ZERO),
-            "a soft task timeout must be greater than 0",
-        )?;
-        check(
-            max_tasks_per_worker != Some(0),
-            "the number of tasks per worker must be greater than 0",
-        )?;
-        let max_tasks = max_tasks_per_worker.and_then(|tasks| NonZeroU64::new(tasks as u64));
-        check(
-            max_age != Some(Duration::ZERO),
-            "a worker's age must be greater than 0",
-        )?;
-        check(
-            max_memory_per_worker != Some(0),
-            "the memory of a worker must be greater than 0",
-        )?;
-        if max_memory_per_worker.is_some() {
-            Memory::of_self().map_err(BuildFault::Unmeasurable)?;
-        }
-        let retire_when = retire_when.map(Target::of::<_, ()>).transpose();
-        let retire_when = retire_when.map_err(BuildFault::Foreign)?;
-        check(
-            !start_timeout.is_zero(),
-            "the start timeout must be greater than 0",
-        )?;
-        check(
-            !handshake_timeout.is_zero(),
-            "the handshake timeout must be greater than 0",
-        )?;
-        check(max_frame > 0, "the largest frame must be greater than 0")?;
-        check(
-            max_frame <= LONGEST_FRAME,
-            "the largest frame must be less than 4 GiB",
-        )?;
-        let named = worker_name
-            .as_ref()
-            .is_none_or(|name| !name.is_empty() && !name.contains('\0'));
-        check(named, "a worker name must be a text without zero bytes")?;
-        let Checked {
-            environment,
-            attributes,
-            cores: worker_cores,
-        } = worker.check()?;
-        let Hooks {
-            initializer,
-            finalizer,
-            leave_limit,
-        } = hooks.settle()?;
-        match boot::readiness() {
-            Readiness::Ready => {}
-            Readiness::NotInitialised => return Err(BuildFault::NotInitialised.into()),
-            Readiness::NotInMainImage => return Err(BuildFault::NotInMainImage.into()),
-            Readiness::RaisedPrivileges => return Err(BuildFault::RaisedPrivileges.into()),
-        }
-        let depth = crate::worker::depth();
-        if depth >= MAX_DEPTH {
-            return Err(BuildFault::TooDeep(depth).into());
-        }
-        required::check().map_err(BuildFault::Unsupported)?;
-        let home = runtime.or_else(|| Handle::try_current().ok());
-        check(
-            home.as_ref().is_none_or(reactor::has_io),
-            "the runtime must have I/O enabled (enable_io, or enable_all, of tokio's builder)",
-        )?;
-        let keeper = Keeper::get().map_err(BuildFault::System)?;
-        let home = home.unwrap_or_else(|| keeper.handle().clone());
-        let plan = Plan {
-            rules: Rules {
-                workers,
-                starts_at_once: 2 * cores,
-                restart,
-                abort_grace: bounded(abort_grace),
-                leave_limit: bounded(leave_limit),
-                min_workers,
-                idle_timeout: idle_timeout.map(bounded),
-                renewal: Renewal {
-                    max_tasks,
-                    max_age: max_age.map(bounded),
-                    max_memory: max_memory_per_worker,
-                },
-            },
-            recipe: Recipe {
-                name: worker_name.unwrap_or_else(default_name),
-                depth: depth + 1,
-                max_frame,
-                max_tasks,
-                max_memory: max_memory_per_worker,
-                retire_when,
-                handshake_timeout: bounded(handshake_timeout),
-                start_timeout: bounded(start_timeout),
-                attributes,
-                cores: worker_cores,
-                initializer: initializer.is_some(),
-                finalizer,
-                stdout,
-                stderr,
-            },
-            max_pending,
-            task_timeout: task_timeout.map(bounded),
-            rooms: RoomRules {
-                most: max_async_per_worker,
-                grace: bounded(abort_grace),
-                yield_limit: YIELD_LIMIT,
-            },
-            task_soft_timeout: task_soft_timeout.map(bounded),
-            home,
-        };
-        let program = Program {
-            method: start_method,
-            environment,
-            boot: boot::boot_variable(),
-            shared: initializer,
-            handshake_timeout: bounded(handshake_timeout),
-        };
-        let launcher = Launcher::new(keeper.clone(), program);
-        Ok(ProcessPool::new_with(Driver::start(plan, launcher, keeper)))
-    }
-}
-
-fn check(holds: bool, otherwise: &'static str) -> Result<(), BuildError> {
-    if holds {
-        Ok(())
-    } else {
-        Err(BuildFault::Invalid(otherwise).into())
-    }
-}
-
-fn default_name() -> String {
-    static POOLS: AtomicU64 = AtomicU64::new(1);
-    format!("procpool{}", POOLS.fetch_add(1, Ordering::Relaxed))
 }

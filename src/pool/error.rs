@@ -9,6 +9,7 @@ use std::error::Error;
 use std::fmt;
 use std::time::Duration;
 
+use super::scheduler::Failure;
 use crate::process::StartError;
 use crate::task::{DecodeError, EncodeError, ForeignFunction, PanicInfo};
 
@@ -130,6 +131,16 @@ impl TaskError {
             exit.ran_for = length;
         }
         self
+    }
+
+    /// How a run has failed that may be repeated.
+    pub(crate) fn failure(&self) -> Option<Failure> {
+        match self.0.kind {
+            Kind::Panicked(_) => Some(Failure::Panicked),
+            Kind::WorkerLost(_) => Some(Failure::Lost),
+            Kind::RanTooLong(_) => Some(Failure::RanTooLong),
+            _ => None,
+        }
     }
 
     /// The same error for a call that was never accepted, and so cannot have run.

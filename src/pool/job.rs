@@ -22,6 +22,8 @@ pub(crate) struct Job {
     pub(crate) argument: Packed,
     /// Which function it calls.
     pub(crate) kind: u64,
+    /// That is an async one.
+    pub(crate) is_async: bool,
     /// How long it may run; of a chunk, each item.
     pub(crate) timeout: Option<Duration>,
     /// How long it should run, and is asked to come to its end after that.
@@ -32,9 +34,9 @@ pub(crate) struct Job {
     pub(crate) since: Moment,
     /// When it must be over.
     pub(crate) deadline: Option<Deadline>,
-    /// Which of its failures are no end.
+    /// Which of its failures, or of those of its items, are no end.
     pub(crate) retry: Retry,
-    /// Those failures, so far.
+    /// Those failures, so far. A chunk with any has one item.
     pub(crate) failures: Vec<TaskError>,
     /// Jobs of a higher one go first.
     pub(crate) priority: i32,
@@ -55,6 +57,7 @@ impl Job {
             head: Packed::copy_of(&[]),
             argument: Packed::copy_of(&[]),
             kind: 0,
+            is_async: false,
             timeout: None,
             soft_timeout: None,
             queue_timeout: None,
@@ -86,6 +89,14 @@ impl Job {
             returned => returned,
         }
     }
+}
+
+/// The pause before another run of what has failed like this, after so many failures before it, if
+/// there may be another.
+pub(crate) fn again(retry: Retry, failure: &TaskError, before: &[TaskError]) -> Option<Duration> {
+    let before = before.len() as u32;
+    let again = retry.allows(failure.failure()?, before);
+    again.then(|| retry.pause(before + 1))
 }
 
 /// A limit on waiting and running together.
@@ -150,6 +161,10 @@ pub(crate) trait ChunkOwner: Send + Sync {
 pub(crate) enum News {
     /// An item has come to its end.
     Item(u32, Raw),
+    /// An item has failed, and is to be run again.
+    Again(u32, Relapse),
+    /// The run of an item that was ended is over for certain.
+    Settled,
     /// Nothing behind this item will be run by that worker.
     Cut(u32),
     /// So many items have come to their ends, and no more will; it took so long.
@@ -158,6 +173,17 @@ pub(crate) enum News {
     Broke(Break),
     /// The results of these items are lost.
     Missing(std::ops::Range<u32>, TaskError),
+}
+
+/// An item that is to be run again.
+#[derive(Debug)]
+pub(crate) struct Relapse {
+    /// How it has failed.
+    pub(crate) failure: TaskError,
+    /// How long to wait before the next run.
+    pub(crate) pause: Duration,
+    /// Whether this run is over for certain; else that is told by [`News::Settled`].
+    pub(crate) settled: bool,
 }
 
 /// How a chunk ended that did not come to its own end.

@@ -13,6 +13,7 @@
 //! - [`reply`]: the duty to answer. [`handle`]: the caller's end. [`error`]: how it can fail.
 //! - [`holder`]: what a handle asks of its pool. [`blocking`]: waiting on a blocked thread.
 //! - [`updates`]: what a task says while it runs.
+//! - [`in_place`]: calls that are run where they are made.
 //! - [`map`]: one function over many items.
 //! - [`stats`]: what was done and is being done. [`events`]: what happens, as it happens.
 
@@ -24,6 +25,7 @@ pub(crate) mod events;
 pub(crate) mod handle;
 pub(crate) mod histogram;
 pub(crate) mod holder;
+pub(crate) mod in_place;
 mod job;
 pub(crate) mod map;
 pub(crate) mod reply;
@@ -384,6 +386,10 @@ impl ProcessPool {
     /// ```
     pub async fn ready(&self) -> Result<(), StartError> {
         let driver = self.driver();
+        if let Some(place) = &driver.in_place {
+            driver.completeness()?;
+            return driver.prepare_in_place(place);
+        }
         let mut changes = driver.watch();
         driver.tell(Event::StartAll);
         driver.awaited_here();
@@ -418,6 +424,11 @@ impl ProcessPool {
     /// runtime ended.
     pub fn is_closed(&self) -> bool {
         self.driver().watch().borrow().closed
+    }
+
+    /// Whether calls are run where they are made.
+    pub(crate) fn is_inline(&self) -> bool {
+        self.driver().in_place.is_some()
     }
 
     /// Returns how many workers there may be; [`stats`](Self::stats) tells how many there are.

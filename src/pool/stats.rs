@@ -51,6 +51,12 @@ impl Counts {
         *count += calls;
     }
 
+    /// A call has failed like this and is run again.
+    pub(crate) fn repeated(&mut self, number: u64, error: &TaskError) {
+        tracing::debug!(target: "procpool", call = number, error = format_args!("{error:#}"), "a call is run again");
+        self.retried += 1;
+    }
+
     /// So many calls are back where they were before they were submitted.
     pub(crate) fn taken_back(&mut self, calls: u64) {
         self.submitted -= calls;
@@ -181,11 +187,14 @@ pub(super) fn snapshot(driver: &Driver) -> Stats {
             }
         });
         let (hosting, waiting) = rooms.jobs();
+        let place = driver.in_place.as_ref();
+        let in_place = place.map(|place| place.workers(&driver.plan.recipe.name));
+        let in_place = in_place.unwrap_or_default();
         Stats {
             max_workers: driver.workers(),
-            workers: workers.collect(),
             queued: scheduler.waiting() - waiting + rooms.waiting(),
-            unfinished: scheduler.unfinished() - hosting + rooms.unfinished(),
+            unfinished: scheduler.unfinished() - hosting + rooms.unfinished() + in_place.len(),
+            workers: workers.chain(in_place).collect(),
             submitted: counts.submitted,
             completed: counts.completed,
             failed: counts.failed,

@@ -31,9 +31,7 @@ use super::map::{Manner, Map, MapIter};
 use super::reply::{Answer, Raw, Reply};
 use super::scheduler::Retry;
 use super::updates::Listener;
-use crate::sys::clock::Moment;
 use crate::task::call::{Call, Parts};
-use crate::task::head::CallHead;
 use crate::wire::packed::Packed;
 use crate::wire::page::ITEMS;
 
@@ -399,9 +397,6 @@ fn prepare<R: Send + 'static>(
 ) -> Result<Job, TaskError> {
     let target = target.map_err(|error| TaskError::new(Kind::Foreign(error)))?;
     let argument = argument.map_err(|error| TaskError::new(Kind::EncodeArgument(error)))?;
-    let timeout = options.timeout.or(driver.plan.task_timeout);
-    let soft_timeout = options.soft_timeout.or(driver.plan.task_soft_timeout);
-    let deadline = options.deadline.map(Deadline::after);
     let limit = driver.plan.recipe.max_frame;
     if argument.len() > limit {
         let size = argument.len();
@@ -411,31 +406,9 @@ fn prepare<R: Send + 'static>(
             limit,
         }));
     }
-    Ok(Job {
-        head: CallHead {
-            target,
-            attempt: 1,
-            items: 0,
-            soft_timeout,
-            deadline: deadline.map(|deadline| deadline.at),
-            name: options.name.as_deref(),
-        }
-        .pack(),
-        argument,
-        kind: target.kind(),
-        timeout,
-        soft_timeout,
-        queue_timeout: options.queue_timeout,
-        since: Moment::default(),
-        deadline,
-        retry: options.retry,
-        failures: Vec::new(),
-        priority: options.priority,
-        key: options.key,
-        client: Client::Call(reply.clone()),
-        listener: None,
-        permit: None,
-    })
+    let deadline = options.deadline.map(Deadline::after);
+    let client = Client::Call(reply.clone());
+    Ok(options.job(driver, target, argument, deadline, client))
 }
 
 /// Takes a part of the room in the queue.

@@ -25,6 +25,7 @@ use super::blocking;
 use super::driver::Driver;
 use super::error::{Kind, TaskError};
 use crate::supervisor::slot::Slot;
+use crate::task::progress::Hearing;
 use crate::task::{DecodeError, panic};
 use crate::wire::Ticket;
 use crate::wire::packed::Packed;
@@ -60,6 +61,9 @@ use crate::wire::page::{Count, Credit};
 pub enum WhenFull {
     /// The task waits until the reader has taken one. No update is lost, and the reader decides how
     /// fast the task is. The default.
+    ///
+    /// In a pool without workers a task runs to its end before anybody can read; there all that it
+    /// sends is kept.
     #[default]
     Wait,
     /// The oldest of those that wait is dropped. The task never waits for the reader, and the reader
@@ -256,6 +260,12 @@ impl Listener {
         });
     }
 
+    /// The job is run in the place of its caller.
+    pub(super) fn here(&self, max_frame: usize) -> Arc<dyn Hearing> {
+        let mailbox = self.0.clone();
+        Arc::new(Here { mailbox, max_frame })
+    }
+
     /// An update has come; returns who is to be told of it.
     ///
     /// # Errors
@@ -280,6 +290,41 @@ impl Listener {
         }
         state.updates.push_back(update);
         Ok(state.reader.take())
+    }
+}
+
+/// The mailbox of a task that is run in the place of its caller, who cannot read meanwhile.
+struct Here {
+    mailbox: Arc<Mailbox>,
+    max_frame: usize,
+}
+
+impl Hearing for Here {
+    fn hear(&self, update: &[u8]) -> bool {
+        let mut state = self.mailbox.lock();
+        if state.closed || state.over {
+            return false;
+        }
+        // To wait for a reader would be to wait for oneself.
+        let drops = self.mailbox.when_full == WhenFull::DropOldest;
+        if drops && state.updates.len() == self.mailbox.size {
+            state.updates.pop_front();
+            state.dropped += 1;
+        }
+        state.updates.push_back(Packed::copy_of(update));
+        let reader = state.reader.take();
+        drop(state);
+        reader.into_iter().for_each(Waker::wake);
+        true
+    }
+
+    fn is_closed(&self) -> bool {
+        let state = self.mailbox.lock();
+        state.closed || state.over
+    }
+
+    fn max_frame(&self) -> usize {
+        self.max_frame
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use super::place::Place;
 use super::waiting::{self, Condition, Until};
 use crate::sys::futex::Bell;
 use crate::wire::Ticket;
@@ -64,6 +65,8 @@ enum Source {
     },
     /// On a pool's thread: there, while the task of this number runs.
     Thread { asked: Arc<Asked>, number: u64 },
+    /// In the place of its caller.
+    Place(Place),
 }
 
 /// Why a task is to come to its end.
@@ -95,6 +98,11 @@ impl CancellationToken {
         Self(Source::Page { page, ticket, item })
     }
 
+    /// The token of a run in the place of its caller.
+    pub(crate) fn of_place(place: Place) -> Self {
+        Self(Source::Place(place))
+    }
+
     /// The token of a task that begins on a pool's thread.
     pub(crate) fn of_thread(asked: Arc<Asked>, number: u64) -> Self {
         asked.begin(number);
@@ -110,6 +118,7 @@ impl CancellationToken {
                 page.is_ended(*ticket, *item) || page.asked(*ticket, *item).is_some()
             }
             Source::Thread { asked, number } => asked.reason(*number).is_some(),
+            Source::Place(place) => place.reason().is_some(),
         }
     }
 
@@ -146,6 +155,7 @@ impl CancellationToken {
                 page.asked(*ticket, *item).map(CancelReason::from)
             }
             Source::Thread { asked, number } => asked.reason(*number),
+            Source::Place(place) => place.reason(),
         }
     }
 
@@ -170,6 +180,9 @@ impl CancellationToken {
     /// # let _ = |stop| unless_cancelled(stop, std::future::ready(()));
     /// ```
     pub async fn cancelled(&self) {
+        if let Source::Place(place) = &self.0 {
+            place.wake_in_time();
+        }
         Until::new(self.clone()).await;
     }
 
@@ -179,32 +192,34 @@ impl CancellationToken {
     /// Whoever asks the task to end, or ends it, wakes it: nothing is polled.
     pub fn wait_timeout(&self, limit: Duration) -> bool {
         let deadline = Instant::now().checked_add(limit);
-        self.bell().wait(deadline, || self.is_cancelled())
+        let bell = match &self.0 {
+            Source::Page { page, .. } => page.bell(),
+            Source::Thread { asked, .. } => asked.bell(),
+            Source::Place(place) => return place.wait(deadline),
+        };
+        bell.wait(deadline, || self.is_cancelled())
     }
 
     /// The page that tells, and which call is meant there.
     pub(super) fn page(&self) -> Option<(&Arc<ControlPage>, Ticket)> {
         match &self.0 {
             Source::Page { page, ticket, .. } => Some((page, *ticket)),
-            Source::Thread { .. } => None,
-        }
-    }
-
-    fn bell(&self) -> Bell<'_> {
-        match &self.0 {
-            Source::Page { page, .. } => page.bell(),
-            Source::Thread { asked, .. } => asked.bell(),
+            Source::Thread { .. } | Source::Place(_) => None,
         }
     }
 
     /// The run is over: those who wait for its end on other threads are woken.
     pub(super) fn run_is_over(&self) {
-        if let Source::Thread { asked, .. } = &self.0 {
-            asked.begin(0);
-            waiting::look();
+        match &self.0 {
+            // Who waits in futures sleeps on the bell as well, by a thread.
+            Source::Page { page, .. } => page.bell().ring_if_awaited(),
+            Source::Thread { asked, .. } => {
+                asked.begin(0);
+                asked.bell().ring_if_awaited();
+                waiting::look();
+            }
+            Source::Place(place) => place.run_is_over(),
         }
-        // Who waits in a worker's futures sleeps on the bell as well, by its thread.
-        self.bell().ring_if_awaited();
     }
 }
 

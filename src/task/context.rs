@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use super::cancel::{Asked, CancellationToken};
-use super::progress::{Line, Outlet};
+use super::place::Place;
+use super::progress::{Hearing, Line, Outlet};
 use crate::sys::clock::Moment;
 use crate::wire::Ticket;
 use crate::wire::page::ControlPage;
@@ -53,6 +54,8 @@ pub struct TaskContext {
     soft_deadline: Option<Moment>,
     deadline: Option<Moment>,
     outlet: Option<Arc<dyn Outlet>>,
+    /// Who hears its updates in this process, where it is run in the place of its caller.
+    hearing: Option<Arc<dyn Hearing>>,
 }
 
 /// Returns the context of the task that runs on this thread of a worker process, or on this thread
@@ -180,6 +183,11 @@ impl TaskContext {
         ))
     }
 
+    /// Who hears its updates in this process.
+    pub(super) fn hearing(&self) -> Option<Arc<dyn Hearing>> {
+        self.hearing.clone()
+    }
+
     /// Returns what tells this run when it is to come to its end, to wait for that or to hand it
     /// on.
     pub fn cancellation(&self) -> CancellationToken {
@@ -230,6 +238,7 @@ impl TaskContext {
             soft_deadline: running.soft_deadline,
             deadline: running.deadline,
             outlet: running.outlet.cloned(),
+            hearing: None,
         }
     }
 }
@@ -259,25 +268,48 @@ pub(crate) fn enter_on_thread(
         soft_deadline,
         deadline: None,
         outlet: None,
+        hearing: None,
     };
     Entered::with(context, true)
 }
 
-/// This thread has a current task. When this is dropped it has none, and the run may be over.
+/// The same for a call that is run in the place of its caller, which may be a task itself.
+pub(crate) fn enter_in_place(
+    id: u64,
+    name: Option<&str>,
+    attempt: u32,
+    place: Place,
+    hearing: Option<Arc<dyn Hearing>>,
+) -> impl Drop + use<> {
+    let context = TaskContext {
+        id,
+        name: name.map(Arc::from),
+        attempt,
+        soft_deadline: place.soft_deadline,
+        deadline: place.deadline,
+        cancellation: CancellationToken::of_place(place),
+        outlet: None,
+        hearing,
+    };
+    Entered::with(context, true)
+}
+
+/// This thread has a current task; before, it had this. When that ends here, its run is over.
 struct Entered {
+    before: Option<TaskContext>,
     ends: bool,
 }
 
 impl Entered {
     fn with(context: TaskContext, ends: bool) -> Self {
-        CURRENT.set(Some(context));
-        Self { ends }
+        let before = CURRENT.replace(Some(context));
+        Self { before, ends }
     }
 }
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        let left = CURRENT.take();
+        let left = CURRENT.replace(self.before.take());
         if let Some(over) = left.filter(|_| self.ends) {
             over.run_is_over();
         }

@@ -37,6 +37,12 @@ pub(crate) fn skip(mut items: Bytes, count: usize) -> Bytes {
     items
 }
 
+/// The first item alone, sharing its memory. Empty if there is none.
+pub(crate) fn first(items: Bytes) -> Bytes {
+    let length = split_first(&items).map_or(0, |(first, _)| size_of(first.len()));
+    items.slice(..length)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -24,6 +24,7 @@
 //! - `items`: many arguments in one request
 //! - `head`: what goes before the arguments; `context`: what a running task knows of itself
 //! - `cancel`: how it learns that it is to come to its end; `waiting`: futures that wait for that
+//! - `place`: how it does where there is no worker
 //! - `progress`: what it says while it runs
 //! - `hook`: what is run around the calls
 //! - `identity`: a function's name among processes of one build
@@ -50,6 +51,7 @@ mod limits;
 mod notation;
 pub(crate) mod panic;
 pub(crate) mod payload;
+pub(crate) mod place;
 pub(crate) mod progress;
 pub(crate) mod remote;
 pub(crate) mod waiting;

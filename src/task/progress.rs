@@ -55,7 +55,7 @@ use crate::wire::page::{ControlPage, Count, Credit};
 /// ```
 pub struct Progress<P> {
     /// `None` where there is no caller.
-    line: Option<Arc<Line>>,
+    way: Option<Way>,
     value: PhantomData<fn(&P)>,
 }
 
@@ -102,6 +102,27 @@ pub(crate) trait Outlet: RefUnwindSafe + Send + Sync {
     fn max_frame(&self) -> usize;
 }
 
+/// Who hears the updates of a task that is run in the place of its caller.
+pub(crate) trait Hearing: RefUnwindSafe + Send + Sync {
+    /// Takes an update; tells whether somebody wants to have it.
+    fn hear(&self, update: &[u8]) -> bool;
+
+    /// Whether nobody wants to have any.
+    fn is_closed(&self) -> bool;
+
+    /// How long an update may be.
+    fn max_frame(&self) -> usize;
+}
+
+/// How updates get to the caller.
+#[derive(Clone)]
+enum Way {
+    /// Out of a worker.
+    Line(Arc<Line>),
+    /// The caller is in this process, and waits for the end of the task.
+    Here(Arc<dyn Hearing>),
+}
+
 /// The line from one run of a task to its caller.
 pub(super) struct Line {
     outlet: Arc<dyn Outlet>,
@@ -126,19 +147,20 @@ enum Admission {
 }
 
 impl<P> Progress<P> {
-    /// The line of the task that runs on this thread.
+    /// The way from the task that runs on this thread.
     pub(super) fn of_current() -> Self {
-        let line = context::current().and_then(|task| task.line());
-        Self {
-            line: line.map(Arc::new),
-            value: PhantomData,
-        }
+        let way = context::current().and_then(|task| {
+            let line = task.line().map(|line| Way::Line(Arc::new(line)));
+            line.or_else(|| task.hearing().map(Way::Here))
+        });
+        let value = PhantomData;
+        Self { way, value }
     }
 
     /// Tells whether nobody reads what is sent: the caller has dropped its
     /// [`Updates`](crate::Updates), or the task is over. Then sending costs next to nothing.
     pub fn is_closed(&self) -> bool {
-        let admission = self.line.as_ref().map(|line| line.admission());
+        let admission = self.way.as_ref().map(Way::admission);
         matches!(admission, None | Some(Admission::Closed))
     }
 }
@@ -157,17 +179,17 @@ impl<P: Serialize> Progress<P> {
     ///
     /// When the value cannot be encoded or is too large. The task can go on.
     pub fn send(&self, value: &P) -> Result<bool, ProgressError> {
-        let Some((line, update)) = self.prepare(value)? else {
+        let Some((way, update)) = self.prepare(value)? else {
             return Ok(false);
         };
         loop {
-            match line.offer(&update) {
-                Admission::Room => return Ok(true),
-                Admission::Closed => return Ok(false),
-                Admission::Full if !line.waits_for_room() => return Ok(false),
-                Admission::Full => {}
+            match (way.offer(&update), &way) {
+                (Admission::Room, _) => return Ok(true),
+                (Admission::Full, Way::Line(line)) if line.waits_for_room() => {
+                    line.page.bell().wait(None, || line.holds());
+                }
+                _ => return Ok(false),
             }
-            line.page.bell().wait(None, || line.holds());
         }
     }
 
@@ -177,11 +199,11 @@ impl<P: Serialize> Progress<P> {
     ///
     /// When the value cannot be encoded or is too large.
     pub fn try_send(&self, value: &P) -> Result<bool, ProgressError> {
-        let Some((line, update)) = self.prepare(value)? else {
+        let Some((way, update)) = self.prepare(value)? else {
             return Ok(false);
         };
-        let admission = line.offer(&update);
-        if admission == Admission::Full {
+        let admission = way.offer(&update);
+        if let (Admission::Full, Way::Line(line)) = (admission, &way) {
             line.outlet.flush();
         }
         Ok(admission == Admission::Room)
@@ -203,39 +225,65 @@ impl<P: Serialize> Progress<P> {
     ) -> impl Future<Output = Result<bool, ProgressError>> + Send + 'static + use<P> {
         let prepared = self.prepare(value);
         async move {
-            let Some((line, update)) = prepared? else {
+            let Some((way, update)) = prepared? else {
                 return Ok(false);
             };
             loop {
-                match line.offer(&update) {
-                    Admission::Room => return Ok(true),
-                    Admission::Closed => return Ok(false),
-                    Admission::Full if !line.waits_for_room() => return Ok(false),
-                    Admission::Full => {}
+                match (way.offer(&update), &way) {
+                    (Admission::Room, _) => return Ok(true),
+                    (Admission::Full, Way::Line(line)) if line.waits_for_room() => {
+                        Until::new(line.clone()).await;
+                    }
+                    _ => return Ok(false),
                 }
-                Until::new(line.clone()).await;
             }
         }
     }
 
     /// Encodes a value for which somebody waits.
     fn prepare(&self, value: &P) -> Result<Option<Prepared>, ProgressError> {
-        let line = self.line.as_ref();
-        let Some(line) = line.filter(|line| line.admission() != Admission::Closed) else {
+        let way = self.way.as_ref();
+        let Some(way) = way.filter(|way| way.admission() != Admission::Closed) else {
             return Ok(None);
         };
         let mut update = Vec::new();
         payload::encode(value, &mut update).map_err(Fault::Encode)?;
-        let (size, limit) = (update.len(), line.outlet.max_frame());
+        let (size, limit) = (update.len(), way.max_frame());
         if size > limit {
             return Err(Fault::TooLarge { size, limit }.into());
         }
-        Ok(Some((line.clone(), update)))
+        Ok(Some((way.clone(), update)))
     }
 }
 
 /// An update for which somebody waits.
-type Prepared = (Arc<Line>, Vec<u8>);
+type Prepared = (Way, Vec<u8>);
+
+impl Way {
+    fn admission(&self) -> Admission {
+        match self {
+            Self::Line(line) => line.admission(),
+            Self::Here(hearing) if hearing.is_closed() => Admission::Closed,
+            Self::Here(_) => Admission::Room,
+        }
+    }
+
+    /// Sends an update if there is room for it.
+    fn offer(&self, update: &[u8]) -> Admission {
+        match self {
+            Self::Line(line) => line.offer(update),
+            Self::Here(hearing) if hearing.hear(update) => Admission::Room,
+            Self::Here(_) => Admission::Closed,
+        }
+    }
+
+    fn max_frame(&self) -> usize {
+        match self {
+            Self::Line(line) => line.outlet.max_frame(),
+            Self::Here(hearing) => hearing.max_frame(),
+        }
+    }
+}
 
 impl Line {
     /// A line on which nothing was sent.
@@ -314,7 +362,7 @@ impl Condition for Arc<Line> {
 impl<P> Clone for Progress<P> {
     fn clone(&self) -> Self {
         Self {
-            line: self.line.clone(),
+            way: self.way.clone(),
             value: PhantomData,
         }
     }

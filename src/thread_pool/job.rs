@@ -7,11 +7,11 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::AbortHandle;
 
 use crate::pool::error::{Kind, TaskError};
+use crate::pool::in_place;
 use crate::pool::reply::{Answer, Raw, Reply};
 use crate::sys::clock::Moment;
-use crate::task::entry::{self, Sink, Verdict};
 use crate::task::identity::Target;
-use crate::task::{DecodeError, panic};
+use crate::task::panic;
 use crate::wire::packed::Packed;
 
 /// A call in the pool.
@@ -82,13 +82,7 @@ pub(super) struct Encoded {
 
 impl Work for Encoded {
     fn run(&mut self) -> Result<(), TaskError> {
-        let mut outcome = Outcome(None);
-        let run = entry::run(self.target, &self.argument, &mut Vec::new(), &mut outcome);
-        if let Err(unknown) = run {
-            let error = DecodeError::without_bytes::<Target>(unknown);
-            outcome.0 = Some(Raw::Failed(TaskError::new(Kind::DecodeArgument(error))));
-        }
-        self.result = outcome.0;
+        self.result = Some(in_place::run(self.target, &self.argument));
         match &self.result {
             Some(Raw::Failed(error)) => Err(error.clone()),
             _ => Ok(()),
@@ -100,24 +94,6 @@ impl Work for Encoded {
         if let Some(outcome) = refused.map(Raw::Failed).or(result) {
             panic::contain(|| reply.resolve(outcome));
         }
-    }
-}
-
-/// How a run ended, kept until it is told.
-struct Outcome(Option<Raw>);
-
-impl Sink for Outcome {
-    fn publish(&mut self, verdict: Verdict<'_>) {
-        self.0 = Some(match verdict {
-            Verdict::Returned(result) => Raw::Returned(Packed::copy_of(result)),
-            Verdict::Panicked(panic) => Raw::Failed(TaskError::new(Kind::Panicked(panic))),
-            Verdict::ArgumentUndecodable(error) => {
-                Raw::Failed(TaskError::new(Kind::DecodeArgument(error)))
-            }
-            Verdict::ResultUnencodable(error) => {
-                Raw::Failed(TaskError::new(Kind::EncodeResult(error)))
-            }
-        });
     }
 }
 

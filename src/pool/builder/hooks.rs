@@ -6,8 +6,9 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::ProcessPoolBuilder;
+use super::{ProcessPoolBuilder, bounded};
 use crate::pool::error::{BuildError, BuildFault};
+use crate::pool::in_place::InPlace;
 use crate::sys::mapping;
 use crate::task::HookOutcome;
 use crate::task::hook::{self, NoHook};
@@ -110,7 +111,22 @@ impl ProcessPoolBuilder {
     }
 }
 
+impl HookOptions {
+    /// The same for a pool without workers.
+    pub(super) fn settle_in_place(self) -> Result<InPlace, BuildError> {
+        let initializer = self.initializer.transpose().map_err(BuildFault::Hook)?;
+        let finalizer = self.finalizer.transpose().map_err(BuildFault::Hook)?;
+        let limit = bounded(self.finalizer_timeout);
+        Ok(InPlace::new(
+            initializer,
+            finalizer.unwrap_or_default(),
+            limit,
+        ))
+    }
+}
+
 /// The options in the form in which workers are told.
+#[derive(Default)]
 pub(super) struct Hooks {
     /// In a file that all workers read, because an argument may be large.
     pub(super) initializer: Option<OwnedFd>,

@@ -3,7 +3,8 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use super::{ProcessPoolBuilder, check};
+use super::ProcessPoolBuilder;
+use super::build::check;
 use crate::pool::error::{BuildError, BuildFault};
 use crate::process::Environment;
 use crate::sys::attributes::{Attributes, MOST_CORES, Resource};

@@ -8,9 +8,10 @@ use std::time::Duration;
 use super::Done;
 use super::parts::Tally;
 use super::state::{State, look};
-use crate::pool::job::{Break, ChunkOwner, Client, Job, News};
+use crate::pool::error::TaskError;
+use crate::pool::job::{Break, ChunkOwner, Client, Job, News, Relapse, again};
 use crate::pool::reply::Raw;
-use crate::pool::scheduler::{Event, JobKey, Outcome, Progress, Ticket, WorkerId};
+use crate::pool::scheduler::{Event, JobKey, Outcome, Progress, Retry, Ticket, WorkerId};
 use crate::sys::clock::Moment;
 
 /// Whose chunk it is that has ended, and what is known of it.
@@ -20,6 +21,10 @@ pub(super) struct Origin {
     first: u64,
     /// When it was accepted.
     since: Moment,
+    /// Which failures of its items are no end.
+    retry: Retry,
+    /// The item that was ended is to be run again.
+    relapsed: bool,
 }
 
 impl State {
@@ -31,16 +36,19 @@ impl State {
         (item, raw, took): (u64, Raw, Duration),
         done: &mut Done,
     ) -> Result<(), String> {
+        let may_repeat = self.scheduler.may_repeat();
         let running = self.scheduler.running(worker);
         let key = running.filter(|(_, first)| *first == ticket);
         if key.is_some() {
             self.scheduler.item_answered(worker, ticket);
         }
         let job = key.and_then(|(key, _)| self.scheduler.attachment_mut(key));
+        let failures = job.as_ref().map_or(&[][..], |job| &job.failures).to_vec();
         let answered = if let (Some((key, _)), Some(job)) = (key, job) {
             match &mut job.client {
                 Client::Chunk { tally, owner } => {
-                    (tally.answer(item)?, key.number(), job.since, &*owner)
+                    let item = tally.answer(item)?;
+                    (item, key.number(), job.since, job.retry, &*owner)
                 }
                 Client::Call(_) | Client::Room => {
                     return Err(format!("an answer to item {item} of a call without it"));
@@ -50,15 +58,41 @@ impl State {
             match self.trails.answer(worker, ticket, item)? {
                 Some((item, origin)) => {
                     self.scheduler.item_answered(worker, ticket);
-                    (item, origin.first, origin.since, &origin.owner)
+                    let Origin {
+                        first,
+                        since,
+                        retry,
+                        ..
+                    } = *origin;
+                    (item, first, since, retry, &origin.owner)
                 }
                 // It was counted when it was ended.
                 None => return Ok(()),
             }
         };
-        let (item, first, since, owner) = answered;
+        let (item, first, since, retry, owner) = answered;
+        let number = first + u64::from(item);
+        let raw = match raw {
+            Raw::Failed(failure) => {
+                if let Some(pause) = again(retry, &failure, &failures).filter(|_| may_repeat) {
+                    self.counts.ran.record(took);
+                    self.counts.repeated(number, &failure);
+                    self.counts.taken_back(1);
+                    let settled = true;
+                    let relapse = Relapse {
+                        failure,
+                        pause,
+                        settled,
+                    };
+                    done.tell(owner, News::Again(item, relapse));
+                    return Ok(());
+                }
+                Raw::Failed(failure.after(failures))
+            }
+            returned => returned,
+        };
         self.counts.answered(&raw, since.until(now), took);
-        self.hub.note_answer(first + u64::from(item), &raw, took);
+        self.hub.note_answer(number, &raw, took);
         done.tell(owner, News::Item(item, raw));
         Ok(())
     }
@@ -99,24 +133,45 @@ impl State {
         done: &mut Done,
     ) {
         let error = self.error_of(&job, outcome);
-        let rest = outcome.of_unbegun().map(|rest| self.error_of(&job, rest));
+        let pause = again(job.retry, &error, &job.failures).filter(|_| self.scheduler.may_repeat());
+        let history = |error: TaskError| error.after(job.failures.clone());
+        let rest = outcome
+            .of_unbegun()
+            .map(|rest| history(self.error_of(&job, rest)));
         let Client::Chunk { tally, owner } = job.client else {
             return;
         };
         let slot = sent.and_then(|(worker, ticket)| Some((self.slot(worker)?, ticket)));
         let remains = tally.remains(slot.map_or(0, |(slot, ticket)| slot.page.begun(ticket)));
         let number = |item: u32| key.number() + u64::from(item);
+        let mut fallen = None;
         if let Some(victim) = remains.victim {
-            self.counts.failed(&error, 1);
-            self.hub.note_failure(number(victim), &error);
             if let Some(sending) = sent {
                 let origin = Origin {
                     owner: owner.clone(),
                     first: key.number(),
                     since: job.since,
+                    retry: job.retry,
+                    relapsed: pause.is_some(),
                 };
                 self.trails
                     .begin(sending, origin, tally, victim, error.clone());
+            }
+            if let Some(pause) = pause {
+                self.counts.repeated(number(victim), &error);
+                self.counts.taken_back(1);
+                let (failure, settled) = (error, false);
+                let relapse = Relapse {
+                    failure,
+                    pause,
+                    settled,
+                };
+                done.tell(&owner, News::Again(victim, relapse));
+            } else {
+                let error = history(error);
+                self.counts.failed(&error, 1);
+                self.hub.note_failure(number(victim), &error);
+                fallen = Some((victim, error));
             }
         }
         let left = remains.unbegun.len() as u64;
@@ -130,7 +185,7 @@ impl State {
             None => self.counts.taken_back(left),
         }
         let news = News::Broke(Break {
-            victim: remains.victim.map(|victim| (victim, error)),
+            victim: fallen,
             unbegun: remains.unbegun,
             rest,
         });
@@ -139,13 +194,33 @@ impl State {
 
     /// Nothing more comes from that worker, or of that call.
     pub(super) fn seal(&mut self, worker: WorkerId, ticket: Option<Ticket>, done: &mut Done) {
+        let may_repeat = self.scheduler.may_repeat();
         for (origin, lost, error) in self.trails.seal(worker, ticket) {
+            if origin.relapsed {
+                done.tell(&origin.owner, News::Settled);
+            }
+            let number = |item: u32| origin.first + u64::from(item);
+            if let Some(pause) = again(origin.retry, &error, &[]).filter(|_| may_repeat) {
+                for item in lost {
+                    self.counts.repeated(number(item), &error);
+                    self.counts.taken_back(1);
+                    let (failure, settled) = (error.clone(), true);
+                    let relapse = Relapse {
+                        failure,
+                        pause,
+                        settled,
+                    };
+                    done.tell(&origin.owner, News::Again(item, relapse));
+                }
+                continue;
+            }
             self.counts.failed(&error, lost.len() as u64);
             for item in lost.clone() {
-                let number = origin.first + u64::from(item);
-                self.hub.note_failure(number, &error);
+                self.hub.note_failure(number(item), &error);
             }
-            done.tell(&origin.owner, News::Missing(lost, error));
+            if !lost.is_empty() {
+                done.tell(&origin.owner, News::Missing(lost, error));
+            }
         }
     }
 }

@@ -17,10 +17,12 @@
 //! - [`rooms`]: async calls, many in one worker.
 //! - [`updates`]: what tasks say while they run.
 //! - [`owner`]: what the workers' slots report. [`workers`]: starting, serving, killing them.
+//! - [`in_place`]: jobs of a pool without workers.
 //! - [`memory`]: how much of it the workers use. [`time`]: the timer, and the end of the pool's
 //!   runtime.
 
 mod chunks;
+mod in_place;
 mod memory;
 mod owner;
 pub(super) mod parts;
@@ -46,10 +48,13 @@ pub(super) use self::state::{id_of, look};
 use self::time::Anchor;
 use super::error::TaskError;
 use super::events::Hub;
-use super::job::{ChunkOwner, Job, News};
+use super::in_place::InPlace;
+use super::job::{ChunkOwner, Client, Job, News};
 use super::reply::Raw;
 use super::rooms::{RoomRules, Rooms};
-use super::scheduler::{Action, Event, JobKey, JobSpec, Progress, Refusal, Rules, Scheduler};
+use super::scheduler::{
+    Action, Event, JobKey, JobSpec, Progress, Refusal, Retry, Rules, Scheduler,
+};
 use super::stats::Counts;
 use crate::process::{Keeper, Launcher, StartError};
 use crate::supervisor::slot::{Server, Slot};
@@ -68,6 +73,14 @@ pub(crate) struct Plan {
     pub(crate) home: Handle,
 }
 
+/// Where a pool's calls are run.
+pub(crate) enum Venue {
+    /// In processes that this starts.
+    Workers(Launcher),
+    /// Where they are made.
+    InPlace(InPlace),
+}
+
 /// A pool at work. Lives until the last of its handles, tasks and workers is gone.
 pub(crate) struct Driver {
     pub(crate) plan: Plan,
@@ -75,6 +88,8 @@ pub(crate) struct Driver {
     pub(crate) room: Option<Arc<Semaphore>>,
     /// How many workers there may be.
     workers: AtomicUsize,
+    /// What there is instead of workers, if there are none.
+    pub(crate) in_place: Option<InPlace>,
     /// The crate's thread, to run things on; a handle to it does not keep it.
     keeper: Handle,
     state: Mutex<State>,
@@ -93,6 +108,8 @@ pub(crate) struct Driver {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Lifetime {
     pub(crate) closed: bool,
+    /// What waits is not let finish.
+    pub(crate) dropping: bool,
     pub(crate) finished: bool,
 }
 
@@ -122,15 +139,20 @@ fn room_for(max_pending: usize, workers: usize) -> usize {
 
 impl Driver {
     /// Puts a pool to work.
-    pub(crate) fn start(plan: Plan, launcher: Launcher, keeper: Arc<Keeper>) -> Arc<Self> {
+    pub(crate) fn start(plan: Plan, venue: Venue, keeper: Arc<Keeper>) -> Arc<Self> {
         let workers = plan.rules.workers;
         let room = plan
             .max_pending
             .map(|max| Arc::new(Semaphore::new(room_for(max, workers))));
         let hub = Arc::new(Hub::new());
+        let (launcher, in_place) = match venue {
+            Venue::Workers(launcher) => (Some(Arc::new(launcher)), None),
+            Venue::InPlace(in_place) => (None, Some(in_place)),
+        };
         let driver = Arc::new_cyclic(|this| Self {
             room,
             workers: AtomicUsize::new(workers),
+            in_place,
             keeper: keeper.handle().clone(),
             state: Mutex::new(State {
                 scheduler: Scheduler::new(plan.rules),
@@ -149,7 +171,7 @@ impl Driver {
                 counts: Counts::default(),
                 hub: hub.clone(),
                 ended: HashMap::new(),
-                launcher: Some(Arc::new(launcher)),
+                launcher,
                 _keeper: Some(keeper),
             }),
             busy: Notify::new(),
@@ -171,8 +193,11 @@ impl Driver {
         driver
     }
 
-    /// Accepts a job, or says why not.
+    /// Accepts a job, or says why not. Without workers the job is over after this.
     pub(crate) fn submit(&self, mut job: Job) -> Result<JobKey, TaskError> {
+        if let Some(place) = &self.in_place {
+            return self.run_in_place(place, job);
+        }
         let spec = JobSpec {
             kind: job.kind,
             bytes: job.head.len() + job.argument.len(),
@@ -180,7 +205,10 @@ impl Driver {
             soft_timeout: job.soft_timeout,
             queue_timeout: job.queue_timeout,
             deadline: job.deadline.map(|deadline| deadline.at),
-            retry: job.retry,
+            retry: match job.client {
+                Client::Call(_) => job.retry,
+                Client::Chunk { .. } | Client::Room => Retry::default(),
+            },
             priority: job.priority,
             key: job.key,
             items: job.client.items(),
@@ -239,6 +267,9 @@ impl Driver {
 
     /// Tells the scheduler of something that happened to the pool as a whole.
     pub(crate) fn tell(&self, event: Event) {
+        if let (Some(place), Event::Terminate) = (&self.in_place, event) {
+            place.end();
+        }
         let now = Moment::now();
         let mut state = self.lock();
         state.scheduler.handle(now, event);
@@ -250,6 +281,10 @@ impl Driver {
             _ => {}
         }
         self.perform(state, now);
+        if matches!(event, Event::CancelPending | Event::Terminate) {
+            self.progress
+                .send_modify(|lifetime| lifetime.dropping = true);
+        }
     }
 
     /// How many workers there may be.
@@ -426,7 +461,11 @@ impl Driver {
                 if let Some(room) = &self.room {
                     room.close();
                 }
-                self.progress.send_modify(|lifetime| lifetime.closed = true);
+                let broken = matches!(state.scheduler.refusal(), Some(Refusal::Broken(_)));
+                self.progress.send_modify(|lifetime| {
+                    lifetime.closed = true;
+                    lifetime.dropping |= broken;
+                });
             }
             Action::Finished => self.finish(state),
         }

@@ -151,7 +151,8 @@ impl<O> Trails<O> {
         }
     }
 
-    /// Nothing more comes from that worker, or of that call: which items are without an answer.
+    /// Nothing more comes from that worker, or of that call: whose chunks those were, and which of
+    /// their items are without an answer.
     pub(crate) fn seal(
         &mut self,
         worker: WorkerId,
@@ -167,9 +168,9 @@ impl<O> Trails<O> {
         self.0 = open;
         let missing = |trail: Trail<O>| {
             let lost = trail.tally.answered..trail.tally.items;
-            (!lost.is_empty()).then_some((trail.owner, lost, trail.error))
+            (trail.owner, lost, trail.error)
         };
-        Vec::into_iter(sealed).filter_map(missing).collect()
+        Vec::into_iter(sealed).map(missing).collect()
     }
 
     /// Whether no chunk has a trail.
@@ -232,7 +233,8 @@ mod tests {
         assert_eq!(trails.answer(WORKER, ticket(8), 0), Ok(Some((0, &"b"))));
         assert_eq!(trails.answer(WORKER, ticket(8), 1), Ok(None), "was ended");
         assert!(trails.answer(WORKER, ticket(9), 0).is_err());
-        assert!(trails.seal(WORKER, Some(ticket(8))).is_empty());
+        let sealed = trails.seal(WORKER, Some(ticket(8)));
+        assert!(matches!(&*sealed, [("b", lost, _)] if lost.is_empty()));
         let sealed = trails.seal(WORKER, None);
         assert!(matches!(&*sealed, [("a", lost, _)] if *lost == (2..3)));
         assert!(trails.is_empty());

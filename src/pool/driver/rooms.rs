@@ -100,6 +100,9 @@ impl Driver {
         mut job: Job,
         name: Option<Arc<str>>,
     ) -> Result<JobKey, TaskError> {
+        if let Some(place) = &self.in_place {
+            return self.run_in_place(place, job);
+        }
         let now = Moment::now();
         job.since = now;
         let mut state = self.lock();

@@ -268,8 +268,7 @@ impl State {
     }
 
     fn try_again(&mut self, key: JobKey, error: TaskError) {
-        tracing::debug!(target: "procpool", call = key.number(), error = format_args!("{error:#}"), "a call is run again");
-        self.counts.retried += 1;
+        self.counts.repeated(key.number(), &error);
         if let Some(job) = self.scheduler.attachment_mut(key) {
             job.try_again(error);
         }

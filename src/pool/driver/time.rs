@@ -1,5 +1,6 @@
 //! The passing of time, and the end of the pool's runtime.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +17,22 @@ impl Driver {
         tokio::time::sleep(Moment::now().until(moment))
     }
 
+    /// Does something at that moment, on the crate's thread, or as soon as nothing waits any more.
+    pub(crate) fn at(&self, moment: Moment, then: impl FnOnce() + Send + 'static) {
+        let mut lifetime = self.watch();
+        self.keeper.spawn(async move {
+            let due = tokio::time::sleep(Moment::now().until(moment));
+            let hurried = lifetime.wait_for(|lifetime| lifetime.dropping || lifetime.finished);
+            futures::future::select(pin!(due), pin!(hurried)).await;
+            then();
+        });
+    }
+
+    /// Whether what waits is let finish no more.
+    pub(crate) fn is_dropping(&self) -> bool {
+        self.progress.borrow().dropping
+    }
+
     /// Ticks when the scheduler wants it. Runs on the crate's thread, so that limits are kept
     /// however busy the pool's runtime is.
     pub(super) async fn keep_time(self: Arc<Self>) {
@@ -30,12 +47,11 @@ impl Driver {
             }
             let now = Moment::now();
             if wake > now {
-                let rearmed = std::pin::pin!(self.timer.notified());
+                let rearmed = pin!(self.timer.notified());
                 if wake == Moment(u64::MAX) {
                     rearmed.await;
                 } else {
-                    let due =
-                        std::pin::pin!(tokio::time::sleep_until(Instant::now() + now.until(wake)));
+                    let due = pin!(tokio::time::sleep_until(Instant::now() + now.until(wake)));
                     futures::future::select(rearmed, due).await;
                 }
                 continue;

@@ -152,6 +152,9 @@ impl Driver {
             if let Some(launcher) = launcher {
                 launcher.close().await;
             }
+            if let Some(place) = &driver.in_place {
+                place.finalize().await;
+            }
             driver
                 .progress
                 .send_modify(|lifetime| lifetime.finished = true);

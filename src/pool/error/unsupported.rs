@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// Something that a pool of processes does and a pool of threads cannot. See
+/// Something that worker processes make possible, and threads do not. See
 /// [`Executor::require`](crate::Executor::require).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -19,8 +19,8 @@ pub enum Ability {
 impl fmt::Display for Ability {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::EndRunning => "code that runs on a thread cannot be ended",
-            Self::Isolate => "what crashes on a thread takes the whole program along",
+            Self::EndRunning => "code that runs in the program itself cannot be ended",
+            Self::Isolate => "what crashes in the program itself takes it along",
         })
     }
 }
@@ -34,7 +34,7 @@ impl fmt::Display for Ability {
 /// let pool = ThreadPool::builder().workers(1).build()?;
 /// let unsupported = pool.require(Ability::EndRunning).unwrap_err();
 /// assert_eq!(unsupported.ability(), Ability::EndRunning);
-/// assert_eq!(unsupported.to_string(), "code that runs on a thread cannot be ended");
+/// assert_eq!(unsupported.to_string(), "code that runs in the program itself cannot be ended");
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -4,7 +4,8 @@
 //! ```text
 //!   taken ──▶ waiting ──▶ chunk out ──▶ result ──▶ given to the reader
 //!                ▲            │
-//!                └── rest ◀───┘  cut short, or broken by one of its items
+//!                ├── rest ◀───┤  cut short, or broken by one of its items
+//!                └── pause ◀──┘  an item that failed and is to be run again
 //! ```
 //!
 //! News of a chunk may come out of order, so nothing here depends on it.
@@ -15,8 +16,9 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::pool::error::TaskError;
-use crate::pool::job::{Break, News};
+use crate::pool::job::{Break, News, Relapse};
 use crate::pool::reply::Raw;
+use crate::sys::clock::Moment;
 use crate::task::items;
 use crate::wire::packed::Packed;
 
@@ -50,6 +52,8 @@ pub(in crate::pool) struct Batch {
     pub(in crate::pool) count: u32,
     /// The items.
     pub(in crate::pool) bytes: Bytes,
+    /// How its only item has failed before, if it has.
+    pub(in crate::pool) failures: Vec<TaskError>,
 }
 
 /// One map's books.
@@ -70,6 +74,8 @@ pub(in crate::pool) struct Book {
     waiting: VecDeque<(u64, Packed)>,
     /// Rests of chunks, to be sent before anything that waits.
     rests: VecDeque<Rest>,
+    /// Items that go out again after a pause.
+    pauses: Vec<Pause>,
     chunks: Vec<Chunk>,
     chunks_made: u64,
     /// Nothing more will be taken.
@@ -86,6 +92,17 @@ struct Rest {
     first: u64,
     count: u32,
     bytes: Bytes,
+    /// How its only item has failed before, if it has.
+    failures: Vec<TaskError>,
+}
+
+/// An item that is to be run again.
+#[derive(Debug)]
+struct Pause {
+    rest: Rest,
+    length: Duration,
+    /// When it is over, once it has begun.
+    until: Option<Moment>,
 }
 
 /// A chunk that is out.
@@ -96,8 +113,13 @@ struct Chunk {
     bytes: Bytes,
     /// Which of its items have a result; those behind its end have gone elsewhere.
     answered: Vec<bool>,
+    /// How its only item has failed before, if it has.
+    failures: Vec<TaskError>,
     /// It has ended, whatever is still on the way.
     over: bool,
+    /// An item that is to be run again when its run is over for certain, and whether that is known.
+    relapse: Option<(u32, Relapse)>,
+    settled: bool,
 }
 
 impl Book {
@@ -111,6 +133,7 @@ impl Book {
             ready: VecDeque::new(),
             waiting: VecDeque::new(),
             rests: VecDeque::new(),
+            pauses: Vec::new(),
             chunks: Vec::new(),
             chunks_made: 0,
             exhausted: false,
@@ -167,6 +190,7 @@ impl Book {
             first,
             count,
             bytes,
+            failures,
         } = match self.rests.pop_front() {
             Some(rest) => rest,
             None => self.chunk_of_waiting(out)?,
@@ -177,12 +201,16 @@ impl Book {
             first,
             bytes: bytes.clone(),
             answered: vec![false; count as usize],
+            failures: failures.clone(),
             over: false,
+            relapse: None,
+            settled: false,
         });
         Some(Batch {
             id: self.chunks_made,
             count,
             bytes,
+            failures,
         })
     }
 
@@ -207,6 +235,7 @@ impl Book {
             first,
             count,
             bytes,
+            failures: Vec::new(),
         })
     }
 
@@ -236,6 +265,14 @@ impl Book {
         };
         match news {
             News::Item(item, raw) => self.answer_item(position, item, raw),
+            News::Again(item, relapse) => self.relapse(position, item, relapse),
+            News::Settled => {
+                let chunk = &mut self.chunks[position];
+                chunk.settled = true;
+                if let Some((item, relapse)) = chunk.relapse.take() {
+                    self.pause(position, item, relapse);
+                }
+            }
             News::Cut(last) => self.send_back(position, last + 1),
             News::Over(count, took) => {
                 self.send_back(position, count);
@@ -285,7 +322,61 @@ impl Book {
             first: chunk.first + u64::from(from),
             count: all - from,
             bytes: items::skip(chunk.bytes.clone(), from as usize),
+            failures: chunk.failures.clone(),
         });
+    }
+
+    /// An item is to be run again, but not while this run of it may go on.
+    fn relapse(&mut self, position: usize, item: u32, relapse: Relapse) {
+        let chunk = &mut self.chunks[position];
+        if relapse.settled || chunk.settled {
+            self.pause(position, item, relapse);
+        } else {
+            chunk.relapse = Some((item, relapse));
+        }
+    }
+
+    /// An item is to be run again after a while, in a chunk of its own.
+    fn pause(&mut self, position: usize, item: u32, relapse: Relapse) {
+        let chunk = &mut self.chunks[position];
+        match chunk.answered.get_mut(item as usize) {
+            Some(answered) if !*answered => *answered = true,
+            // The first word about an item counts.
+            _ => return,
+        }
+        let mut failures = chunk.failures.clone();
+        failures.push(relapse.failure);
+        let bytes = items::skip(chunk.bytes.clone(), item as usize);
+        let rest = Rest {
+            first: chunk.first + u64::from(item),
+            count: 1,
+            bytes: items::first(bytes),
+            failures,
+        };
+        self.pauses.push(Pause {
+            rest,
+            length: relapse.pause,
+            until: None,
+        });
+    }
+
+    /// Whether any item pauses: then somebody has to [`resume`](Self::resume).
+    pub(in crate::pool) fn pauses(&self) -> bool {
+        !self.pauses.is_empty()
+    }
+
+    /// Begins new pauses, and lets those items go out again whose pauses are over. Returns when the
+    /// next one will be.
+    pub(in crate::pool) fn resume(&mut self, now: Moment) -> Option<Moment> {
+        for mut pause in std::mem::take(&mut self.pauses) {
+            let until = *pause.until.get_or_insert(now + pause.length);
+            if until <= now {
+                self.rests.push_back(pause.rest);
+            } else {
+                self.pauses.push(pause);
+            }
+        }
+        self.pauses.iter().filter_map(|pause| pause.until).min()
     }
 
     fn answer_item(&mut self, position: usize, item: u32, raw: Raw) {
@@ -339,8 +430,9 @@ impl Book {
 
     /// Whether anything that was taken has not been out, or may come back.
     pub(in crate::pool) fn is_at_work(&self) -> bool {
-        !(self.waiting.is_empty() && self.rests.is_empty())
-            || self.chunks.iter().any(|chunk| !chunk.over)
+        let at_rest = self.waiting.is_empty() && self.rests.is_empty() && self.pauses.is_empty();
+        let out = |chunk: &Chunk| !chunk.over || chunk.relapse.is_some();
+        !at_rest || self.chunks.iter().any(out)
     }
 
     /// Nobody reads any more: drops what has not gone out, and what comes back.
@@ -348,6 +440,7 @@ impl Book {
         self.exhausted = true;
         self.waiting.clear();
         self.rests.clear();
+        self.pauses.clear();
         self.chunks.clear();
         self.window.clear();
         self.ready.clear();

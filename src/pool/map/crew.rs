@@ -11,10 +11,9 @@ use crate::pool::driver::parts::Tally;
 use crate::pool::error::TaskError;
 use crate::pool::job::{Break, ChunkOwner, Client, Deadline, Job, News};
 use crate::pool::reply::Raw;
-use crate::pool::scheduler::{Event, Retry};
+use crate::pool::scheduler::Event;
 use crate::pool::task::Options;
 use crate::sys::clock::Moment;
-use crate::task::head::CallHead;
 use crate::task::identity::Target;
 use crate::wire::packed::Packed;
 
@@ -30,6 +29,8 @@ pub(super) struct Crew {
 struct State {
     roster: Roster,
     reader: Option<Waker>,
+    /// When somebody will look whether a pause is over.
+    alarm: Option<Moment>,
 }
 
 impl Crew {
@@ -47,6 +48,7 @@ impl Crew {
             state: Mutex::new(State {
                 roster: Roster::new(measure),
                 reader: None,
+                alarm: None,
             }),
         })
     }
@@ -80,6 +82,7 @@ impl Crew {
 
     /// Submits chunks as long as there should be more of them out.
     fn send_out(self: &Arc<Self>) {
+        self.resume();
         loop {
             let duty = self.duty();
             match duty {
@@ -97,59 +100,67 @@ impl Crew {
         roster.duty()
     }
 
+    /// Lets items go out again whose pauses are over, and has somebody come for the others.
+    fn resume(self: &Arc<Self>) {
+        let mut state = self.lock();
+        let book = state.roster.book();
+        if !book.pauses() {
+            return;
+        }
+        let now = Moment::now();
+        let deadline = self.deadline.map(|deadline| deadline.at);
+        let hurried = self.driver.is_dropping() || deadline.is_some_and(|at| at <= now);
+        let next = book.resume(if hurried { Moment(u64::MAX) } else { now });
+        let next = next.map(|at| deadline.map_or(at, |deadline| at.min(deadline)));
+        let Some(at) = next.filter(|at| state.alarm.is_none_or(|alarm| *at < alarm)) else {
+            return;
+        };
+        state.alarm = Some(at);
+        drop(state);
+        // A map that nobody reads or works for any more is not kept for this.
+        let crew = Arc::downgrade(self);
+        self.driver.at(at, move || {
+            if let Some(crew) = crew.upgrade() {
+                crew.lock().alarm.take_if(|alarm| *alarm <= at);
+                crew.send_out();
+            }
+        });
+    }
+
     fn submit(self: &Arc<Self>, batch: Batch) {
         let id = batch.id;
         // Refused here: what the pool refuses comes back to us from within the call.
+        let failures = batch.failures.clone();
         let late = self
             .deadline
             .filter(|deadline| deadline.at <= Moment::now());
         if let Some(deadline) = late {
-            return self.note(id, vec![refused(deadline.missed())]);
+            return self.note(id, vec![refused(deadline.missed().after(failures))]);
         }
         match self.driver.submit(self.job(batch)) {
             Ok(key) => {
                 let event = self.lock().roster.submitted(id, key);
                 event.into_iter().for_each(|event| self.driver.tell(event));
             }
-            Err(error) => self.note(id, vec![refused(error)]),
+            Err(error) => self.note(id, vec![refused(error.after(failures))]),
         }
     }
 
     fn job(self: &Arc<Self>, batch: Batch) -> Job {
-        let plan = &self.driver.plan;
-        let soft_timeout = self.options.soft_timeout.or(plan.task_soft_timeout);
-        let head = CallHead {
-            target: self.target,
-            attempt: 1,
-            items: batch.count,
-            soft_timeout,
-            deadline: self.deadline.map(|deadline| deadline.at),
-            name: self.options.name.as_deref(),
-        };
         let owner = Arc::new(Chunk {
             crew: self.clone(),
             id: batch.id,
         });
-        Job {
-            head: head.pack(),
-            argument: Packed::from(batch.bytes),
-            kind: self.target.kind(),
-            timeout: self.options.timeout.or(plan.task_timeout),
-            soft_timeout,
-            queue_timeout: self.options.queue_timeout,
-            since: Moment::default(),
-            deadline: self.deadline,
-            retry: Retry::default(),
-            failures: Vec::new(),
-            priority: self.options.priority,
-            key: self.options.key,
-            client: Client::Chunk {
-                tally: Tally::new(batch.count),
-                owner,
-            },
-            listener: None,
-            permit: None,
+        let tally = Tally::new(batch.count);
+        let client = Client::Chunk { tally, owner };
+        let items = Packed::from(batch.bytes);
+        let mut job = (self.options).job(&self.driver, self.target, items, self.deadline, client);
+        for failure in batch.failures {
+            job.try_again(failure);
+            // It has been started in time once.
+            job.queue_timeout = None;
         }
+        job
     }
 
     fn note(&self, id: u64, news: Vec<News>) {

@@ -1,13 +1,14 @@
 //! One function over many items: [`ProcessPool::map`](crate::ProcessPool::map) and its relatives.
 //!
 //! - [`book`]: which item is where. [`roster`]: which chunks are out. Both are pure.
-//! - [`crew`]: the way of the chunks into the pool. [`enumerated`]: results with the numbers of
-//!   their items.
+//! - [`crew`]: the way of the chunks into the pool. [`solo`]: a pool without workers.
+//! - [`enumerated`]: results with the numbers of their items.
 
 pub(super) mod book;
 mod crew;
 mod enumerated;
 pub(super) mod roster;
+mod solo;
 
 use std::fmt;
 use std::pin::Pin;
@@ -22,10 +23,11 @@ use serde::de::DeserializeOwned;
 use self::book::Measure;
 use self::crew::Crew;
 use self::roster::Ending;
+use self::solo::Solo;
 use super::ProcessPool;
 use super::driver::Driver;
 use super::error::{ARGUMENT, Kind, TaskError};
-use super::reply::decode;
+use super::reply::{Raw, decode};
 use super::task::Options;
 use crate::task::DecodeError;
 use crate::task::identity::Target;
@@ -77,16 +79,25 @@ pub struct Map<S, R> {
     items: S,
     source_ended: bool,
     ended: bool,
-    /// How many items were refused one by one, where nothing can be sent.
-    refused: u64,
+    /// How many items have been answered one by one, where nothing is sent.
+    answered: u64,
     on_drop: Ending,
-    /// `None` where nothing can be sent: the error is each item's.
-    crew: Result<Arc<Crew>, TaskError>,
+    hands: Hands,
     decode: fn(&[u8]) -> Result<R, DecodeError>,
 }
 
 /// A [`Map`] over an iterator. Got from [`ProcessPool::map`](crate::ProcessPool::map).
 pub type MapIter<I, R> = Map<stream::Iter<I>, R>;
+
+/// Who runs the items.
+enum Hands {
+    /// Workers.
+    Crew(Arc<Crew>),
+    /// Who polls the stream.
+    Solo(Solo),
+    /// Nobody can: the error is each item's.
+    Nobody(TaskError),
+}
 
 /// How a map is to be made.
 #[derive(Clone, Copy, Debug)]
@@ -125,14 +136,20 @@ where
             ordered,
             workers: driver.workers(),
         };
-        let target = Target::of(function).map_err(|error| TaskError::new(Kind::Foreign(error)));
+        let hands = match Target::of(function) {
+            Ok(target) if driver.in_place.is_some() => {
+                Hands::Solo(Solo::new(driver.clone(), target, options))
+            }
+            Ok(target) => Hands::Crew(Crew::new(driver.clone(), target, options, measure)),
+            Err(error) => Hands::Nobody(TaskError::new(Kind::Foreign(error))),
+        };
         Self {
             items,
             source_ended: false,
             ended: false,
-            refused: 0,
+            answered: 0,
             on_drop: Ending::Cancel,
-            crew: target.map(|target| Crew::new(driver.clone(), target, options, measure)),
+            hands,
             decode: payload::decode::<R>,
         }
     }
@@ -140,7 +157,9 @@ where
     /// Takes as many items as there is room for and the source has ready.
     pub(super) fn take(self: Pin<&mut Self>, context: &mut Context<'_>) {
         let mut this = self.project();
-        let Ok(crew) = this.crew else { return };
+        let Hands::Crew(crew) = this.hands else {
+            return;
+        };
         while !*this.source_ended {
             let room = crew.room();
             if room == 0 {
@@ -202,6 +221,12 @@ impl<S, R> Map<S, R> {
     }
 }
 
+/// The number of the next one, from zero.
+fn count(answered: &mut u64) -> u64 {
+    *answered += 1;
+    *answered - 1
+}
+
 fn pack<A: Serialize>(item: &A, limit: usize) -> Result<Packed, TaskError> {
     let packed =
         payload::pack(item).map_err(|error| TaskError::new(Kind::EncodeArgument(error)))?;
@@ -232,16 +257,24 @@ where
         }
         self.as_mut().take(context);
         let this = self.project();
-        let given = match this.crew {
-            Ok(crew) => ready!(crew.poll_give(context))
-                .map(|(number, raw)| (number, decode(*this.decode, raw))),
-            Err(error) => ready!(this.items.poll_next(context)).map(|_| {
-                *this.refused += 1;
-                (*this.refused - 1, Err(error.clone()))
-            }),
+        let given = match this.hands {
+            Hands::Crew(crew) => ready!(crew.poll_give(context)),
+            Hands::Solo(solo) => {
+                let item = ready!(this.items.poll_next(context));
+                item.map(|item| {
+                    let packed = pack(&item, solo.max_item());
+                    drop(item);
+                    let raw = packed.map_or_else(Raw::Failed, |item| solo.run(item));
+                    (count(this.answered), raw)
+                })
+            }
+            Hands::Nobody(error) => {
+                let item = ready!(this.items.poll_next(context));
+                item.map(|_| (count(this.answered), Raw::Failed(error.clone())))
+            }
         };
         *this.ended = given.is_none();
-        Poll::Ready(given)
+        Poll::Ready(given.map(|(number, raw)| (number, decode(*this.decode, raw))))
     }
 }
 
@@ -280,7 +313,7 @@ where
 #[pinned_drop]
 impl<S, R> PinnedDrop for Map<S, R> {
     fn drop(self: Pin<&mut Self>) {
-        if let (Ok(crew), false) = (&self.crew, self.ended) {
+        if let (Hands::Crew(crew), false) = (&self.hands, self.ended) {
             crew.abandon(self.on_drop);
         }
     }

@@ -86,10 +86,14 @@ impl<T> Scheduler<T> {
         }
     }
 
+    /// Whether anything is run again: nothing is where what waits is dropped.
+    pub(crate) fn may_repeat(&self) -> bool {
+        !self.dropping && !matches!(self.mode, Mode::Ending(_))
+    }
+
     fn is_repeated(&self, key: JobKey, failure: Failure) -> bool {
-        let over = self.dropping || matches!(self.mode, Mode::Ending(_));
         let job = &self.jobs[key.index];
-        !over && job.spec.retry.allows(failure, job.failures)
+        self.may_repeat() && job.spec.retry.allows(failure, job.failures)
     }
 
     fn pause(&mut self, now: Moment, key: JobKey, blocked: bool) {

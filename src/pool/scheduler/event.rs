@@ -50,7 +50,7 @@ pub(crate) struct JobSpec {
     pub(crate) queue_timeout: Option<Duration>,
     /// When it must be over, waiting and running together.
     pub(crate) deadline: Option<Moment>,
-    /// Which of its failures are no end.
+    /// Which of its failures are no end; of a chunk, none: its items are repeated in others.
     pub(crate) retry: Retry,
     /// Jobs of a higher one go first.
     pub(crate) priority: i32,
@@ -101,6 +101,10 @@ pub(crate) enum Event {
     Hold,
     /// They have submitted or dropped it.
     Unhold,
+    /// A job is over that was run by who submitted it.
+    RanInPlace,
+    /// No job can be run, and no later try will change that.
+    Unfit,
     /// Start every worker there may be.
     StartAll,
     /// There may be so many workers, at least one.

@@ -178,6 +178,8 @@ pub(crate) struct Scheduler<T> {
     submitted: u64,
     /// How many hold work that will be submitted even if the pool is closed by then.
     held: usize,
+    /// How many jobs are run by who submitted them.
+    in_place: usize,
     /// What comes in late is dropped like everything that had not been started.
     dropping: bool,
     line: Line,
@@ -212,6 +214,7 @@ impl<T> Scheduler<T> {
             jobs: Slab::new(),
             submitted: 0,
             held: 0,
+            in_place: 0,
             dropping: false,
             line: Line::default(),
             pausing: BTreeSet::new(),
@@ -284,6 +287,17 @@ impl<T> Scheduler<T> {
         first
     }
 
+    /// Accepts a job that whoever submits it runs there and then: its number. The pool does not end
+    /// before it is told [`Event::RanInPlace`].
+    pub(crate) fn admit_in_place(&mut self) -> Result<u64, Refusal> {
+        if let Some(refusal) = self.refusal {
+            return Err(refusal);
+        }
+        self.submitted += 1;
+        self.in_place += 1;
+        Ok(self.submitted)
+    }
+
     /// A worker has answered the call it was to answer next: gives back what is attached to the
     /// job, to be answered with that response. `None` for a call that has been answered already
     /// (ended while its response was being written); an error if the worker has no such call.
@@ -343,6 +357,8 @@ impl<T> Scheduler<T> {
             Event::Request(job) => self.request(job),
             Event::Hold => self.held += 1,
             Event::Unhold => self.held -= 1,
+            Event::RanInPlace => self.in_place -= 1,
+            Event::Unfit => self.give_up(),
             Event::StartAll => self.want_all(),
             Event::Resize(workers) => self.resize(now, workers),
             Event::Close => self.close(),

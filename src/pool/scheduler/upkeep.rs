@@ -221,7 +221,7 @@ impl<T> Scheduler<T> {
     /// When no more jobs will come and none is left: lets the workers go, and says when all went.
     pub(super) fn wind_up(&mut self, now: Moment) {
         let held = self.held > 0 && self.mode == Mode::Closing;
-        let busy = held || !self.jobs.is_empty();
+        let busy = held || self.in_place > 0 || !self.jobs.is_empty();
         if self.mode == Mode::Open || busy || self.finished {
             return;
         }

@@ -174,9 +174,14 @@ where
         let reply = Reply::new(decode);
         let job = prepare(&self.driver, &reply, target, argument, &self.options);
         let (listener, mailbox) = Mailbox::new(self.buffer, self.when_full);
-        let listener: Option<Listener> = Some(listener);
+        let (listener, is_async): (Option<Listener>, _) = (Some(listener), true);
+        let job = job.map(|job| Job {
+            listener,
+            is_async,
+            ..job
+        });
         Prepared {
-            job: job.map(|job| Job { listener, ..job }),
+            job,
             reply,
             updates: Updates::new(mailbox, payload::decode::<P>, Some(self.driver.clone())),
         }

@@ -127,7 +127,8 @@ where
         } = Call::of_async(self.function, argument).into_parts();
         let reply = Reply::new(decode);
         let job = prepare(&self.driver, &reply, target, argument, &self.options);
-        (reply, job)
+        let is_async = true;
+        (reply, job.map(|job| Job { is_async, ..job }))
     }
 }
 

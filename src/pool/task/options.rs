@@ -4,7 +4,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::pool::driver::Driver;
+use crate::pool::job::{Client, Deadline, Job};
 use crate::pool::scheduler::Retry;
+use crate::sys::clock::Moment;
+use crate::task::head::CallHead;
+use crate::task::identity::Target;
+use crate::wire::packed::Packed;
 
 /// What can be said of a call beside function and argument.
 #[derive(Clone, Debug, Default)]
@@ -17,6 +23,45 @@ pub(in crate::pool) struct Options {
     pub(in crate::pool) priority: i32,
     pub(in crate::pool) key: Option<u64>,
     pub(in crate::pool) name: Option<Arc<str>>,
+}
+
+impl Options {
+    /// Makes a job of a call, or of many items; a deadline has been running since it was asked for.
+    pub(in crate::pool) fn job(
+        &self,
+        driver: &Driver,
+        target: Target,
+        argument: Packed,
+        deadline: Option<Deadline>,
+        client: Client,
+    ) -> Job {
+        let head = CallHead {
+            target,
+            attempt: 1,
+            items: client.items(),
+            soft_timeout: self.soft_timeout.or(driver.plan.task_soft_timeout),
+            deadline: deadline.map(|deadline| deadline.at),
+            name: self.name.as_deref(),
+        };
+        Job {
+            head: head.pack(),
+            argument,
+            kind: target.kind(),
+            is_async: false,
+            timeout: self.timeout.or(driver.plan.task_timeout),
+            soft_timeout: self.soft_timeout.or(driver.plan.task_soft_timeout),
+            queue_timeout: self.queue_timeout,
+            since: Moment::default(),
+            deadline,
+            retry: self.retry,
+            failures: Vec::new(),
+            priority: self.priority,
+            key: self.key,
+            client,
+            listener: None,
+            permit: None,
+        }
+    }
 }
 
 macro_rules! options {
@@ -142,7 +187,8 @@ macro_rules! options {
         /// [`attempt`](crate::task::TaskContext::attempt) tells the task which run it is, and an
         /// error has the failures before it in its [`history`](crate::TaskError::history).
         ///
-        /// The items of a map are run at most once all the same.
+        /// Of a map each item has attempts of its own; one that is run again goes alone, keeps its
+        /// place among the results, and holds up no other.
         ///
         /// ```
         /// # #[tokio::main(flavor = "current_thread")]

@@ -311,3 +311,118 @@ fn a_chunk_may_be_heard_to_break_before_it_is_heard_to_be_cut() {
         assert!(book.is_finished() && book.chunks.is_empty());
     }
 }
+
+fn relapse(failure: TaskError, pause: Duration, settled: bool) -> Relapse {
+    Relapse {
+        failure,
+        pause,
+        settled,
+    }
+}
+
+/// An error that is told from [`lost`].
+fn late() -> TaskError {
+    TaskError::new(Kind::Elapsed(Duration::ZERO))
+}
+
+#[test]
+fn an_item_that_is_to_be_run_again_goes_out_alone_and_keeps_its_place() {
+    for ordered in [true, false] {
+        let mut book = book(
+            Measure {
+                ordered,
+                ..sized(3)
+            },
+            3,
+        );
+        let batch = book.next_batch().unwrap();
+        assert!(batch.failures.is_empty());
+        run(&mut book, &batch, 0..1);
+        let again = relapse(late(), Duration::ZERO, true);
+        book.hear(batch.id, News::Again(1, again));
+        run(&mut book, &batch, 2..3);
+        book.hear(batch.id, News::Over(3, US));
+        assert!(book.pauses() && book.is_at_work() && book.chunks.is_empty());
+        assert!(book.next_batch().is_none(), "it pauses");
+
+        assert_eq!(book.resume(Moment(1)), None);
+        let second = book.next_batch().unwrap();
+        assert_eq!((items_of(&second), second.failures.len()), (vec![1], 1));
+        let again = relapse(lost(), Duration::ZERO, true);
+        book.hear(second.id, News::Again(0, again));
+        book.hear(second.id, News::Over(1, US));
+        book.resume(Moment(2));
+        let third = book.next_batch().unwrap();
+        assert!(third.failures[0].is_timeout() && third.failures[1].is_cancelled());
+        // Nobody has begun it: its history goes with it.
+        book.hear(third.id, News::Over(0, US));
+        let third = book.next_batch().unwrap();
+        assert_eq!((items_of(&third), third.failures.len()), (vec![1], 2));
+        finish(&mut book, &third);
+        let order = if ordered { [0, 1, 2] } else { [0, 2, 1] };
+        assert_eq!(given(&mut book), order.map(Some));
+        assert!(book.is_finished() && !book.is_at_work());
+    }
+}
+
+#[test]
+fn a_pause_begins_when_it_is_first_looked_at_and_is_waited_for() {
+    let mut book = book(sized(1), 2);
+    let (one, two) = (book.next_batch().unwrap(), book.next_batch().unwrap());
+    for (batch, pause) in [(&one, 10), (&two, 3)] {
+        let again = relapse(lost(), Duration::from_nanos(pause), true);
+        book.hear(batch.id, News::Again(0, again));
+        book.hear(batch.id, News::Over(1, US));
+    }
+    assert_eq!(book.resume(Moment(100)), Some(Moment(103)));
+    assert_eq!(book.resume(Moment(102)), Some(Moment(103)));
+    assert!(book.next_batch().is_none());
+    assert_eq!(book.resume(Moment(103)), Some(Moment(110)));
+    assert_eq!(items_of(&book.next_batch().unwrap()), [1]);
+    assert!(book.next_batch().is_none());
+    assert_eq!(book.resume(Moment(u64::MAX)), None);
+    assert_eq!(items_of(&book.next_batch().unwrap()), [0]);
+}
+
+#[test]
+fn a_run_that_may_go_on_is_waited_for_before_the_next() {
+    let broke = |unbegun| {
+        News::Broke(Break {
+            victim: None,
+            unbegun,
+            rest: None,
+        })
+    };
+    let again = || News::Again(1, relapse(lost(), Duration::ZERO, false));
+    let news: [[fn(_, _) -> News; 3]; 3] = [
+        [|a: News, _| a, |_, b: News| b, |_, _| News::Settled],
+        [|_, b: News| b, |a: News, _| a, |_, _| News::Settled],
+        [|_, _| News::Settled, |_, b: News| b, |a: News, _| a],
+    ];
+    for order in news {
+        let mut book = book(sized(3), 3);
+        let batch = book.next_batch().unwrap();
+        run(&mut book, &batch, 0..1);
+        for (position, next) in order.into_iter().enumerate() {
+            assert!(!book.pauses(), "at {position}");
+            book.hear(batch.id, next(again(), broke(2..3)));
+        }
+        assert!(book.chunks.is_empty() && book.pauses());
+        book.resume(Moment(1));
+        let (rest, again) = (book.next_batch().unwrap(), book.next_batch().unwrap());
+        assert_eq!((items_of(&rest), items_of(&again)), (vec![2], vec![1]));
+        finish(&mut book, &again);
+        finish(&mut book, &rest);
+        assert_eq!(given(&mut book), [0, 1, 2].map(Some));
+    }
+}
+
+#[test]
+fn what_pauses_is_dropped_with_its_book() {
+    let mut book = book(sized(1), 1);
+    let batch = book.next_batch().unwrap();
+    let again = relapse(lost(), US, true);
+    book.hear(batch.id, News::Again(0, again));
+    book.abandon();
+    assert!(!book.pauses() && !book.is_at_work());
+}
