@@ -74,7 +74,7 @@
 //! | | |
 //! | --- | --- |
 //! | [`ProcessPool`], [`ProcessPoolBuilder`] | the pool and its options: [`StartMethod`], [`Restart`], [`Stdio`], [`Resource`] |
-//! | [`ThreadPool`], [`ThreadPoolBuilder`], [`ThreadTask`], [`ThreadMap`] | the same verbs over threads, for code that is trusted |
+//! | [`ThreadPool`], [`ThreadPoolBuilder`], [`ThreadTask`], [`ThreadTaskCall`], [`ThreadMap`] | the same verbs over threads, for code that is trusted |
 //! | [`Executor`], [`ExecutorTask`], [`Portable`], [`Ability`], [`Unsupported`] | code for either kind of pool, and what one of them cannot do |
 //! | [`TaskHandle`] | a submitted call: its result, and the means to end it |
 //! | [`Task`], [`TaskCall`] | a call with a time limit, a limit on waiting, a deadline, a priority, a key, a name; [`Retry`]: how often it is run again |
@@ -154,7 +154,7 @@ pub use task::{HookOutcome, PanicInfo, RemoteError};
 pub use thread_pool::ThreadPool;
 pub use thread_pool::builder::ThreadPoolBuilder;
 pub use thread_pool::map::{ThreadMap, ThreadMapIter};
-pub use thread_pool::task::ThreadTask;
+pub use thread_pool::task::{ThreadTask, ThreadTaskCall};
 #[cfg(feature = "tower")]
 pub use tower::{TaskResponse, TaskService};
 pub use worker::boot::init;

@@ -14,8 +14,8 @@ use futures::FutureExt;
 use futures::stream::{self, FusedStream, StreamExt, TryStreamExt};
 use gate::{Gate, acquire, mark, pass};
 use procpool::{
-    Ability, Executor, ExecutorTask, ProcessPool, ShutdownOptions, StartMethod, TaskError,
-    TaskHandle, ThreadPool, call,
+    Ability, Executor, ExecutorTask, PoolEvent, ProcessPool, ShutdownOptions, StartMethod,
+    TaskError, TaskHandle, ThreadPool, call,
 };
 use support::{HANG, PROMPTLY, everywhere, runtime, scene, soon};
 
@@ -148,7 +148,7 @@ fn calls_of_every_form_give_their_values_and_a_failing_one_hurts_no_other() {
     on_every_executor!(case and inline);
 }
 
-/// CF-003, CF-089, CF-096, CF-097, CF-122.
+/// CF-003, CF-089, CF-091, CF-096, CF-097, CF-118, CF-120, CF-122.
 #[test]
 fn maps_give_each_result_once_and_ordered_ones_in_order() {
     async fn case<K: Kind>(kind: K) {
@@ -469,7 +469,7 @@ fn dropping_the_last_clone_lets_outstanding_handles_resolve() {
     on_every_executor!(case);
 }
 
-/// CF-030, CF-103, CF-117.
+/// CF-030, CF-103, CF-107, CF-117.
 #[test]
 fn terminate_ends_what_waits_at_once() {
     async fn case<K: Kind>(kind: K) {
@@ -528,9 +528,11 @@ fn limits_are_kept_or_refused_and_never_ignored() {
         let limit = Duration::from_millis(30);
         let able = pool.require(Ability::EndRunning);
         let limited = pool.task(pass).timeout(limit).name("limited");
+        let late = pool.task(pass).deadline(limit);
         for error in [
             limited.submit(gate.path()).await.unwrap_err(),
             limited.run(gate.path()).await.unwrap_err(),
+            late.submit(gate.path()).await.unwrap_err(),
         ] {
             assert_eq!(error.is_unsupported(), able.is_err(), "{error}");
             assert_eq!(error.is_timeout(), able.is_ok(), "{error}");
@@ -546,6 +548,91 @@ fn limits_are_kept_or_refused_and_never_ignored() {
         running.await.unwrap();
         assert!(gate.marks().is_empty());
         pool.shutdown().await;
+    }
+    on_every_executor!(case);
+}
+
+/// CF-014.
+#[test]
+fn ready_starts_all_workers_and_says_when_it_cannot() {
+    async fn case<K: Kind>(kind: K) {
+        let pool = kind.pool(2);
+        pool.ready().await.unwrap();
+        pool.ready().await.unwrap();
+        let stats = pool.stats();
+        assert_eq!(
+            (stats.workers.len(), stats.workers_started),
+            (2, 2),
+            "{stats}"
+        );
+        assert_eq!(pool.submit(double, 1).await.unwrap(), 2);
+        pool.shutdown().await;
+        assert!(pool.ready().await.unwrap_err().is_shutting_down());
+    }
+    on_every_executor!(case);
+}
+
+#[test]
+fn what_has_the_higher_priority_goes_first() {
+    async fn case<K: Kind>(kind: K) {
+        let (pool, gate) = (kind.pool(1), Gate::new());
+        let running = pool.submit(pass, gate.path());
+        started(&running).await;
+        let (tell, told) = std::sync::mpsc::channel();
+        let handles: Vec<_> = [(1, -1), (2, 0), (3, 7), (4, 0), (5, 7)]
+            .into_iter()
+            .map(|(n, priority)| {
+                let handle = pool.task(double).priority(priority).submit(n);
+                let tell = tell.clone();
+                handle.add_done_callback(move |_| tell.send(n).unwrap());
+                handle
+            })
+            .collect();
+        gate.open();
+        for handle in handles {
+            handle.await.unwrap();
+        }
+        let order: Vec<_> = told.try_iter().collect();
+        assert_eq!(order, [3, 5, 2, 4, 1]);
+        running.await.unwrap();
+        pool.shutdown().await;
+    }
+    on_every_executor!(case);
+}
+
+/// CF-050, CF-119: failures are told once to whoever listens.
+#[test]
+fn events_tell_of_each_task_and_end_with_the_executor() {
+    async fn case<K: Kind>(kind: K) {
+        let pool = kind.bounded(1, 0);
+        let events = pool.events();
+        pool.submit(double, 1).await.unwrap();
+        pool.submit(|n: u64| 10 / n, 0).await.unwrap_err();
+        let gate = Gate::new();
+        let running = pool.submit(pass, gate.path());
+        assert!(soon(PROMPTLY, || pool.try_submit(double, 1).is_err()).await);
+        gate.open();
+        running.await.unwrap();
+        pool.shutdown().await;
+
+        let (mut started, mut ended, mut full) = (Vec::new(), Vec::new(), 0);
+        for event in events.collect::<Vec<_>>().await {
+            match event {
+                PoolEvent::TaskStarted { task, items: 1, .. } => started.push(task),
+                PoolEvent::TaskDone { task, .. } => ended.push((task, true)),
+                PoolEvent::TaskFailed { task, error } => {
+                    assert!(error.is_panic());
+                    ended.push((task, false));
+                }
+                PoolEvent::QueueFull { max_pending: 0 } => full += 1,
+                PoolEvent::WorkerReady { .. } | PoolEvent::WorkerEnded(_) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(started, [1, 2, 3]);
+        assert_eq!(ended, [(1, true), (2, false), (3, true)]);
+        assert!(full > 0);
+        assert!(pool.events().next().await.is_none(), "it is over");
     }
     on_every_executor!(case);
 }

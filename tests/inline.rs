@@ -531,3 +531,38 @@ fn no_runtime_is_needed() {
     drop(pool);
     drop(scene);
 }
+
+async fn nap(millis: u64) -> (u64, u64) {
+    tokio::time::sleep(Duration::from_millis(millis)).await;
+    tokio::task::yield_now().await;
+    (millis, current().unwrap().id())
+}
+
+#[test]
+fn an_async_task_is_driven_to_its_end_and_its_limit_holds() {
+    on_each_runtime(|| async {
+        let pool = inline();
+        assert_eq!(at_once(pool.submit_async(nap, 5)).unwrap(), (5, 1));
+        let limited = pool.task_async(nap).timeout(Duration::from_millis(20));
+        let error = at_once(limited.submit(3_600_000)).unwrap_err();
+        assert!(error.is_timeout() && error.maybe_executed(), "{error}");
+        assert_eq!(limited.run(1).await.unwrap(), (1, 3));
+        async fn panics(n: u64) -> u64 {
+            tokio::task::yield_now().await;
+            10 / n
+        }
+        let error = at_once(pool.submit_async(panics, 0)).unwrap_err();
+        assert!(
+            error.panic().unwrap().message().contains("divide"),
+            "{error}"
+        );
+        let stats = pool.stats();
+        assert_eq!((stats.completed, stats.timed_out, stats.failed), (2, 1, 1));
+        pool.shutdown().await;
+        assert!(
+            at_once(pool.submit_async(nap, 1))
+                .unwrap_err()
+                .is_shut_down()
+        );
+    });
+}

@@ -62,7 +62,7 @@ fn a_chunk_of_nothing_is_refused_at_once() {
     let _ = pool.task(|n: u8| n).chunk_size(0);
 }
 
-/// CF-092, CF-094.
+/// CF-092, CF-093, CF-094.
 #[test]
 fn nothing_in_nothing_out_and_the_end_stays_the_end() {
     everywhere(async |method| {

@@ -18,7 +18,7 @@ fn pool(method: StartMethod, workers: usize) -> ProcessPoolBuilder {
     ProcessPool::builder().workers(workers).start_method(method)
 }
 
-/// CF-026, CF-102.
+/// CF-026, CF-028, CF-102.
 #[test]
 fn a_worker_runs_as_many_tasks_as_it_may_and_another_runs_the_next() {
     everywhere(|method| async move {

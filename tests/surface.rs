@@ -16,8 +16,8 @@ use procpool::{
     Ability, AsyncProgressTask, BuildError, Call, CallbackId, Enumerated, Exit, Map, NotClosed,
     PanicInfo, ProcessPool, ProcessPoolBuilder, ProgressTask, ResizeError, Restart,
     ShutdownOptions, StartError, StartMethod, Stats, Stdio, Task, TaskCall, TaskError, TaskHandle,
-    ThreadMap, ThreadPool, ThreadPoolBuilder, ThreadTask, TrySubmitError, UnknownStartMethod,
-    Unsupported, Updates, WhenFull, WorkerExit, WorkerLine, WorkerStats,
+    ThreadMap, ThreadPool, ThreadPoolBuilder, ThreadTask, ThreadTaskCall, TrySubmitError,
+    UnknownStartMethod, Unsupported, Updates, WhenFull, WorkerExit, WorkerLine, WorkerStats,
 };
 use support::everywhere;
 
@@ -50,13 +50,15 @@ fn the_public_types_can_be_shared_shown_and_kept_across_a_caught_panic() {
     shared::<Updates<std::cell::Cell<u8>>>();
     shared::<ProgressTask<std::rc::Rc<u8>, std::rc::Rc<u8>, u8>>();
     shared::<AsyncProgressTask<std::rc::Rc<u8>, std::rc::Rc<u8>, std::future::Ready<u8>>>();
-    shared::<(Map<Items, u8>, Enumerated<Items, u8>)>();
+    shared::<(Map<Items, u8>, Enumerated<Map<Items, u8>>)>();
     shared::<(Stats, WorkerStats, WorkerLine<'static>, Stdio)>();
     shared::<(Exit, WorkerExit, PanicInfo, CallbackId)>();
     shared::<(ShutdownOptions, Restart, StartMethod)>();
     shared::<(ThreadPool, ThreadPoolBuilder, Ability)>();
     shared::<ThreadTask<std::cell::Cell<u8>, u8>>();
+    shared::<ThreadTaskCall<u8>>();
     moved::<ThreadMap<Items, std::cell::Cell<u8>>>();
+    moved::<Enumerated<ThreadMap<Items, u8>>>();
 
     copied::<(ProcessPool, ProcessPoolBuilder, Task<std::rc::Rc<u8>, u8>)>();
     copied::<(

@@ -12,7 +12,7 @@ use std::cell::Cell;
 use std::error::Error;
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
@@ -367,4 +367,81 @@ fn calls_fail_while_no_thread_is_to_be_had() {
     }
     let status = Program::start(NAME, "tight").end();
     assert!(status.success(), "{status}");
+}
+
+#[test]
+fn a_call_can_be_given_options() {
+    on_each_runtime(|| async {
+        let pool = pool(1);
+        let power = || pool.task_call(call!(u64::pow(2, 10)));
+        assert_eq!(power().submit().await.unwrap(), 1_024);
+        assert_eq!(
+            power().name("power").priority(1).run().await.unwrap(),
+            1_024
+        );
+        let limit = Duration::from_millis(20);
+        let error = power().timeout(limit).submit().await.unwrap_err();
+        assert!(error.is_unsupported() && !error.maybe_executed());
+        assert!(
+            power()
+                .deadline(limit)
+                .run()
+                .await
+                .unwrap_err()
+                .is_unsupported()
+        );
+        let (let_go, running) = held(&pool);
+        let late = power().queue_timeout(limit).submit();
+        assert!(late.await.unwrap_err().is_timeout());
+        drop(let_go);
+        running.await.unwrap();
+        pool.shutdown().await;
+        assert!(power().run().await.unwrap_err().is_shut_down());
+    });
+}
+
+#[test]
+fn results_of_a_map_are_told_apart_by_their_numbers() {
+    on_each_runtime(|| async {
+        let pool = pool(2);
+        for ordered in [true, false] {
+            let task = pool.task(|n: u64| 10 / n);
+            let map = if ordered {
+                task.map(0..50)
+            } else {
+                task.map_unordered(0..50)
+            };
+            let mut results: Vec<_> = map.enumerate().collect().await;
+            assert!(!ordered || results.is_sorted_by_key(|(item, _)| *item));
+            results.sort_by_key(|(item, _)| *item);
+            for (expected, (item, result)) in results.into_iter().enumerate() {
+                assert_eq!(item, expected);
+                assert_eq!(result.ok(), 10_u64.checked_div(item as u64));
+            }
+        }
+        pool.shutdown().await;
+    });
+}
+
+#[test]
+fn a_dropped_map_asks_its_running_items_to_end_if_that_was_wanted() {
+    static ASKED: AtomicBool = AtomicBool::new(false);
+    static BEGUN: AtomicBool = AtomicBool::new(false);
+    fn until_asked(_: u64) {
+        BEGUN.store(true, Ordering::SeqCst);
+        let task = procpool::task::current().unwrap();
+        let asked = eventually(PROMPTLY, || task.is_cancelled());
+        ASKED.store(asked, Ordering::SeqCst);
+    }
+    on_each_runtime(|| async {
+        ASKED.store(false, Ordering::SeqCst);
+        BEGUN.store(false, Ordering::SeqCst);
+        let pool = pool(1);
+        let map = pool.map(until_asked, 0..3).abort_on_drop();
+        assert!(soon(PROMPTLY, || BEGUN.load(Ordering::SeqCst)).await);
+        drop(map);
+        pool.shutdown().await;
+        assert!(ASKED.load(Ordering::SeqCst));
+        assert_eq!(pool.stats().cancelled, 2);
+    });
 }

@@ -20,7 +20,7 @@ const MAY_NAME: [(&str, &[&str]); 10] = [
     ),
     // It has threads where the pool has workers, and shares handles, replies and errors with it.
     ("thread_pool", &["sys", "wire", "task", "process", "pool"]),
-    ("executor", &["task", "pool", "thread_pool"]),
+    ("executor", &["task", "process", "pool", "thread_pool"]),
     // An adapter.
     ("tower.rs", &["pool"]),
 ];

@@ -12,11 +12,13 @@ use serde::de::DeserializeOwned;
 
 use crate::pool::ProcessPool;
 use crate::pool::error::{Ability, NotClosed, TaskError, TrySubmitError, Unsupported};
+use crate::pool::events::Events;
 use crate::pool::handle::TaskHandle;
 use crate::pool::map::Map;
 use crate::pool::shutdown::ShutdownOptions;
 use crate::pool::stats::Stats;
 use crate::pool::task::Task;
+use crate::process::StartError;
 use crate::task::Call;
 use crate::thread_pool::ThreadPool;
 use crate::thread_pool::map::ThreadMap;
@@ -145,6 +147,16 @@ pub trait Executor: Clone + fmt::Debug + Send + Sync + sealed::Sealed + 'static 
         A: Portable,
         R: Portable,
         S: Stream<Item = A> + Send + Unpin;
+
+    /// Starts all workers and waits until they are ready. See [`ProcessPool::ready`].
+    ///
+    /// # Errors
+    ///
+    /// When one cannot be started, or when the executor is shut down.
+    fn ready(&self) -> impl Future<Output = Result<(), StartError>> + Send;
+
+    /// Returns what happens from now on, as a stream. See [`ProcessPool::events`].
+    fn events(&self) -> Events;
 
     /// Takes no new work; what was accepted is finished. See [`ProcessPool::close`].
     fn close(&self);
@@ -276,6 +288,14 @@ macro_rules! shared {
             S: Stream<Item = A> + Send + Unpin,
         {
             $pool::map_stream(self, function, items)
+        }
+
+        async fn ready(&self) -> Result<(), StartError> {
+            $pool::ready(self).await
+        }
+
+        fn events(&self) -> Events {
+            $pool::events(self)
         }
 
         fn close(&self) {

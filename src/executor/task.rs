@@ -42,6 +42,13 @@ pub trait ExecutorTask<A: Portable, R: Portable>:
     /// [can](crate::Ability::EndRunning). See [`Task::timeout`].
     fn timeout(self, limit: Duration) -> Self;
 
+    /// Ends the task when this long has passed since it was submitted, where the executor
+    /// [can](crate::Ability::EndRunning). See [`Task::deadline`].
+    fn deadline(self, limit: Duration) -> Self;
+
+    /// Lets the task go before waiting tasks of lower priority. See [`Task::priority`].
+    fn priority(self, priority: i32) -> Self;
+
     /// Gives up on the task when it has waited this long for its start. See
     /// [`Task::queue_timeout`].
     fn queue_timeout(self, limit: Duration) -> Self;
@@ -69,6 +76,14 @@ macro_rules! executor_task {
         impl<A: Portable, R: Portable> ExecutorTask<A, R> for $task<A, R> {
             fn timeout(self, limit: Duration) -> Self {
                 $task::timeout(self, limit)
+            }
+
+            fn deadline(self, limit: Duration) -> Self {
+                $task::deadline(self, limit)
+            }
+
+            fn priority(self, priority: i32) -> Self {
+                $task::priority(self, priority)
             }
 
             fn queue_timeout(self, limit: Duration) -> Self {

@@ -21,7 +21,8 @@ use crate::process::StartError;
 /// How many events a listener may be behind before it misses the oldest.
 const BACKLOG: usize = 4_096;
 
-/// Something that has happened in a pool. Got from [`ProcessPool::events`].
+/// Something that has happened in a pool. Got from [`ProcessPool::events`] and
+/// [`ThreadPool::events`](crate::ThreadPool::events), which tells nothing of workers.
 ///
 /// `task` is the number that [`TaskHandle::id`](crate::TaskHandle::id) and
 /// [`task::current`](crate::task::current) give.
@@ -102,7 +103,8 @@ pub(crate) struct Hub {
 }
 
 impl Hub {
-    pub(super) fn new() -> Self {
+    /// A pool's, of which nobody has heard yet.
+    pub(crate) fn new() -> Self {
         Self {
             sender: broadcast::Sender::new(BACKLOG),
             over: AtomicBool::new(false),
@@ -113,28 +115,33 @@ impl Hub {
     }
 
     /// Whether anybody listens.
-    pub(super) fn is_heard(&self) -> bool {
+    pub(crate) fn is_heard(&self) -> bool {
         self.listeners.load(Ordering::Relaxed) > 0
     }
 
     /// Notes an event, if anybody listens. Called where the order of events is decided: under the
     /// pool's lock.
-    pub(super) fn note(&self, event: impl FnOnce() -> PoolEvent) {
+    pub(crate) fn note(&self, event: impl FnOnce() -> PoolEvent) {
         if self.is_heard() {
             lock(&self.noted).push_back(Some(event()));
         }
     }
 
     /// Notes that a task was answered by its worker.
-    pub(super) fn note_answer(&self, task: u64, raw: &Raw, took: Duration) {
+    pub(crate) fn note_answer(&self, task: u64, raw: &Raw, took: Duration) {
         match raw {
-            Raw::Returned(_) => self.note(|| PoolEvent::TaskDone { task, took }),
+            Raw::Returned(_) => self.note_return(task, took),
             Raw::Failed(error) => self.note_failure(task, error),
         }
     }
 
+    /// Notes that a task has returned.
+    pub(crate) fn note_return(&self, task: u64, took: Duration) {
+        self.note(|| PoolEvent::TaskDone { task, took });
+    }
+
     /// Notes that a task failed.
-    pub(super) fn note_failure(&self, task: u64, error: &TaskError) {
+    pub(crate) fn note_failure(&self, task: u64, error: &TaskError) {
         self.note(|| PoolEvent::TaskFailed {
             task,
             error: error.clone(),
@@ -142,7 +149,7 @@ impl Hub {
     }
 
     /// Tells what has been noted, in its order. Wakes listeners, so no lock of the pool may be held.
-    pub(super) fn tell(&self) {
+    pub(crate) fn tell(&self) {
         while !lock(&self.noted).is_empty() {
             // Whoever tells already will find what has been noted since.
             let Ok(_telling) = self.telling.try_lock() else {
@@ -156,13 +163,14 @@ impl Hub {
     }
 
     /// Nothing more will happen.
-    pub(super) fn close(&self) {
+    pub(crate) fn close(&self) {
         self.over.store(true, Ordering::SeqCst);
         lock(&self.noted).push_back(None);
         self.tell();
     }
 
-    fn listen(&self) -> Events {
+    /// Begins to listen.
+    pub(crate) fn listen(&self) -> Events {
         // What was noted for listeners that are gone is not for this one.
         self.tell();
         self.listeners.fetch_add(1, Ordering::Relaxed);

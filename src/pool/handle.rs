@@ -398,10 +398,13 @@ impl<R: Send + 'static> TaskHandle<R> {
 }
 
 impl<R> TaskHandle<R> {
-    /// Takes the task back if it has not been started, whatever comes of that.
-    pub(crate) fn take_back(&self) {
+    /// Takes the task back if it has not been started, or also ends it; whatever comes of that.
+    pub(crate) fn give_up(&self, end: bool) {
         if let Some((holder, key)) = &self.job {
-            holder.cancel(*key);
+            match end {
+                false => holder.cancel(*key),
+                true => holder.abort(*key),
+            };
         }
     }
 }

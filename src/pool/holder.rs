@@ -30,6 +30,10 @@ pub(crate) trait Holder: RefUnwindSafe + Send + Sync {
     fn help(&self);
 }
 
+/// All that changes in it is behind locks, and no code of callers runs under those. Said here, because
+/// whether tokio's locks say it of themselves depends on its features.
+impl RefUnwindSafe for Driver {}
+
 impl Holder for Driver {
     fn cancel(&self, key: JobKey) -> bool {
         self.withdraw(key, Event::Cancel(key))

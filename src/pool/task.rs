@@ -1,11 +1,10 @@
 //! One call's options, and the one way into the pool that all calls take.
 
-#[macro_use]
-mod options;
-#[macro_use]
-pub(crate) mod progress;
 pub(crate) mod async_progress;
 mod async_task;
+pub(crate) mod maps;
+pub(crate) mod options;
+pub(crate) mod progress;
 
 use std::fmt;
 use std::future::Future;
@@ -36,7 +35,9 @@ use crate::wire::packed::Packed;
 use crate::wire::page::ITEMS;
 
 pub use self::async_task::AsyncTask;
+use self::maps::map_verbs;
 pub(super) use self::options::Options;
+use self::options::{key_option, options, short_name, waiting_options};
 
 /// A function with options for its calls. Got from [`ProcessPool::task`](crate::ProcessPool::task).
 ///
@@ -210,43 +211,7 @@ where
         self
     }
 
-    /// Runs the function over many items. See [`ProcessPool::map`](crate::ProcessPool::map).
-    pub fn map<I>(&self, items: I) -> MapIter<I::IntoIter, R>
-    where
-        I: IntoIterator<Item = A>,
-    {
-        self.map_iter(items, true)
-    }
-
-    /// Runs the function over many items, results in the order in which they come. See
-    /// [`ProcessPool::map_unordered`](crate::ProcessPool::map_unordered).
-    pub fn map_unordered<I>(&self, items: I) -> MapIter<I::IntoIter, R>
-    where
-        I: IntoIterator<Item = A>,
-    {
-        self.map_iter(items, false)
-    }
-
-    /// Runs the function over a stream of items. See
-    /// [`ProcessPool::map_stream`](crate::ProcessPool::map_stream).
-    pub fn map_stream<S: Stream<Item = A>>(&self, items: S) -> Map<S, R> {
-        self.map_over(items, true)
-    }
-
-    /// Runs the function over a stream of items, results in the order in which they come.
-    pub fn map_stream_unordered<S: Stream<Item = A>>(&self, items: S) -> Map<S, R> {
-        self.map_over(items, false)
-    }
-
-    fn map_iter<I>(&self, items: I, ordered: bool) -> MapIter<I::IntoIter, R>
-    where
-        I: IntoIterator<Item = A>,
-    {
-        let mut map = self.map_over(stream::iter(items), ordered);
-        // An iterator has its items ready, so the work starts here and now.
-        Pin::new(&mut map).take(&mut Context::from_waker(Waker::noop()));
-        map
-    }
+    map_verbs!("ProcessPool", Map, MapIter);
 
     fn map_over<S: Stream<Item = A>>(&self, items: S, ordered: bool) -> Map<S, R> {
         let options = self.options.clone();

@@ -3,6 +3,7 @@
 //! No code of the user's runs under the lock: jobs are run, answered and dropped without it.
 
 use std::io;
+use std::panic::RefUnwindSafe;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use tokio::sync::{Semaphore, watch};
 use super::job::{Job, Timer};
 use super::roster::{Roster, Stand, Step};
 use crate::pool::error::{Breakage, Kind, TaskError};
+use crate::pool::events::{Hub, PoolEvent};
 use crate::pool::holder::{Holder, JobKey, Progress};
 use crate::pool::stats::{Counts, Stats, WorkerStats};
 use crate::process::{Keeper, StartError};
@@ -40,6 +42,8 @@ pub(super) struct Driver {
     /// Tells threads that a call waits, or that the pool was closed.
     changed: Condvar,
     lifetime: watch::Sender<Lifetime>,
+    /// Where events are told.
+    pub(super) hub: Hub,
     this: Weak<Driver>,
 }
 
@@ -79,23 +83,30 @@ impl Driver {
             }),
             changed: Condvar::new(),
             lifetime: watch::Sender::new(Lifetime::default()),
+            hub: Hub::new(),
             this: this.clone(),
             plan,
         })
     }
 
     /// Accepts a job, which may wait for so long, or answers it at once.
-    pub(super) fn submit(&self, mut job: Job, limit: Option<Duration>) -> Option<JobKey> {
+    pub(super) fn submit(
+        &self,
+        mut job: Job,
+        limit: Option<Duration>,
+        priority: i32,
+    ) -> Option<JobKey> {
         let mut state = self.lock();
         // The timer finds the lock held until the job is where it looks for it.
         let next = state.roster.next_number();
         job.timer = limit.map(|limit| self.expire_after(limit, next));
-        match state.roster.submit(job) {
+        match state.roster.submit(job, priority) {
             Ok((number, start)) => {
                 state.counts.submitted += 1;
                 drop(state);
                 match start {
-                    Some(place) => self.start_thread(place),
+                    // Without a thread the call waits for another, or fails.
+                    Some(place) => drop(self.start_thread(place)),
                     None => self.changed.notify_one(),
                 }
                 Some(JobKey::of_number(number))
@@ -108,9 +119,25 @@ impl Driver {
         }
     }
 
-    fn start_thread(&self, place: usize) {
+    /// Starts all threads that there may be.
+    pub(super) fn start_all(&self) -> Result<(), StartError> {
+        loop {
+            let mut state = self.lock();
+            if state.roster.is_closed() {
+                return Err(StartError::shutting_down());
+            }
+            let place = state.roster.sit_down();
+            drop(state);
+            match place {
+                Some(place) => self.start_thread(place)?,
+                None => return Ok(()),
+            }
+        }
+    }
+
+    fn start_thread(&self, place: usize) -> Result<(), StartError> {
         let Some(driver) = self.this.upgrade() else {
-            return;
+            return Err(StartError::shutting_down());
         };
         let asked = Arc::new(Asked::default());
         let mut state = self.lock();
@@ -121,8 +148,9 @@ impl Driver {
         state.asked[place] = asked.clone();
         drop(state);
         let thread = std::thread::Builder::new().name(self.thread_name(place));
-        if let Err(error) = thread.spawn(move || driver.work(place, &asked)) {
-            self.not_started(place, &error);
+        match thread.spawn(move || driver.work(place, &asked)) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(self.not_started(place, &error)),
         }
     }
 
@@ -131,18 +159,22 @@ impl Driver {
     }
 
     /// What waits waits for the other threads; where there are none, it fails.
-    fn not_started(&self, place: usize, error: &io::Error) {
+    fn not_started(&self, place: usize, error: &io::Error) -> StartError {
         tracing::warn!(target: "procpool", %error, "a thread could not be started");
         let error = StartError::system("start a thread", error);
         let unrun = self.lock().roster.unstarted(place);
-        self.answer_all(unrun.into_values(), &Kind::Broken(Breakage::Start(error)));
+        self.hub.note(|| PoolEvent::StartFailed(error.clone()));
+        self.answer_all(unrun, &Kind::Broken(Breakage::Start(error.clone())));
+        self.tell();
         self.finish_if_over();
+        error
     }
 
     /// A thread's life.
     fn work(&self, place: usize, asked: &Arc<Asked>) {
         while let Some((number, mut job)) = self.next(place) {
             job.timer = None;
+            self.tell();
             let started = Moment::now();
             let told = {
                 let name = job.name.take();
@@ -155,10 +187,11 @@ impl Driver {
                 job.work.run()
             };
             let (waited, ran) = (job.since.until(started), started.until(Moment::now()));
-            self.done(place, told.is_ok(), waited, ran);
+            self.done(place, number, &told, waited, ran);
             if let Err(error) = told {
                 panic::contain(|| log(number, &error));
             }
+            self.tell();
             // Room is given back before the answer is, so that who has the answer finds the room.
             job.permit = None;
             job.work.answer(None);
@@ -171,7 +204,14 @@ impl Driver {
         let mut state = self.lock();
         loop {
             match state.roster.take(place, Moment::now()) {
-                Step::Run(number, job) => return Some((number, job)),
+                Step::Run(number, job) => {
+                    self.hub.note(|| PoolEvent::TaskStarted {
+                        task: number,
+                        items: 1,
+                        pid: std::process::id(),
+                    });
+                    return Some((number, job));
+                }
                 Step::Wait => {
                     let woken = self.changed.wait(state);
                     state = woken.unwrap_or_else(PoisonError::into_inner);
@@ -185,15 +225,27 @@ impl Driver {
     }
 
     /// A thread has run a call: after so long, for so long.
-    fn done(&self, place: usize, returned: bool, waited: Duration, ran: Duration) {
+    fn done(
+        &self,
+        place: usize,
+        number: u64,
+        told: &Result<(), TaskError>,
+        waited: Duration,
+        ran: Duration,
+    ) {
         let mut state = self.lock();
         state.roster.done(place);
         state.counts.waited.record(waited);
         state.counts.ran.record(ran);
-        if returned {
-            state.counts.completed += 1;
-        } else {
-            state.counts.failed += 1;
+        match told {
+            Ok(()) => {
+                state.counts.completed += 1;
+                self.hub.note_return(number, ran);
+            }
+            Err(error) => {
+                state.counts.failed += 1;
+                self.hub.note_failure(number, error);
+            }
         }
     }
 
@@ -202,7 +254,7 @@ impl Driver {
         let Some(job) = self.lock().roster.withdraw(number) else {
             return false;
         };
-        self.answer_all([job], reason);
+        self.answer_all([(number, job)], reason);
         true
     }
 
@@ -218,7 +270,7 @@ impl Driver {
         state.roster.close();
         let dropped = state.roster.drain();
         drop(state);
-        self.answer_all(dropped.into_values(), reason);
+        self.answer_all(dropped, reason);
         self.closed();
     }
 
@@ -282,11 +334,22 @@ impl Driver {
         true
     }
 
-    fn answer_all(&self, jobs: impl IntoIterator<Item = Job>, reason: &Kind) {
-        for job in jobs {
+    fn answer_all(&self, jobs: impl IntoIterator<Item = (u64, Job)>, reason: &Kind) {
+        for (number, job) in jobs {
             let error = TaskError::new(reason.clone());
-            self.lock().counts.failed(&error, 1);
+            let mut state = self.lock();
+            state.counts.failed(&error, 1);
+            self.hub.note_failure(number, &error);
+            drop(state);
             answer(job, error);
+        }
+        self.tell();
+    }
+
+    /// Tells listeners what has been noted.
+    pub(super) fn tell(&self) {
+        if self.hub.is_heard() {
+            panic::contain(|| self.hub.tell());
         }
     }
 
@@ -299,6 +362,9 @@ impl Driver {
         drop(state);
         self.lifetime
             .send_modify(|lifetime| lifetime.finished = true);
+        if keeper.is_some() {
+            self.hub.close();
+        }
         drop(keeper);
     }
 
@@ -364,6 +430,9 @@ fn answer(mut job: Job, error: TaskError) {
     job.permit = None;
     job.work.answer(Some(error));
 }
+
+/// As the pool of processes' driver is, and for the same reason.
+impl RefUnwindSafe for Driver {}
 
 impl Holder for Driver {
     fn cancel(&self, key: JobKey) -> bool {

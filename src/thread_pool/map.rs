@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -12,6 +13,7 @@ use pin_project::{pin_project, pinned_drop};
 use super::task::{Room, ThreadTask};
 use crate::pool::error::TaskError;
 use crate::pool::handle::TaskHandle;
+use crate::pool::map::Enumerated;
 
 /// The results of one function over many items, on threads: a stream of one `Result` per item.
 ///
@@ -29,7 +31,7 @@ use crate::pool::handle::TaskHandle;
 /// # Drop
 ///
 /// Items that have not been started are never run. Those that run finish and their results are
-/// dropped. It never blocks.
+/// dropped; [`abort_on_drop`](Self::abort_on_drop) asks them to hurry. It never blocks.
 ///
 /// ```
 /// use futures::StreamExt;
@@ -52,8 +54,11 @@ pub struct ThreadMap<S: Stream, R> {
     task: ThreadTask<S::Item, R>,
     look_ahead: usize,
     out: Out<R>,
+    /// How many items have been taken.
+    taken: u64,
     source_ended: bool,
     ended: bool,
+    abort_on_drop: bool,
 }
 
 /// A [`ThreadMap`] over an iterator. Got from [`ThreadPool::map`](crate::ThreadPool::map).
@@ -61,8 +66,21 @@ pub type ThreadMapIter<I, R> = ThreadMap<stream::Iter<I>, R>;
 
 /// The items that have been taken, and whose results have not.
 enum Out<R> {
-    InOrder(VecDeque<TaskHandle<R>>),
-    AsReady(FuturesUnordered<TaskHandle<R>>),
+    InOrder(VecDeque<Item<R>>),
+    AsReady(FuturesUnordered<Item<R>>),
+}
+
+/// An item that is out, and its number.
+struct Item<R>(u64, TaskHandle<R>);
+
+impl<R: Send + 'static> Future for Item<R> {
+    type Output = (u64, Result<R, TaskError>);
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let number = self.0;
+        let result = Pin::new(&mut self.1).poll(context);
+        result.map(|result| (number, result))
+    }
 }
 
 impl<S, R> ThreadMap<S, R>
@@ -86,8 +104,10 @@ where
             } else {
                 Out::AsReady(FuturesUnordered::new())
             },
+            taken: 0,
             source_ended: false,
             ended: false,
+            abort_on_drop: false,
         }
     }
 
@@ -97,7 +117,9 @@ where
         while !*this.source_ended && this.out.len() < *this.look_ahead {
             match this.items.as_mut().poll_next(context) {
                 Poll::Ready(Some(item)) => {
-                    this.out.push(this.task.submit_into(Room::NotNeeded, item));
+                    let handle = this.task.submit_into(Room::NotNeeded, item);
+                    this.out.push(Item(*this.taken, handle));
+                    *this.taken += 1;
                 }
                 Poll::Ready(None) => *this.source_ended = true,
                 Poll::Pending => return,
@@ -106,17 +128,44 @@ where
     }
 }
 
-impl<S, R> Stream for ThreadMap<S, R>
+impl<S: Stream, R> ThreadMap<S, R> {
+    /// Asks the items that are running to [end](crate::task::TaskContext::is_cancelled), too, when
+    /// the stream is dropped; they cannot be made to.
+    pub fn abort_on_drop(mut self) -> Self {
+        self.abort_on_drop = true;
+        self
+    }
+
+    /// Gives each result with the number of its item, counted from zero. See
+    /// [`Map::enumerate`](crate::Map::enumerate).
+    ///
+    /// ```
+    /// use futures::StreamExt;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = procpool::ThreadPool::builder().workers(2).build()?;
+    /// let mut results = pool.map_unordered(|n: i32| 12 / n, [3, 0, 4]).enumerate();
+    /// while let Some((item, result)) = results.next().await {
+    ///     assert_eq!(result.is_err(), item == 1);
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub fn enumerate(self) -> Enumerated<Self> {
+        Enumerated::new(self)
+    }
+}
+
+impl<S, R> ThreadMap<S, R>
 where
     S: Stream<Item: Send + 'static>,
     R: Send + 'static,
 {
-    type Item = Result<R, TaskError>;
-
-    fn poll_next(
+    /// The next result and its item's number.
+    fn poll_give(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<R, TaskError>>> {
+    ) -> Poll<Option<(u64, Result<R, TaskError>)>> {
         if self.ended {
             return Poll::Ready(None);
         }
@@ -129,6 +178,22 @@ where
         }
         *this.ended = next.is_none();
         Poll::Ready(next)
+    }
+}
+
+impl<S, R> Stream for ThreadMap<S, R>
+where
+    S: Stream<Item: Send + 'static>,
+    R: Send + 'static,
+{
+    type Item = Result<R, TaskError>;
+
+    fn poll_next(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<R, TaskError>>> {
+        let given = ready!(self.poll_give(context));
+        Poll::Ready(given.map(|(_, result)| result))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -146,16 +211,49 @@ where
     }
 }
 
+impl<S, R> Stream for Enumerated<ThreadMap<S, R>>
+where
+    S: Stream<Item: Send + 'static>,
+    R: Send + 'static,
+{
+    type Item = (usize, Result<R, TaskError>);
+
+    fn poll_next(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<(usize, Result<R, TaskError>)>> {
+        let given = ready!(self.pinned().poll_give(context));
+        Poll::Ready(given.map(|(number, result)| (number as usize, result)))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.map().size_hint()
+    }
+}
+
+impl<S, R> FusedStream for Enumerated<ThreadMap<S, R>>
+where
+    S: Stream<Item: Send + 'static>,
+    R: Send + 'static,
+{
+    fn is_terminated(&self) -> bool {
+        self.map().is_terminated()
+    }
+}
+
 impl<R: Send + 'static> Out<R> {
-    fn push(&mut self, handle: TaskHandle<R>) {
+    fn push(&mut self, item: Item<R>) {
         match self {
-            Self::InOrder(handles) => handles.push_back(handle),
-            Self::AsReady(handles) => handles.push(handle),
+            Self::InOrder(items) => items.push_back(item),
+            Self::AsReady(items) => items.push(item),
         }
     }
 
     /// The next result; `None` if nothing is out.
-    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<R, TaskError>>> {
+    fn poll_next(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<(u64, Result<R, TaskError>)>> {
         match self {
             Self::InOrder(handles) => {
                 let Some(first) = handles.front_mut() else {
@@ -182,9 +280,11 @@ impl<R> Out<R> {
 #[pinned_drop]
 impl<S: Stream, R> PinnedDrop for ThreadMap<S, R> {
     fn drop(self: Pin<&mut Self>) {
-        match self.project().out {
-            Out::InOrder(handles) => handles.iter().for_each(TaskHandle::take_back),
-            Out::AsReady(handles) => handles.iter().for_each(TaskHandle::take_back),
+        let this = self.project();
+        let end = |item: &Item<R>| item.1.give_up(*this.abort_on_drop);
+        match this.out {
+            Out::InOrder(items) => items.iter().for_each(end),
+            Out::AsReady(items) => items.iter().for_each(end),
         }
     }
 }

@@ -28,10 +28,12 @@ use futures::stream::Stream;
 use self::builder::ThreadPoolBuilder;
 use self::driver::Driver;
 use self::map::{ThreadMap, ThreadMapIter};
-use self::task::{Options, ThreadTask};
+use self::task::{Options, ThreadTask, ThreadTaskCall};
 use crate::pool::error::{BuildError, TaskError, TrySubmitError};
+use crate::pool::events::Events;
 use crate::pool::handle::TaskHandle;
 use crate::pool::stats::Stats;
+use crate::process::StartError;
 use crate::task::Call;
 
 /// A pool of threads, with the verbs of a [`ProcessPool`](crate::ProcessPool).
@@ -221,6 +223,41 @@ impl ThreadPool {
         R: Send + 'static,
     {
         ThreadTask::new(self.driver().clone(), function)
+    }
+
+    /// Returns a task of a call that [`call!`](crate::call) has made, to be given options. See
+    /// [`ThreadTaskCall`].
+    pub fn task_call<R: Send + 'static>(&self, call: Call<R>) -> ThreadTaskCall<R> {
+        ThreadTaskCall::new(self.driver().clone(), call)
+    }
+
+    /// Starts all threads. There is nothing to wait for after that.
+    ///
+    /// # Errors
+    ///
+    /// When the system has no room for a thread, or when the pool is shut down.
+    ///
+    /// # Cancel safety
+    ///
+    /// It never waits. A future that was never polled has done nothing.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = procpool::ThreadPool::builder().workers(2).build()?;
+    /// pool.ready().await?;
+    /// assert_eq!(pool.stats().workers.len(), 2);
+    /// # Ok(()) }
+    /// ```
+    pub async fn ready(&self) -> Result<(), StartError> {
+        self.driver().start_all()
+    }
+
+    /// Returns what happens in the pool from now on, as a stream. It ends when the pool has been
+    /// shut down and its threads have left. Otherwise as
+    /// [`ProcessPool::events`](crate::ProcessPool::events).
+    pub fn events(&self) -> Events {
+        self.driver().hub.listen()
     }
 
     /// Runs a function over many items; the results come as a stream, in the order of the items.

@@ -6,6 +6,7 @@
 //!                └── withdraw, drain, unstarted ─▶ (answered by whoever took it out)
 //! ```
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use crate::sys::clock::Moment;
@@ -15,8 +16,10 @@ use crate::sys::clock::Moment;
 pub(super) struct Roster<J> {
     /// How many threads there may be.
     limit: usize,
-    /// By their numbers, and so in the order in which they came.
-    waiting: BTreeMap<u64, J>,
+    /// In the order in which they are run.
+    waiting: BTreeMap<Turn, J>,
+    /// Where each of them is to be found.
+    turns: BTreeMap<u64, Turn>,
     /// One for each thread, by its place; `None` where there is no thread.
     seats: Vec<Option<Seat>>,
     /// How many threads have nothing to do, or have not got to it yet.
@@ -25,6 +28,9 @@ pub(super) struct Roster<J> {
     last: u64,
     closed: bool,
 }
+
+/// When a call's turn comes: the higher priority first, and within one the lower number.
+type Turn = (Reverse<i32>, u64);
 
 /// A thread.
 #[derive(Clone, Copy, Debug, Default)]
@@ -56,6 +62,7 @@ impl<J> Roster<J> {
         Self {
             limit,
             waiting: BTreeMap::new(),
+            turns: BTreeMap::new(),
             seats: Vec::new(),
             free: 0,
             last: 0,
@@ -65,12 +72,14 @@ impl<J> Roster<J> {
 
     /// Accepts a call, or gives it back. Returns its number, and the place where a thread is to be
     /// started for it.
-    pub(super) fn submit(&mut self, job: J) -> Result<(u64, Option<usize>), J> {
+    pub(super) fn submit(&mut self, job: J, priority: i32) -> Result<(u64, Option<usize>), J> {
         if self.closed {
             return Err(job);
         }
         self.last += 1;
-        self.waiting.insert(self.last, job);
+        let turn = (Reverse(priority), self.last);
+        self.waiting.insert(turn, job);
+        self.turns.insert(self.last, turn);
         let start = (self.waiting.len() > self.free).then(|| self.sit_down());
         Ok((self.last, start.flatten()))
     }
@@ -81,7 +90,7 @@ impl<J> Roster<J> {
     }
 
     /// A place for one more thread, if there may be one.
-    fn sit_down(&mut self) -> Option<usize> {
+    pub(super) fn sit_down(&mut self) -> Option<usize> {
         let empty = self.seats.iter().position(Option::is_none);
         let place = empty.unwrap_or(self.seats.len());
         if place >= self.limit {
@@ -97,7 +106,8 @@ impl<J> Roster<J> {
 
     /// A thread that has nothing to do asks for the next call.
     pub(super) fn take(&mut self, place: usize, now: Moment) -> Step<J> {
-        if let Some((number, job)) = self.waiting.pop_first() {
+        if let Some(((_, number), job)) = self.waiting.pop_first() {
+            self.turns.remove(&number);
             if let Some(seat) = &mut self.seats[place] {
                 seat.running = Some((number, now));
             }
@@ -126,22 +136,25 @@ impl<J> Roster<J> {
     }
 
     /// A thread could not be started. Returns the calls that nobody is left to run.
-    pub(super) fn unstarted(&mut self, place: usize) -> BTreeMap<u64, J> {
+    pub(super) fn unstarted(&mut self, place: usize) -> Vec<(u64, J)> {
         self.stand_up(place);
         if self.threads() > 0 {
-            return BTreeMap::new();
+            return Vec::new();
         }
         self.drain()
     }
 
     /// Takes a call out that has not been started.
     pub(super) fn withdraw(&mut self, number: u64) -> Option<J> {
-        self.waiting.remove(&number)
+        let turn = self.turns.remove(&number)?;
+        self.waiting.remove(&turn)
     }
 
     /// Takes everything out that has not been started.
-    pub(super) fn drain(&mut self) -> BTreeMap<u64, J> {
-        std::mem::take(&mut self.waiting)
+    pub(super) fn drain(&mut self) -> Vec<(u64, J)> {
+        self.turns.clear();
+        let waiting = std::mem::take(&mut self.waiting).into_iter();
+        waiting.map(|((_, number), job)| (number, job)).collect()
     }
 
     /// Accepts no more calls.
@@ -151,7 +164,7 @@ impl<J> Roster<J> {
 
     /// Tells how far a call has come; `None` if it is over.
     pub(super) fn stand(&self, number: u64) -> Option<Stand> {
-        if self.waiting.contains_key(&number) {
+        if self.turns.contains_key(&number) {
             return Some(Stand::Waiting);
         }
         self.seats.iter().enumerate().find_map(|(place, seat)| {
@@ -180,6 +193,11 @@ impl<J> Roster<J> {
         self.seats().count()
     }
 
+    /// Whether no more calls are accepted.
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed
+    }
+
     /// Whether nothing is left and nothing can come.
     pub(super) fn is_over(&self) -> bool {
         self.closed && self.waiting.is_empty() && self.threads() == 0
@@ -195,12 +213,12 @@ mod tests {
     #[test]
     fn a_thread_is_started_only_for_a_call_that_finds_none_free() {
         let mut roster = Roster::new(2);
-        assert_eq!(roster.submit('a'), Ok((1, Some(0))));
+        assert_eq!(roster.submit('a', 0), Ok((1, Some(0))));
         assert_eq!(roster.take(0, NOW), Step::Run(1, 'a'));
         roster.done(0);
-        assert_eq!(roster.submit('b'), Ok((2, None)), "it is free");
-        assert_eq!(roster.submit('c'), Ok((3, Some(1))), "it will be busy");
-        assert_eq!(roster.submit('d'), Ok((4, None)), "there may be two");
+        assert_eq!(roster.submit('b', 0), Ok((2, None)), "it is free");
+        assert_eq!(roster.submit('c', 0), Ok((3, Some(1))), "it will be busy");
+        assert_eq!(roster.submit('d', 0), Ok((4, None)), "there may be two");
         assert_eq!(roster.take(1, NOW), Step::Run(2, 'b'));
         assert_eq!(roster.take(0, NOW), Step::Run(3, 'c'));
         assert_eq!((roster.running(), roster.waiting()), (2, 1));
@@ -209,10 +227,10 @@ mod tests {
     #[test]
     fn what_was_accepted_is_run_before_the_threads_leave() {
         let mut roster = Roster::new(1);
-        roster.submit('a').unwrap();
-        roster.submit('b').unwrap();
+        roster.submit('a', 0).unwrap();
+        roster.submit('b', 0).unwrap();
         roster.close();
-        assert_eq!(roster.submit('c'), Err('c'));
+        assert_eq!(roster.submit('c', 0), Err('c'));
         assert_eq!(roster.take(0, NOW), Step::Run(1, 'a'));
         roster.done(0);
         assert_eq!(roster.take(0, NOW), Step::Run(2, 'b'));
@@ -225,8 +243,8 @@ mod tests {
     #[test]
     fn only_what_waits_can_be_taken_out() {
         let mut roster = Roster::new(1);
-        let (first, _) = roster.submit('a').unwrap();
-        let (second, _) = roster.submit('b').unwrap();
+        let (first, _) = roster.submit('a', 0).unwrap();
+        let (second, _) = roster.submit('b', 0).unwrap();
         assert_eq!(roster.take(0, NOW), Step::Run(first, 'a'));
         assert_eq!(roster.stand(first), Some(Stand::Running(0, NOW)));
         assert_eq!(roster.stand(second), Some(Stand::Waiting));
@@ -241,10 +259,24 @@ mod tests {
     #[test]
     fn calls_wait_for_the_other_threads_when_one_cannot_be_started() {
         let mut roster = Roster::new(3);
-        roster.submit('a').unwrap();
-        let (_, second) = roster.submit('b').unwrap();
+        roster.submit('a', 0).unwrap();
+        let (_, second) = roster.submit('b', 0).unwrap();
         assert!(roster.unstarted(second.unwrap()).is_empty());
         assert_eq!(roster.unstarted(0).len(), 2, "nobody is left");
-        assert_eq!(roster.submit('c'), Ok((3, Some(0))), "it is tried again");
+        assert_eq!(roster.submit('c', 0), Ok((3, Some(0))), "it is tried again");
+    }
+
+    #[test]
+    fn the_higher_priority_goes_first_and_within_one_who_was_first() {
+        let mut roster = Roster::new(1);
+        for (job, priority) in [('c', -1), ('a', 5), ('b', 5), ('x', 0)] {
+            roster.submit(job, priority).unwrap();
+        }
+        assert_eq!(roster.withdraw(4), Some('x'));
+        for step in [(2, 'a'), (3, 'b'), (1, 'c')] {
+            assert_eq!(roster.take(0, NOW), Step::Run(step.0, step.1));
+            roster.done(0);
+        }
+        assert_eq!(roster.take(0, NOW), Step::Wait);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::Duration;
@@ -14,9 +15,12 @@ use super::job::{Encoded, Job, Moved, Work};
 use super::map::{ThreadMap, ThreadMapIter};
 use crate::pool::builder::bounded;
 use crate::pool::error::{Ability, Kind, TaskError, TrySubmitError, Unsupported};
+use crate::pool::events::PoolEvent;
 use crate::pool::handle::TaskHandle;
 use crate::pool::map::LOOK_AHEAD;
 use crate::pool::reply::{Answer, Raw, Reply};
+use crate::pool::task::maps::map_verbs;
+use crate::pool::task::options::{short_name, waiting_options};
 use crate::sys::clock::Moment;
 use crate::task::Call;
 use crate::task::call::Parts;
@@ -44,14 +48,68 @@ pub struct ThreadTask<A, R> {
     look_ahead: usize,
 }
 
+/// A call with options on a [`ThreadPool`](crate::ThreadPool). Got from
+/// [`ThreadPool::task_call`](crate::ThreadPool::task_call).
+///
+/// ```
+/// use procpool::{ThreadPool, call};
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let pool = ThreadPool::builder().workers(1).build()?;
+/// let power = pool.task_call(call!(u64::pow(2, 10))).name("power").priority(1);
+/// assert_eq!(power.run().await?, 1024);
+/// # Ok(()) }
+/// ```
+#[must_use = "a task does nothing until it is submitted"]
+pub struct ThreadTaskCall<R> {
+    driver: Arc<Driver>,
+    call: Call<R>,
+    options: Options,
+}
+
 /// What can be said of a call beside function and argument.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Options {
     queue_timeout: Option<Duration>,
     soft_timeout: Option<Duration>,
+    priority: i32,
     name: Option<Arc<str>>,
     /// What was asked for and cannot be had.
     unsupported: Option<Ability>,
+}
+
+/// The options that tasks and calls have in common.
+macro_rules! options {
+    () => {
+        waiting_options!("ThreadPool");
+
+        /// Limits how long the task may run, which no pool of threads can: each call is refused
+        /// with an error that [says so](TaskError::is_unsupported). A
+        /// [`ProcessPool`](crate::ProcessPool) can; to give up waiting use [`TaskHandle::timeout`].
+        ///
+        /// ```
+        /// use std::time::Duration;
+        ///
+        /// # #[tokio::main(flavor = "current_thread")]
+        /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+        /// # let pool = procpool::ThreadPool::builder().workers(1).build()?;
+        /// let limited = pool.task(|n: u64| n + 1).timeout(Duration::from_secs(5));
+        /// let error = limited.submit(1).await.unwrap_err();
+        /// assert!(error.is_unsupported() && !error.maybe_executed());
+        /// # Ok(()) }
+        /// ```
+        pub fn timeout(mut self, _limit: Duration) -> Self {
+            self.options.unsupported = Some(Ability::EndRunning);
+            self
+        }
+
+        /// Limits waiting and running together. As [`timeout`](Self::timeout) no pool of threads
+        /// can, and each call is refused; of the waiting alone
+        /// [`queue_timeout`](Self::queue_timeout) is a limit.
+        pub fn deadline(self, limit: Duration) -> Self {
+            self.timeout(limit)
+        }
+    };
 }
 
 /// Whether a call takes room in the queue: what a map takes is bounded by its reader.
@@ -75,68 +133,7 @@ where
         }
     }
 
-    /// Limits how long the task may run, which no pool of threads can: each call is refused with
-    /// an error that [says so](TaskError::is_unsupported). A [`ProcessPool`](crate::ProcessPool)
-    /// can; to give up waiting use [`TaskHandle::timeout`].
-    ///
-    /// ```
-    /// use std::time::Duration;
-    ///
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let pool = procpool::ThreadPool::builder().workers(1).build()?;
-    /// let limited = pool.task(|n: u64| n + 1).timeout(Duration::from_secs(5));
-    /// let error = limited.submit(1).await.unwrap_err();
-    /// assert!(error.is_unsupported() && !error.maybe_executed());
-    /// # Ok(()) }
-    /// ```
-    pub fn timeout(mut self, _limit: Duration) -> Self {
-        self.options.unsupported = Some(Ability::EndRunning);
-        self
-    }
-
-    /// Asks the task to come to its end when it has run this long. See
-    /// [`Task::soft_timeout`](crate::Task::soft_timeout).
-    ///
-    /// ```
-    /// use std::time::Duration;
-    ///
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let pool = procpool::ThreadPool::builder().workers(1).build()?;
-    /// let nap = |_: ()| {
-    ///     let stop = procpool::task::current().expect("this runs in a pool").cancellation();
-    ///     stop.wait_timeout(Duration::from_secs(3600))
-    /// };
-    /// assert!(pool.task(nap).soft_timeout(Duration::from_millis(20)).run(()).await?);
-    /// # Ok(()) }
-    /// ```
-    ///
-    /// # Panics
-    ///
-    /// When the limit is zero.
-    #[track_caller]
-    pub fn soft_timeout(mut self, limit: Duration) -> Self {
-        assert!(
-            !limit.is_zero(),
-            "a soft task timeout must be greater than 0"
-        );
-        self.options.soft_timeout = Some(bounded(limit));
-        self
-    }
-
-    /// Gives up on the task when it has waited this long for its start. One that has been started
-    /// is not touched.
-    pub fn queue_timeout(mut self, limit: Duration) -> Self {
-        self.options.queue_timeout = Some(bounded(limit));
-        self
-    }
-
-    /// Names the task; [`task::current`](crate::task::current) shows the name on its thread.
-    pub fn name(mut self, name: impl Into<String>) -> Self {
-        self.options.name = Some(Arc::from(name.into()));
-        self
-    }
+    options!();
 
     /// Sets how many items [`map`](Self::map) and its relatives take ahead of the reader. Default:
     /// 1,024.
@@ -201,13 +198,7 @@ where
         let task = self.clone();
         async move {
             task.options.check()?;
-            let permit = match &task.driver.room {
-                None => None,
-                Some(room) => match room.clone().acquire_owned().await {
-                    Ok(permit) => Some(permit),
-                    Err(_) => return Err(shut_down()),
-                },
-            };
+            let permit = find_room(&task.driver).await?;
             task.accept(Reply::of_plain_result(), argument, permit)
                 .abort_on_drop()
                 .await
@@ -229,43 +220,43 @@ where
         accept(&self.driver, reply, work, permit, &self.options)
     }
 
-    /// Runs the function over many items. See [`ThreadPool::map`](crate::ThreadPool::map).
-    pub fn map<I>(&self, items: I) -> ThreadMapIter<I::IntoIter, R>
-    where
-        I: IntoIterator<Item = A>,
-    {
-        self.map_iter(items, true)
+    map_verbs!("ThreadPool", ThreadMap, ThreadMapIter);
+
+    fn map_over<S: Stream<Item = A>>(&self, items: S, ordered: bool) -> ThreadMap<S, R> {
+        ThreadMap::new(self.clone(), items, self.look_ahead, ordered)
+    }
+}
+
+impl<R: Send + 'static> ThreadTaskCall<R> {
+    pub(super) fn new(driver: Arc<Driver>, call: Call<R>) -> Self {
+        Self {
+            driver,
+            call,
+            options: Options::default(),
+        }
     }
 
-    /// Runs the function over many items, results in the order in which they come. See
-    /// [`ThreadPool::map_unordered`](crate::ThreadPool::map_unordered).
-    pub fn map_unordered<I>(&self, items: I) -> ThreadMapIter<I::IntoIter, R>
-    where
-        I: IntoIterator<Item = A>,
-    {
-        self.map_iter(items, false)
+    options!();
+
+    /// Queues the call and returns at once. See [`ThreadPool::submit`](crate::ThreadPool::submit).
+    ///
+    /// Dropping the handle detaches the task.
+    pub fn submit(self) -> TaskHandle<R> {
+        submit_call(&self.driver, self.call, &self.options)
     }
 
-    /// Runs the function over a stream of items. See
-    /// [`ThreadPool::map_stream`](crate::ThreadPool::map_stream).
-    pub fn map_stream<S: Stream<Item = A>>(&self, items: S) -> ThreadMap<S, R> {
-        ThreadMap::new(self.clone(), items, self.look_ahead, true)
-    }
-
-    /// Runs the function over a stream of items, results in the order in which they come.
-    pub fn map_stream_unordered<S: Stream<Item = A>>(&self, items: S) -> ThreadMap<S, R> {
-        ThreadMap::new(self.clone(), items, self.look_ahead, false)
-    }
-
-    fn map_iter<I>(&self, items: I, ordered: bool) -> ThreadMapIter<I::IntoIter, R>
-    where
-        I: IntoIterator<Item = A>,
-    {
-        let items = stream::iter(items);
-        let mut map = ThreadMap::new(self.clone(), items, self.look_ahead, ordered);
-        // An iterator has its items ready, so the work starts here and now.
-        std::pin::Pin::new(&mut map).take(&mut Context::from_waker(Waker::noop()));
-        map
+    /// Waits for room, then for the result. See [`ThreadPool::run`](crate::ThreadPool::run).
+    ///
+    /// The time spent waiting for room is not part of [`queue_timeout`](Self::queue_timeout).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future aborts the task, as far as [`TaskHandle::abort`] can do that here.
+    pub async fn run(self) -> Result<R, TaskError> {
+        self.options.check()?;
+        let permit = find_room(&self.driver).await?;
+        let handle = enqueue_call(&self.driver, self.call, &self.options, |_| Ok(permit));
+        handle.abort_on_drop().await
     }
 }
 
@@ -284,6 +275,15 @@ pub(super) fn submit_call<R: Send + 'static>(
     call: Call<R>,
     options: &Options,
 ) -> TaskHandle<R> {
+    enqueue_call(driver, call, options, admit)
+}
+
+fn enqueue_call<R: Send + 'static>(
+    driver: &Arc<Driver>,
+    call: Call<R>,
+    options: &Options,
+    room: impl FnOnce(&Driver) -> Result<Option<OwnedSemaphorePermit>, TaskError>,
+) -> TaskHandle<R> {
     let Parts {
         target,
         argument,
@@ -293,7 +293,8 @@ pub(super) fn submit_call<R: Send + 'static>(
     let ready = || {
         let target = target.map_err(|error| TaskError::new(Kind::Foreign(error)))?;
         let argument = argument.map_err(|error| TaskError::new(Kind::EncodeArgument(error)))?;
-        Ok((target, argument, admit(driver)?))
+        options.check()?;
+        Ok((target, argument, room(driver)?))
     };
     match ready() {
         Ok((target, argument, permit)) => {
@@ -328,7 +329,7 @@ fn accept<R: Send + 'static>(
         permit,
         timer: None,
     };
-    match driver.submit(job, options.queue_timeout) {
+    match driver.submit(job, options.queue_timeout, options.priority) {
         Some(key) => TaskHandle::new(reply, Some((driver.clone(), key))),
         None => TaskHandle::new(reply, None),
     }
@@ -346,10 +347,23 @@ fn admit(driver: &Driver) -> Result<Option<OwnedSemaphorePermit>, TaskError> {
         Ok(permit) => Ok(Some(permit)),
         Err(TryAcquireError::NoPermits) => {
             let limit = driver.plan.max_pending.unwrap_or_default();
+            driver
+                .hub
+                .note(|| PoolEvent::QueueFull { max_pending: limit });
+            driver.tell();
             Err(TaskError::new(Kind::QueueFull(limit)))
         }
         Err(TryAcquireError::Closed) => Err(shut_down()),
     }
+}
+
+/// Waits for a part of the room in the queue.
+async fn find_room(driver: &Driver) -> Result<Option<OwnedSemaphorePermit>, TaskError> {
+    let Some(room) = &driver.room else {
+        return Ok(None);
+    };
+    let permit = room.clone().acquire_owned().await;
+    permit.map(Some).map_err(|_| shut_down())
 }
 
 fn shut_down() -> TaskError {
@@ -364,6 +378,15 @@ impl<A, R> Clone for ThreadTask<A, R> {
             options: self.options.clone(),
             look_ahead: self.look_ahead,
         }
+    }
+}
+
+impl<R> fmt::Debug for ThreadTaskCall<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ThreadTaskCall")
+            .field("call", &self.call)
+            .field("options", &self.options)
+            .finish_non_exhaustive()
     }
 }
 

@@ -11,8 +11,9 @@ use serde::de::DeserializeOwned;
 use super::Map;
 use crate::pool::error::TaskError;
 
-/// The results of a [`Map`], each with the number of its item. Got from
-/// [`Map::enumerate`](crate::Map::enumerate).
+/// The results of a [`Map`] or a [`ThreadMap`](crate::ThreadMap), each with the number of its item.
+/// Got from [`Map::enumerate`](crate::Map::enumerate) or
+/// [`ThreadMap::enumerate`](crate::ThreadMap::enumerate).
 ///
 /// It is the map in every other respect: what ends it, what dropping it loses.
 ///
@@ -31,18 +32,26 @@ use crate::pool::error::TaskError;
 #[derive(Debug)]
 #[must_use = "dropping the stream drops what has not been started"]
 #[pin_project]
-pub struct Enumerated<S, R> {
+pub struct Enumerated<M> {
     #[pin]
-    map: Map<S, R>,
+    map: M,
 }
 
-impl<S, R> Enumerated<S, R> {
-    pub(super) fn new(map: Map<S, R>) -> Self {
+impl<M> Enumerated<M> {
+    pub(crate) fn new(map: M) -> Self {
         Self { map }
+    }
+
+    pub(crate) fn map(&self) -> &M {
+        &self.map
+    }
+
+    pub(crate) fn pinned(self: Pin<&mut Self>) -> Pin<&mut M> {
+        self.project().map
     }
 }
 
-impl<S, A, R> Stream for Enumerated<S, R>
+impl<S, A, R> Stream for Enumerated<Map<S, R>>
 where
     S: Stream<Item = A>,
     A: Serialize + DeserializeOwned,
@@ -54,7 +63,7 @@ where
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<(usize, Result<R, TaskError>)>> {
-        let given = ready!(self.project().map.poll_give(context));
+        let given = ready!(self.pinned().poll_give(context));
         Poll::Ready(given.map(|(number, result)| (number as usize, result)))
     }
 
@@ -63,7 +72,7 @@ where
     }
 }
 
-impl<S, A, R> FusedStream for Enumerated<S, R>
+impl<S, A, R> FusedStream for Enumerated<Map<S, R>>
 where
     S: Stream<Item = A>,
     A: Serialize + DeserializeOwned,

@@ -216,7 +216,7 @@ impl<S, R> Map<S, R> {
     /// # pool.shutdown().await;
     /// # Ok(()) }
     /// ```
-    pub fn enumerate(self) -> Enumerated<S, R> {
+    pub fn enumerate(self) -> Enumerated<Self> {
         Enumerated::new(self)
     }
 }

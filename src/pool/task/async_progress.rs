@@ -9,7 +9,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::async_task::{accept, try_accept};
-use super::progress::BUFFER;
+use super::options::{options, short_name, waiting_options};
+use super::progress::{BUFFER, updates_options};
 use super::{Job, Listener, Options, admit, find_room, prepare};
 use crate::pool::builder::bounded;
 use crate::pool::driver::Driver;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::options::{options, short_name, waiting_options};
 use super::{Job, Options, admit, find_room, prepare};
 use crate::pool::builder::bounded;
 use crate::pool::driver::Driver;

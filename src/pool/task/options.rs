@@ -64,19 +64,14 @@ impl Options {
     }
 }
 
-macro_rules! options {
-    () => {
-        /// Ends the task when it has run this long, counted from its true start: its handle
-        /// resolves at once, and its worker is replaced. Goes before the pool's
-        /// [`task_timeout`](crate::ProcessPoolBuilder::task_timeout).
-        ///
-        /// # Panics
-        ///
-        /// When the limit is zero.
-        #[track_caller]
-        pub fn timeout(mut self, limit: Duration) -> Self {
-            assert!(!limit.is_zero(), "a task timeout must be greater than 0");
-            self.options.timeout = Some(bounded(limit));
+/// Those that a pool of threads has as well. Its `Options` have fields of the same names.
+macro_rules! waiting_options {
+    ($pool:literal) => {
+        /// Gives up on the task when it has waited this long for its start. One that has been
+        /// started is not touched. A limit of next to nothing can pass even where a worker is
+        /// free: it is counted until the worker has begun.
+        pub fn queue_timeout(mut self, limit: Duration) -> Self {
+            self.options.queue_timeout = Some(bounded(limit));
             self
         }
 
@@ -86,16 +81,16 @@ macro_rules! options {
         /// [`task_soft_timeout`](crate::ProcessPoolBuilder::task_soft_timeout).
         ///
         /// What the task then returns is its result, and one that takes no notice just runs on. A
-        /// longer [`timeout`](Self::timeout) beside it is the limit that ends the task: between
+        /// longer [`timeout`](crate::Task::timeout) beside it is the limit that ends the task: between
         /// the two it has time to save what it has, or to return a part of the answer. Of a map,
         /// the time is each item's.
         ///
         /// ```
-        /// use std::time::{Duration, Instant};
+        /// use std::time::Duration;
         ///
         /// // The best answer that can be had in the time.
         /// fn refine(mut guess: f64) -> f64 {
-        ///     let task = procpool::task::current().expect("this runs in a worker");
+        ///     let task = procpool::task::current().expect("this runs in a pool");
         ///     while !task.is_cancelled() {
         ///         guess = (guess + 2.0 / guess) / 2.0;
         ///     }
@@ -104,9 +99,9 @@ macro_rules! options {
         ///
         /// # #[tokio::main(flavor = "current_thread")]
         /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-        /// # let pool = procpool::ProcessPool::builder().workers(1).build()?;
+        #[doc = concat!("# let pool = procpool::", $pool, "::builder().workers(1).build()?;")]
         /// let refine = pool.task(refine).soft_timeout(Duration::from_millis(50));
-        /// let root = refine.timeout(Duration::from_secs(30)).run(1.0).await?;
+        /// let root = refine.run(1.0).await?;
         /// assert!((root * root - 2.0).abs() < 1e-9);
         /// # pool.shutdown().await;
         /// # Ok(()) }
@@ -125,11 +120,68 @@ macro_rules! options {
             self
         }
 
-        /// Gives up on the task when it has waited this long for its start. One that has been
-        /// started is not touched. A limit of next to nothing can pass even where a worker is
-        /// free: it is counted until the worker has begun.
-        pub fn queue_timeout(mut self, limit: Duration) -> Self {
-            self.options.queue_timeout = Some(bounded(limit));
+        /// Lets the task go before waiting tasks of lower priority. Default: 0.
+        ///
+        /// The higher number goes first; within one, who was first. A task that runs is never
+        /// interrupted, and one that was sent ahead to its worker process (about 150 µs of work
+        /// that is known to be short) is not overtaken there. Nothing grows more urgent by waiting:
+        /// as long as tasks of a higher priority keep all workers busy, lower ones wait.
+        ///
+        /// ```
+        /// # #[tokio::main(flavor = "current_thread")]
+        /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+        #[doc = concat!("# let pool = procpool::", $pool, "::builder().workers(1).build()?;")]
+        /// fn resize(page: u32) -> u32 {
+        ///     page
+        /// }
+        ///
+        /// let bulk = pool.task(resize).priority(-10);
+        /// let bulk: Vec<_> = (0..100).map(|page| bulk.submit(page)).collect();
+        /// // Somebody looks at this one now.
+        /// assert_eq!(pool.task(resize).priority(10).run(7).await?, 7);
+        /// # drop(bulk);
+        /// # pool.shutdown_now().await;
+        /// # Ok(()) }
+        /// ```
+        pub fn priority(mut self, priority: i32) -> Self {
+            self.options.priority = priority;
+            self
+        }
+
+        /// Names the task; [`task::current`](crate::task::current) shows the name in the task.
+        /// What is longer than 1 KiB is cut.
+        pub fn name(mut self, name: impl Into<String>) -> Self {
+            self.options.name = Some(short_name(name.into()));
+            self
+        }
+    };
+}
+pub(crate) use waiting_options;
+
+/// A name as it travels.
+pub(crate) fn short_name(mut name: String) -> Arc<str> {
+    let end = (0..=1024.min(name.len()))
+        .rev()
+        .find(|end| name.is_char_boundary(*end));
+    name.truncate(end.unwrap_or(0));
+    Arc::from(name)
+}
+
+macro_rules! options {
+    () => {
+        waiting_options!("ProcessPool");
+
+        /// Ends the task when it has run this long, counted from its true start: its handle
+        /// resolves at once, and its worker is replaced. Goes before the pool's
+        /// [`task_timeout`](crate::ProcessPoolBuilder::task_timeout).
+        ///
+        /// # Panics
+        ///
+        /// When the limit is zero.
+        #[track_caller]
+        pub fn timeout(mut self, limit: Duration) -> Self {
+            assert!(!limit.is_zero(), "a task timeout must be greater than 0");
+            self.options.timeout = Some(bounded(limit));
             self
         }
 
@@ -206,48 +258,9 @@ macro_rules! options {
             self.options.retry = retry.into();
             self
         }
-
-        /// Lets the task go before waiting tasks of lower priority. Default: 0.
-        ///
-        /// The higher number goes first; within one, who was first. A task that runs is never
-        /// interrupted, and one that was sent ahead to its worker (about 150 µs of work that is
-        /// known to be short) is not overtaken there. Nothing grows more urgent by waiting: as long
-        /// as tasks of a higher priority keep all workers busy, lower ones wait.
-        ///
-        /// ```
-        /// # #[tokio::main(flavor = "current_thread")]
-        /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-        /// # let pool = procpool::ProcessPool::builder().workers(1).build()?;
-        /// fn resize(page: u32) -> u32 {
-        ///     page
-        /// }
-        ///
-        /// let bulk = pool.task(resize).priority(-10);
-        /// let bulk: Vec<_> = (0..100).map(|page| bulk.submit(page)).collect();
-        /// // Somebody looks at this one now.
-        /// assert_eq!(pool.task(resize).priority(10).run(7).await?, 7);
-        /// # drop(bulk);
-        /// # pool.shutdown_now().await;
-        /// # Ok(()) }
-        /// ```
-        pub fn priority(mut self, priority: i32) -> Self {
-            self.options.priority = priority;
-            self
-        }
-
-        /// Names the task; [`task::current`](crate::task::current) shows the name in the worker.
-        /// What is longer than 1 KiB is cut.
-        pub fn name(mut self, name: impl Into<String>) -> Self {
-            let mut name = name.into();
-            let end = (0..=1024.min(name.len()))
-                .rev()
-                .find(|end| name.is_char_boundary(*end));
-            name.truncate(end.unwrap_or(0));
-            self.options.name = Some(Arc::from(name));
-            self
-        }
     };
 }
+pub(in crate::pool) use options;
 
 /// The option that only blocking calls have.
 macro_rules! key_option {
@@ -295,3 +308,4 @@ macro_rules! key_option {
         }
     };
 }
+pub(in crate::pool) use key_option;

@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::async_progress::AsyncProgressTask;
-use super::options::Options;
+use super::options::{Options, key_option, options, short_name, waiting_options};
 use super::{bounded, run_listened, submit_listened, try_submit_listened};
 use crate::pool::ProcessPool;
 use crate::pool::driver::Driver;
@@ -52,6 +52,7 @@ macro_rules! updates_options {
         }
     };
 }
+pub(super) use updates_options;
 
 /// A function that takes a [`Progress`] behind its argument, with options for its calls. Got from
 /// [`ProcessPool::task_with_progress`](crate::ProcessPool::task_with_progress).

@@ -192,6 +192,9 @@ impl World<'_> {
     /// Nothing more comes from that worker, or of that call.
     pub(super) fn seal(&mut self, worker: WorkerId, ticket: Option<Ticket>) {
         for (job, lost, error) in self.trails.seal(worker, ticket) {
+            if lost.is_empty() {
+                continue;
+            }
             let believed = !self.processes[self.index(worker)].condemned;
             let chunk = &self.chunks[&job];
             require(!believed, "only who lies takes answers along", || {
