@@ -8,13 +8,16 @@ use std::fmt::{Debug, Display};
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::time::{Duration, Instant};
 
-use procpool::task::{DecodeError, EncodeError, ForeignFunction, TaskContext};
+use procpool::task::{
+    CancelReason, CancellationToken, DecodeError, EncodeError, ForeignFunction, Progress,
+    ProgressError, TaskContext,
+};
 use procpool::{
-    Ability, BuildError, Call, CallbackId, Enumerated, Exit, Map, NotClosed, PanicInfo,
-    ProcessPool, ProcessPoolBuilder, ResizeError, Restart, ShutdownOptions, StartError,
-    StartMethod, Stats, Stdio, Task, TaskCall, TaskError, TaskHandle, ThreadMap, ThreadPool,
-    ThreadPoolBuilder, ThreadTask, ThreadTaskCall, TrySubmitError, UnknownStartMethod, Unsupported,
-    WorkerExit, WorkerLine, WorkerStats,
+    Ability, AsyncProgressTask, BuildError, Call, CallbackId, Enumerated, Exit, Map, NotClosed,
+    PanicInfo, ProcessPool, ProcessPoolBuilder, ProgressTask, ResizeError, Restart,
+    ShutdownOptions, StartError, StartMethod, Stats, Stdio, Task, TaskCall, TaskError, TaskHandle,
+    ThreadMap, ThreadPool, ThreadPoolBuilder, ThreadTask, ThreadTaskCall, TrySubmitError,
+    UnknownStartMethod, Unsupported, Updates, WhenFull, WorkerExit, WorkerLine, WorkerStats,
 };
 use support::everywhere;
 
@@ -41,6 +44,12 @@ fn the_public_types_can_be_shared_shown_and_kept_across_a_caught_panic() {
     shared::<TaskCall<u8>>();
     shared::<Call<u8>>();
     shared::<TaskContext>();
+    shared::<(CancellationToken, CancelReason, WhenFull)>();
+    // Values are on their side of the pipe as well.
+    shared::<Progress<std::cell::Cell<u8>>>();
+    shared::<Updates<std::cell::Cell<u8>>>();
+    shared::<ProgressTask<std::rc::Rc<u8>, std::rc::Rc<u8>, u8>>();
+    shared::<AsyncProgressTask<std::rc::Rc<u8>, std::rc::Rc<u8>, std::future::Ready<u8>>>();
     shared::<(Map<Items, u8>, Enumerated<Map<Items, u8>>)>();
     shared::<(Stats, WorkerStats, WorkerLine<'static>, Stdio)>();
     shared::<(Exit, WorkerExit, PanicInfo, CallbackId)>();
@@ -52,6 +61,11 @@ fn the_public_types_can_be_shared_shown_and_kept_across_a_caught_panic() {
     moved::<Enumerated<ThreadMap<Items, u8>>>();
 
     copied::<(ProcessPool, ProcessPoolBuilder, Task<std::rc::Rc<u8>, u8>)>();
+    copied::<(
+        CancellationToken,
+        Progress<std::rc::Rc<u8>>,
+        ProgressTask<std::rc::Rc<u8>, u8, u8>,
+    )>();
     copied::<(TaskError, WorkerExit, PanicInfo, StartError, Stats, Stdio)>();
     copied::<(
         ThreadPool,
@@ -69,6 +83,12 @@ fn the_public_types_can_be_shared_shown_and_kept_across_a_caught_panic() {
         Task<u8, u8>,
     )>();
     caught::<(TaskError, StartError, Stdio, TaskContext)>();
+    caught::<(
+        CancellationToken,
+        Progress<u8>,
+        Updates<u8>,
+        ProgressTask<u8, u8, u8>,
+    )>();
     caught::<(ThreadPool, ThreadPoolBuilder, ThreadTask<u8, u8>)>();
 
     error::<TaskError>();
@@ -84,6 +104,7 @@ fn the_public_types_can_be_shared_shown_and_kept_across_a_caught_panic() {
     error::<EncodeError>();
     error::<DecodeError>();
     error::<ForeignFunction>();
+    error::<ProgressError>();
 }
 
 /// No clock can have `Duration::MAX` added to it, and just below the point where nanoseconds

@@ -4,6 +4,7 @@
 
 mod build;
 mod hooks;
+mod limits;
 mod observing;
 mod worker;
 
@@ -58,6 +59,7 @@ pub struct ProcessPoolBuilder {
     idle_timeout: Option<Duration>,
     start_method: StartMethod,
     task_timeout: Option<Duration>,
+    task_soft_timeout: Option<Duration>,
     start_timeout: Duration,
     handshake_timeout: Duration,
     max_frame: usize,
@@ -87,6 +89,7 @@ impl Default for ProcessPoolBuilder {
             idle_timeout: None,
             start_method: StartMethod::default(),
             task_timeout: None,
+            task_soft_timeout: None,
             start_timeout: Duration::from_secs(60),
             handshake_timeout: Duration::from_secs(10),
             max_frame: 1 << 30,
@@ -164,15 +167,6 @@ impl ProcessPoolBuilder {
     /// Sets how worker processes are made. Default: [`StartMethod::ForkServer`].
     pub fn start_method(mut self, method: StartMethod) -> Self {
         self.start_method = method;
-        self
-    }
-
-    /// Ends every task that runs longer than this, counted from its true start, and replaces its
-    /// worker. Default: no limit, because only the tasks' author knows one.
-    /// [`Task::timeout`](crate::Task::timeout) goes before it. Zero is an error of
-    /// [`build`](Self::build).
-    pub fn task_timeout(mut self, limit: Duration) -> Self {
-        self.task_timeout = Some(limit);
         self
     }
 

@@ -84,6 +84,7 @@ pub(crate) enum Kind {
     Foreign(ForeignFunction),
     DecodeArgument(DecodeError),
     DecodeResult(DecodeError),
+    DecodeUpdate(DecodeError),
     TooLarge {
         what: &'static str,
         size: usize,
@@ -223,9 +224,13 @@ impl TaskError {
         )
     }
 
-    /// Tells whether the argument could not be decoded by the worker, or the result here.
+    /// Tells whether the argument could not be decoded by the worker, or the result, or an
+    /// [update](crate::Updates), here.
     pub fn is_decode(&self) -> bool {
-        matches!(self.0.kind, Kind::DecodeArgument(_) | Kind::DecodeResult(_))
+        matches!(
+            self.0.kind,
+            Kind::DecodeArgument(_) | Kind::DecodeResult(_) | Kind::DecodeUpdate(_)
+        )
     }
 
     /// Tells whether the encoded argument or result is longer than
@@ -289,7 +294,9 @@ impl TaskError {
             Kind::RanTooLong(_) | Kind::WaitedTooLong(_) | Kind::Expired { .. } => "timed out",
             Kind::Elapsed(_) => "given up",
             Kind::EncodeArgument(_) | Kind::EncodeResult(_) => "not encoded",
-            Kind::DecodeArgument(_) | Kind::DecodeResult(_) => "not decoded",
+            Kind::DecodeArgument(_) | Kind::DecodeResult(_) | Kind::DecodeUpdate(_) => {
+                "not decoded"
+            }
             Kind::Foreign(_) => "foreign function",
             Kind::TooLarge { .. } => "too large",
             Kind::MemoryExceeded { .. } => "memory exceeded",
@@ -364,6 +371,7 @@ impl Kind {
             | Kind::Elapsed(_)
             | Kind::EncodeResult(_)
             | Kind::DecodeResult(_)
+            | Kind::DecodeUpdate(_)
             // Not known to the caller of a pool that fell apart: it may have been running.
             | Kind::Broken(Breakage::Loss(_)) => true,
             Kind::Aborted { started }
@@ -430,6 +438,7 @@ impl fmt::Display for Kind {
             Kind::Foreign(_) => f.write_str("function cannot be called in a worker"),
             Kind::DecodeArgument(_) => f.write_str("argument could not be decoded in the worker"),
             Kind::DecodeResult(_) => f.write_str("result could not be decoded"),
+            Kind::DecodeUpdate(_) => f.write_str("update could not be decoded"),
             Kind::TooLarge { what, size, limit } => write!(
                 f,
                 "{what} of {size} bytes is larger than a frame may be (max_frame is {limit} bytes)"
@@ -463,7 +472,9 @@ impl Error for TaskError {
             | Kind::Broken(Breakage::Loss(exit) | Breakage::EarlierLoss(exit)) => Some(exit),
             Kind::Broken(Breakage::Start(error)) => Some(error),
             Kind::EncodeArgument(error) | Kind::EncodeResult(error) => Some(error),
-            Kind::DecodeArgument(error) | Kind::DecodeResult(error) => Some(error),
+            Kind::DecodeArgument(error) | Kind::DecodeResult(error) | Kind::DecodeUpdate(error) => {
+                Some(error)
+            }
             Kind::Foreign(error) => Some(error),
             Kind::Unsupported(error) => Some(error),
             _ => None,

@@ -4,16 +4,13 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::task::{Context, Poll, Wake, Waker};
-use std::thread::Thread;
-use std::time::{Duration, Instant};
+use std::task::{Context, Poll};
+use std::time::Duration;
 
+use super::blocking;
 use super::error::{Kind, TaskError};
 use super::holder::{Holder, JobKey, Progress};
 use super::reply::{CallbackId, Reply, Stage, run_callback};
-
-/// A blocking waiter gives the pool's runtime this long before it sees to the pool's work itself.
-const PATIENCE: Duration = Duration::from_millis(20);
 
 /// A submitted task: a future of its result, and the means to end it.
 ///
@@ -131,6 +128,49 @@ impl<R: Send + 'static> TaskHandle<R> {
     pub fn abort(&self) -> bool {
         if let Some((holder, key)) = &self.job {
             if holder.abort(*key) {
+                return true;
+            }
+        }
+        self.is_cancelled()
+    }
+
+    /// Asks the task to come to its end, without deciding how it ends. Returns whether it was asked,
+    /// or cancelled.
+    ///
+    /// A task that has not been started is taken back, as by [`cancel`](Self::cancel). For one that
+    /// runs [`is_cancelled`](crate::task::TaskContext::is_cancelled) is true from then on, and
+    /// whoever waits in it for its [token](crate::task::CancellationToken) is woken. What it
+    /// returns is its result; one that takes no notice just runs on. If it fails instead, it is
+    /// not [run again](crate::Task::retry). To end it whether it wants to or not is
+    /// [`abort`](Self::abort), now or some time after this.
+    ///
+    /// `false` if the task is over. As ever when a worker is asked for something, `true` may come
+    /// just too late to change anything.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = procpool::ProcessPool::builder().workers(1).build()?;
+    /// let count = pool.submit(
+    ///     |_: ()| {
+    ///         let task = procpool::task::current().expect("this runs in a worker");
+    ///         (0u64..).take_while(|_| !task.is_cancelled()).count()
+    ///     },
+    ///     (),
+    /// );
+    /// while !count.is_running() {
+    ///     tokio::time::sleep(Duration::from_millis(1)).await;
+    /// }
+    /// assert!(count.request_cancel());
+    /// println!("it has come to {}", count.await?);
+    /// # pool.shutdown().await;
+    /// # Ok(()) }
+    /// ```
+    pub fn request_cancel(&self) -> bool {
+        if let Some((holder, key)) = &self.job {
+            if holder.request(*key) {
                 return true;
             }
         }
@@ -333,34 +373,14 @@ impl<R: Send + 'static> TaskHandle<R> {
     /// ```
     #[track_caller]
     pub fn blocking_wait(&mut self, limit: Option<Duration>) -> Result<R, TaskError> {
-        let begun = Instant::now();
-        let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
-        let mut context = Context::from_waker(&waker);
-        let mut patient = true;
-        loop {
-            if let Poll::Ready(result) = self.poll_result(&mut context) {
-                return result;
-            }
-            let waited = begun.elapsed();
-            let left = match limit {
-                Some(limit) if waited >= limit => {
-                    return Err(TaskError::new(Kind::Elapsed(limit)));
-                }
-                Some(limit) => Some(limit - waited),
-                None => None,
-            };
-            if patient && waited >= PATIENCE {
-                patient = false;
-                self.help();
-            }
-            match if patient {
-                Some(left.map_or(PATIENCE, |left| left.min(PATIENCE)))
-            } else {
-                left
-            } {
-                Some(pause) => std::thread::park_timeout(pause),
-                None => std::thread::park(),
-            }
+        let holder = self.job.as_ref().map(|(holder, _)| holder.clone());
+        let help = || holder.iter().for_each(|holder| holder.help());
+        match (
+            blocking::wait(limit, |context| self.poll_result(context), help),
+            limit,
+        ) {
+            (None, Some(limit)) => Err(TaskError::new(Kind::Elapsed(limit))),
+            (result, _) => result.expect("without a limit it waits for the result"),
         }
     }
 
@@ -373,13 +393,6 @@ impl<R: Send + 'static> TaskHandle<R> {
             Poll::Ready(Some(result)) => Poll::Ready(result),
             Poll::Ready(None) => panic!("task handle polled after it had given its result"),
             Poll::Pending => Poll::Pending,
-        }
-    }
-
-    /// Has the crate's own thread do the pool's work where its runtime is not driven by us.
-    fn help(&self) {
-        if let Some((holder, _)) = &self.job {
-            holder.help();
         }
     }
 }
@@ -438,14 +451,5 @@ impl<R> fmt::Debug for TaskHandle<R> {
             .field("id", &id)
             .field("state", &state)
             .finish()
-    }
-}
-
-/// Wakes a thread that is parked until its call is done.
-struct Unpark(Thread);
-
-impl Wake for Unpark {
-    fn wake(self: Arc<Self>) {
-        self.0.unpark();
     }
 }

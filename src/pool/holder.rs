@@ -16,6 +16,10 @@ pub(crate) trait Holder: RefUnwindSafe + Send + Sync {
     /// Ends a job by whatever means there are; tells whether that is now its outcome.
     fn abort(&self, key: JobKey) -> bool;
 
+    /// Takes a job back that has not been started, else asks it to come to its end; tells whether it
+    /// was cancelled or asked.
+    fn request(&self, key: JobKey) -> bool;
+
     /// How far an unfinished job has come that was given to a worker, and that worker's process.
     fn progress(&self, key: JobKey) -> Option<(Option<u32>, Progress)>;
 
@@ -37,6 +41,10 @@ impl Holder for Driver {
 
     fn abort(&self, key: JobKey) -> bool {
         self.withdraw(key, Event::Abort(key))
+    }
+
+    fn request(&self, key: JobKey) -> bool {
+        self.request(key)
     }
 
     fn progress(&self, key: JobKey) -> Option<(Option<u32>, Progress)> {

@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::io::{self, Write};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -23,6 +22,7 @@ use crate::task::entry::{self, Begun, Sink, Verdict};
 use crate::task::hook;
 use crate::task::identity::Target;
 use crate::task::panic::PanicInfo;
+use crate::task::place::Ended;
 use crate::wire::packed::Packed;
 
 /// Does on this thread what a worker does with a call: decodes the argument, calls, encodes the
@@ -131,7 +131,7 @@ pub(crate) struct InPlace {
     /// The calls that are running, and since when.
     running: Mutex<BTreeMap<u64, Moment>>,
     /// Nobody waits any more for what is running.
-    ended: Arc<AtomicBool>,
+    ended: Arc<Ended>,
 }
 
 impl InPlace {
@@ -185,15 +185,15 @@ impl InPlace {
 
     /// Has what is running told that nobody waits for it, which is all that can be done about it.
     pub(super) fn end(&self) {
-        self.ended.store(true, Ordering::Relaxed);
+        self.ended.set();
     }
 
     pub(super) fn is_ended(&self) -> bool {
-        self.ended.load(Ordering::Relaxed)
+        self.ended.is_set()
     }
 
     /// Where those that are running look whether they should end.
-    pub(super) fn ending(&self) -> Arc<AtomicBool> {
+    pub(super) fn ending(&self) -> Arc<Ended> {
         self.ended.clone()
     }
 

@@ -10,6 +10,7 @@ use super::error::{Kind, TaskError};
 use super::reply::{Answer, Raw};
 use super::scheduler::Retry;
 use super::trace::CallTrace;
+use super::updates::Listener;
 use crate::sys::clock::Moment;
 use crate::task::head::CallHead;
 use crate::wire::packed::Packed;
@@ -26,6 +27,8 @@ pub(crate) struct Job {
     pub(crate) is_async: bool,
     /// How long it may run; of a chunk, each item.
     pub(crate) timeout: Option<Duration>,
+    /// How long it should run, and is asked to come to its end after that.
+    pub(crate) soft_timeout: Option<Duration>,
     /// How long it may wait.
     pub(crate) queue_timeout: Option<Duration>,
     /// When it was accepted.
@@ -42,6 +45,8 @@ pub(crate) struct Job {
     pub(crate) key: Option<u64>,
     /// Who is to be told.
     pub(crate) client: Client,
+    /// Who wants to hear what it says while it runs.
+    pub(crate) listener: Option<Listener>,
     /// Its part of the room in the queue, given back with it.
     pub(crate) permit: Option<OwnedSemaphorePermit>,
     /// Its span, if anybody wants to see it.
@@ -57,6 +62,7 @@ impl Job {
             kind: 0,
             is_async: false,
             timeout: None,
+            soft_timeout: None,
             queue_timeout: None,
             since: Moment::default(),
             deadline: None,
@@ -65,6 +71,7 @@ impl Job {
             priority: 0,
             key: None,
             client: Client::Room,
+            listener: None,
             permit: None,
             trace: CallTrace::default(),
         }

@@ -1,8 +1,10 @@
 //! One call's options, and the one way into the pool that all calls take.
 
+pub(crate) mod async_progress;
 mod async_task;
 pub(crate) mod maps;
 pub(crate) mod options;
+pub(crate) mod progress;
 
 use std::fmt;
 use std::future::Future;
@@ -28,6 +30,7 @@ use super::map::{Manner, Map, MapIter};
 use super::reply::{Answer, Raw, Reply};
 use super::scheduler::Retry;
 use super::trace::Origin;
+use super::updates::Listener;
 use crate::task::call::{Call, Parts};
 use crate::wire::packed::Packed;
 use crate::wire::page::ITEMS;
@@ -262,6 +265,16 @@ pub(super) fn submit<R: Send + 'static>(
     call: Call<R>,
     options: &Options,
 ) -> TaskHandle<R> {
+    submit_listened(driver, call, options, None)
+}
+
+/// The same, with somebody who hears what it says while it runs.
+fn submit_listened<R: Send + 'static>(
+    driver: &Arc<Driver>,
+    call: Call<R>,
+    options: &Options,
+    listener: Option<Listener>,
+) -> TaskHandle<R> {
     let Parts {
         target,
         argument,
@@ -270,7 +283,7 @@ pub(super) fn submit<R: Send + 'static>(
     let reply = Reply::new(decode);
     let job = prepare(driver, &reply, target, argument, options)
         .and_then(|job| admit(driver).map(|permit| Job { permit, ..job }));
-    accept(driver, reply, job)
+    accept(driver, reply, job.map(|job| Job { listener, ..job }))
 }
 
 /// Queues a call, or says what stands against it.
@@ -278,6 +291,16 @@ pub(super) fn try_submit<R: Send + 'static>(
     driver: &Arc<Driver>,
     call: Call<R>,
     options: &Options,
+) -> Result<TaskHandle<R>, TaskError> {
+    try_submit_listened(driver, call, options, None)
+}
+
+/// The same, with somebody who hears what it says while it runs.
+fn try_submit_listened<R: Send + 'static>(
+    driver: &Arc<Driver>,
+    call: Call<R>,
+    options: &Options,
+    listener: Option<Listener>,
 ) -> Result<TaskHandle<R>, TaskError> {
     let Parts {
         target,
@@ -288,6 +311,7 @@ pub(super) fn try_submit<R: Send + 'static>(
     let job = prepare(driver, &reply, target, argument, options)?;
     let job = Job {
         permit: admit(driver)?,
+        listener,
         ..job
     };
     let key = driver.submit(job).map_err(TaskError::of_refused)?;
@@ -300,6 +324,16 @@ pub(super) async fn run<R: Send + 'static>(
     call: Call<R>,
     options: Options,
 ) -> Result<R, TaskError> {
+    run_listened(driver, call, options, None).await
+}
+
+/// The same, with somebody who hears what it says while it runs.
+async fn run_listened<R: Send + 'static>(
+    driver: Arc<Driver>,
+    call: Call<R>,
+    options: Options,
+    listener: Option<Listener>,
+) -> Result<R, TaskError> {
     let Parts {
         target,
         argument,
@@ -311,9 +345,12 @@ pub(super) async fn run<R: Send + 'static>(
         None => None,
         Some(room) => Some(find_room(&driver, room.clone(), job.deadline).await?),
     };
-    accept(&driver, reply, Ok(Job { permit, ..job }))
-        .abort_on_drop()
-        .await
+    let job = Job {
+        permit,
+        listener,
+        ..job
+    };
+    accept(&driver, reply, Ok(job)).abort_on_drop().await
 }
 
 /// Makes a job of a call.

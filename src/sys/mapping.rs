@@ -9,7 +9,7 @@ use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::ptr::NonNull;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::mm::{Advice, MapFlags, ProtFlags};
@@ -110,6 +110,22 @@ impl Mapping {
         // SAFETY: in bounds and aligned (mappings begin at a page), valid until drop, and both
         // processes access these bytes only as an atomic word.
         unsafe { AtomicU64::from_ptr(self.start.as_ptr().byte_add(offset).cast()) }
+    }
+
+    /// The half word at a byte offset. Whole words and halves of them are never asked for at the
+    /// same place.
+    ///
+    /// # Panics
+    ///
+    /// When the offset is not that of an aligned half word within the mapping.
+    pub(crate) fn half_word(&self, offset: usize) -> &AtomicU32 {
+        assert!(
+            offset % 4 == 0 && offset + 4 <= self.length,
+            "no half word at {offset}"
+        );
+        // SAFETY: in bounds and aligned (mappings begin at a page), valid until drop, and both
+        // processes access these bytes only as an atomic half word.
+        unsafe { AtomicU32::from_ptr(self.start.as_ptr().byte_add(offset).cast()) }
     }
 
     /// Copies `bytes` to an offset.

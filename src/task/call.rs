@@ -8,6 +8,7 @@ use std::future::Future;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::entry::Function;
 use super::error::{DecodeError, EncodeError};
 use super::identity::{ForeignFunction, Target};
 use super::payload;
@@ -48,13 +49,27 @@ pub(crate) struct Parts<R> {
 
 impl<R: Serialize + DeserializeOwned> Call<R> {
     /// A call of an async function, which gives an `R` in the end.
-    pub(crate) fn of_async<A, Fut>(function: fn(A) -> Fut, argument: &A) -> Self
+    pub(crate) fn of_async<F, A>(function: F, argument: &A) -> Self
     where
+        F: Function<A>,
+        F::Output: Future<Output = R> + 'static,
         A: Serialize + DeserializeOwned,
-        Fut: Future<Output = R> + 'static,
     {
         Self {
             target: Target::of_async(function),
+            argument: payload::pack(argument),
+            decode: payload::decode::<R>,
+        }
+    }
+
+    /// A call of a function that is more than a bare pointer.
+    pub(crate) fn of<F, A>(function: F, argument: &A) -> Self
+    where
+        F: Function<A, Output = R>,
+        A: Serialize + DeserializeOwned,
+    {
+        Self {
+            target: Target::of(function),
             argument: payload::pack(argument),
             decode: payload::decode::<R>,
         }

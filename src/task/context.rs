@@ -3,9 +3,12 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use super::cancel::{Asked, CancellationToken};
+use super::place::Place;
+use super::progress::{Hearing, Line, Outlet};
 use crate::sys::clock::Moment;
 use crate::wire::Ticket;
 use crate::wire::page::ControlPage;
@@ -44,27 +47,15 @@ thread_local! {
 /// ```
 #[derive(Clone)]
 pub struct TaskContext {
-    ending: Ending,
+    cancellation: CancellationToken,
     id: u64,
     name: Option<Arc<str>>,
     attempt: u32,
+    soft_deadline: Option<Moment>,
     deadline: Option<Moment>,
-}
-
-/// Where it is told that nobody waits for a run any more.
-#[derive(Clone)]
-enum Ending {
-    /// In a worker process: in its page.
-    Page {
-        page: Arc<ControlPage>,
-        ticket: Ticket,
-        item: u32,
-    },
-    /// On a pool's thread: the number of the task that was last asked to end there.
-    Asked(Arc<AtomicU64>),
-    /// In the place of its caller: whether the pool was told to end. Nobody can tell it that its
-    /// time is up, so it looks at the clock.
-    InPlace(Arc<AtomicBool>),
+    outlet: Option<Arc<dyn Outlet>>,
+    /// Who hears its updates in this process, where it is run in the place of its caller.
+    hearing: Option<Arc<dyn Hearing>>,
 }
 
 /// Returns the context of the task that runs on this thread of a worker process, or on this thread
@@ -154,23 +145,53 @@ impl TaskContext {
         self.deadline.map(Moment::to_instant)
     }
 
-    /// Tells whether nobody waits for this run any more: it was aborted, or its time was up.
+    /// Returns the moment at which the task is asked to come to its end because of its
+    /// [soft limit](crate::Task::soft_timeout), if it has one.
+    pub fn soft_deadline(&self) -> Option<Instant> {
+        self.soft_deadline.map(Moment::to_instant)
+    }
+
+    /// Tells whether the task is to come to its end: it was
+    /// [asked](crate::TaskHandle::request_cancel) to, has run past its
+    /// [soft limit](crate::Task::soft_timeout), was aborted, or its time is up.
     ///
-    /// One load from memory, so it can be asked often. What the task returns after that is thrown
-    /// away. Whether the worker is then killed at once or has time to come to the end of the task
-    /// is the pool's [`abort_grace`](crate::ProcessPoolBuilder::abort_grace), by default none.
+    /// Two loads from memory, so it can be asked often. In the first two cases what the task
+    /// returns is its result. In the others it is thrown away; whether the worker is then killed
+    /// at once or has time to come to the end of the task is the pool's
+    /// [`abort_grace`](crate::ProcessPoolBuilder::abort_grace), by default none. Which it is says
+    /// [`CancellationToken::reason`].
     ///
-    /// On a thread of a [`ThreadPool`](crate::ThreadPool) it tells whether the task was asked to come
-    /// to its end, and what it then returns is still its result.
+    /// On a thread of a [`ThreadPool`](crate::ThreadPool) nothing can be ended, and what a task
+    /// returns is always its result.
     pub fn is_cancelled(&self) -> bool {
-        match &self.ending {
-            Ending::Page { page, ticket, item } => page.is_ended(*ticket, *item),
-            Ending::Asked(number) => number.load(Ordering::Relaxed) == self.id,
-            Ending::InPlace(ended) => {
-                let late = |deadline| Moment::now() >= deadline;
-                ended.load(Ordering::Relaxed) || self.deadline.is_some_and(late)
-            }
-        }
+        self.cancellation.is_cancelled()
+    }
+
+    /// The run is over: who waits for that on other threads is woken.
+    pub(crate) fn run_is_over(&self) {
+        self.cancellation.run_is_over();
+    }
+
+    /// What its updates go through, if there is somebody who may want them.
+    pub(super) fn line(&self) -> Option<Line> {
+        let (page, ticket) = self.cancellation.page()?;
+        Some(Line::new(
+            self.outlet.clone()?,
+            page.clone(),
+            ticket,
+            self.id,
+        ))
+    }
+
+    /// Who hears its updates in this process.
+    pub(super) fn hearing(&self) -> Option<Arc<dyn Hearing>> {
+        self.hearing.clone()
+    }
+
+    /// Returns what tells this run when it is to come to its end, to wait for that or to hand it
+    /// on.
+    pub fn cancellation(&self) -> CancellationToken {
+        self.cancellation.clone()
     }
 }
 
@@ -185,7 +206,6 @@ impl fmt::Debug for TaskContext {
 }
 
 /// What a worker knows of the call that it is about to run.
-#[derive(Debug)]
 pub(crate) struct Running<'a> {
     /// The worker's page.
     pub(crate) page: &'a Arc<ControlPage>,
@@ -199,50 +219,58 @@ pub(crate) struct Running<'a> {
     pub(crate) name: Option<Arc<str>>,
     /// How many times it has been started, with this one.
     pub(crate) attempt: u32,
+    /// When it is asked to come to its end.
+    pub(crate) soft_deadline: Option<Moment>,
     /// When its time is up.
     pub(crate) deadline: Option<Moment>,
+    /// What its updates go through.
+    pub(crate) outlet: Option<&'a Arc<dyn Outlet>>,
 }
 
 impl TaskContext {
     /// The context of a call that a worker runs.
     pub(crate) fn of(running: Running<'_>) -> Self {
         Self {
-            ending: Ending::Page {
-                page: running.page.clone(),
-                ticket: running.ticket,
-                item: running.item,
-            },
+            cancellation: CancellationToken::of_page(running.page, running.ticket, running.item),
             id: running.id,
             name: running.name,
             attempt: running.attempt,
+            soft_deadline: running.soft_deadline,
             deadline: running.deadline,
+            outlet: running.outlet.cloned(),
+            hearing: None,
         }
     }
 }
 
 /// Makes a call the current task of this thread until the guard is dropped.
 pub(crate) fn enter(running: Running<'_>) -> impl Drop + use<> {
-    Entered::with(TaskContext::of(running))
+    Entered::with(TaskContext::of(running), true)
 }
 
 /// The same for a call that is gone on with.
 pub(crate) fn enter_again(context: &TaskContext) -> impl Drop + use<> {
-    Entered::with(context.clone())
+    Entered::with(context.clone(), false)
 }
 
-/// The same on a thread of a pool, where `asked` has the number of the task that is to end.
+/// The same on a thread of a pool, where `asked` says which task is to end.
 pub(crate) fn enter_on_thread(
     id: u64,
     name: Option<Arc<str>>,
-    asked: Arc<AtomicU64>,
+    asked: Arc<Asked>,
+    soft_deadline: Option<Moment>,
 ) -> impl Drop + use<> {
-    Entered::with(TaskContext {
-        ending: Ending::Asked(asked),
+    let context = TaskContext {
+        cancellation: CancellationToken::of_thread(asked, id),
         id,
         name,
         attempt: 1,
+        soft_deadline,
         deadline: None,
-    })
+        outlet: None,
+        hearing: None,
+    };
+    Entered::with(context, true)
 }
 
 /// The same for a call that is run in the place of its caller, which may be a task itself.
@@ -250,29 +278,40 @@ pub(crate) fn enter_in_place(
     id: u64,
     name: Option<&str>,
     attempt: u32,
-    deadline: Option<Moment>,
-    ended: Arc<AtomicBool>,
+    place: Place,
+    hearing: Option<Arc<dyn Hearing>>,
 ) -> impl Drop + use<> {
-    Entered::with(TaskContext {
-        ending: Ending::InPlace(ended),
+    let context = TaskContext {
         id,
         name: name.map(Arc::from),
         attempt,
-        deadline,
-    })
+        soft_deadline: place.soft_deadline,
+        deadline: place.deadline,
+        cancellation: CancellationToken::of_place(place),
+        outlet: None,
+        hearing,
+    };
+    Entered::with(context, true)
 }
 
-/// This thread has a current task; before, it had this.
-struct Entered(Option<TaskContext>);
+/// This thread has a current task; before, it had this. When that ends here, its run is over.
+struct Entered {
+    before: Option<TaskContext>,
+    ends: bool,
+}
 
 impl Entered {
-    fn with(context: TaskContext) -> Self {
-        Self(CURRENT.replace(Some(context)))
+    fn with(context: TaskContext, ends: bool) -> Self {
+        let before = CURRENT.replace(Some(context));
+        Self { before, ends }
     }
 }
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        CURRENT.set(self.0.take());
+        let left = CURRENT.replace(self.before.take());
+        if let Some(over) = left.filter(|_| self.ends) {
+            over.run_is_over();
+        }
     }
 }

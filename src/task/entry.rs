@@ -30,6 +30,7 @@ use super::hook::{Hook, HookOutcome};
 use super::identity::{Target, UnknownTarget};
 use super::panic::{self, PanicInfo};
 use super::payload;
+use super::progress::{Progress, Reporting};
 
 /// How one call ended.
 #[derive(Debug)]
@@ -233,7 +234,7 @@ impl<F> Drop for Driven<F> {
 
 /// A plain function pointer that takes `Arguments`: the one argument itself, else a tuple.
 ///
-/// Only pointers (bare, or as a [`Hook`]), never closures or function items: those have types that a stranger could make
+/// Only pointers (bare, or as a [`Hook`] or [`Reporting`]), never closures or function items: those have types that a stranger could make
 /// a value of here without ever having been given one.
 pub(crate) trait Function<Arguments>: Copy {
     /// What it returns.
@@ -272,6 +273,24 @@ where
 
     fn call(self, arguments: Arguments) -> Self::Output {
         self.0.call(arguments).into_result()
+    }
+}
+
+impl<A, P, Output> Function<A> for Reporting<fn(A, Progress<P>) -> Output> {
+    type Output = Output;
+
+    fn address(self) -> usize {
+        self.0.address()
+    }
+
+    unsafe fn from_address(address: usize) -> Self {
+        // SAFETY: the caller vouches that the address came from a `Reporting` of this type, and so
+        // from the pointer in it.
+        Self(unsafe { Function::from_address(address) })
+    }
+
+    fn call(self, argument: A) -> Output {
+        (self.0)(argument, Progress::of_current())
     }
 }
 

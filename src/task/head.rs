@@ -1,6 +1,8 @@
 //! What stands before the encoded argument in a request: everything about the call that the
 //! worker must know and the frame's header does not say.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +19,8 @@ pub(crate) struct CallHead<'a> {
     pub(crate) attempt: u32,
     /// How many items the call carries; zero where it is no chunk.
     pub(crate) items: u32,
+    /// How long it should run; of a chunk, each item.
+    pub(crate) soft_timeout: Option<Duration>,
     /// When the call must be over, wherever it is by then.
     pub(crate) deadline: Option<Moment>,
     /// What it is called, and by whom.
@@ -106,6 +110,7 @@ mod tests {
             attempt: 1,
             items: 0,
             deadline: None,
+            soft_timeout: None,
             labels,
         };
         head.pack()

@@ -23,6 +23,9 @@
 //! - `call`: a function with its arguments; `notation`: the macro that makes one
 //! - `items`: many arguments in one request
 //! - `head`: what goes before the arguments; `context`: what a running task knows of itself
+//! - `cancel`: how it learns that it is to come to its end; `waiting`: futures that wait for that
+//! - `place`: how it does where there is no worker
+//! - `progress`: what it says while it runs
 //! - `hook`: what is run around the calls
 //! - `identity`: a function's name among processes of one build
 //! - `entry`: from that name to the function and to its verdict
@@ -33,6 +36,7 @@
 //! - `error`: how encoding and decoding fail; `remote`: an error that a task can return
 
 pub(crate) mod call;
+pub(crate) mod cancel;
 pub(crate) mod context;
 mod decoder;
 mod encoder;
@@ -48,11 +52,15 @@ mod limits;
 mod notation;
 pub(crate) mod panic;
 pub(crate) mod payload;
+pub(crate) mod place;
+pub(crate) mod progress;
 #[cfg(feature = "tracing")]
 pub(crate) mod record;
 pub(crate) mod remote;
+pub(crate) mod waiting;
 
 pub use call::Call;
+pub use cancel::{CancelReason, CancellationToken};
 pub use context::{TaskContext, current, retire_worker};
 pub use error::{DecodeError, EncodeError};
 pub use hook::HookOutcome;
@@ -62,4 +70,5 @@ pub use json::Json;
 #[doc(hidden)]
 pub use notation::__pass;
 pub use panic::PanicInfo;
+pub use progress::{Progress, ProgressError};
 pub use remote::RemoteError;

@@ -4,7 +4,6 @@
 
 use std::io;
 use std::panic::RefUnwindSafe;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -19,7 +18,9 @@ use crate::pool::holder::{Holder, JobKey, Progress};
 use crate::pool::stats::{Counts, Stats, WorkerState, WorkerStats};
 use crate::process::{Keeper, StartError};
 use crate::sys::clock::Moment;
+use crate::task::cancel::Asked;
 use crate::task::{context, panic};
+use crate::wire::page::Request;
 
 /// What a pool is, once its options are settled.
 #[derive(Debug)]
@@ -50,7 +51,7 @@ struct State {
     roster: Roster<Job>,
     counts: Counts,
     /// For each place the number of the call that was last asked to end there.
-    asked: Vec<Arc<AtomicU64>>,
+    asked: Vec<Arc<Asked>>,
     /// What keeps the crate's thread, until everything is over.
     keeper: Option<Arc<Keeper>>,
 }
@@ -138,7 +139,7 @@ impl Driver {
         let Some(driver) = self.this.upgrade() else {
             return Err(StartError::shutting_down());
         };
-        let asked = Arc::new(AtomicU64::new(0));
+        let asked = Arc::new(Asked::default());
         let mut state = self.lock();
         state.counts.started += 1;
         if state.asked.len() <= place {
@@ -170,14 +171,19 @@ impl Driver {
     }
 
     /// A thread's life.
-    fn work(&self, place: usize, asked: &Arc<AtomicU64>) {
+    fn work(&self, place: usize, asked: &Arc<Asked>) {
         while let Some((number, mut job)) = self.next(place) {
             job.timer = None;
             self.tell();
             let started = Moment::now();
             let told = {
                 let name = job.name.take();
-                let _current = context::enter_on_thread(number, name, asked.clone());
+                let soft = job.soft_timeout.map(|limit| {
+                    let timer = self.ask_after(limit, number, asked.clone());
+                    (timer, started + limit)
+                });
+                let soft_deadline = soft.as_ref().map(|(_, deadline)| *deadline);
+                let _current = context::enter_on_thread(number, name, asked.clone(), soft_deadline);
                 job.work.run()
             };
             let (waited, ran) = (job.since.until(started), started.until(Moment::now()));
@@ -308,6 +314,28 @@ impl Driver {
         Timer(timer.abort_handle())
     }
 
+    /// Asks a running call to come to its end after a time.
+    fn ask_after(&self, limit: Duration, number: u64, asked: Arc<Asked>) -> Timer {
+        let timer = self.keeper.spawn(async move {
+            tokio::time::sleep(limit).await;
+            asked.ask(number, Request::SoftLimit);
+        });
+        Timer(timer.abort_handle())
+    }
+
+    /// Asks a call to come to its end; tells whether it runs.
+    fn ask(&self, number: u64) -> bool {
+        let state = self.lock();
+        let Some(Stand::Running(place, _)) = state.roster.stand(number) else {
+            return false;
+        };
+        let asked = state.asked[place].clone();
+        drop(state);
+        // The thread may have gone on to another call by now, which has another number.
+        asked.ask(number, Request::Caller);
+        true
+    }
+
     fn answer_all(&self, jobs: impl IntoIterator<Item = (u64, Job)>, reason: &Kind) {
         for (number, job) in jobs {
             let error = TaskError::new(reason.clone());
@@ -421,15 +449,15 @@ impl Holder for Driver {
 
     /// What runs cannot be ended, and is asked to.
     fn abort(&self, key: JobKey) -> bool {
-        let number = key.number();
-        if self.withdraw(number, &Kind::Aborted { started: false }) {
+        if self.withdraw(key.number(), &Kind::Aborted { started: false }) {
             return true;
         }
-        let state = self.lock();
-        if let Some(Stand::Running(place, _)) = state.roster.stand(number) {
-            state.asked[place].store(number, Ordering::Relaxed);
-        }
+        self.ask(key.number());
         false
+    }
+
+    fn request(&self, key: JobKey) -> bool {
+        self.withdraw(key.number(), &Kind::Cancelled) || self.ask(key.number())
     }
 
     fn progress(&self, key: JobKey) -> Option<(Option<u32>, Progress)> {

@@ -1,6 +1,7 @@
 //! A function with its argument, to be run on another thread, and the duty to answer.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::AbortHandle;
@@ -17,6 +18,8 @@ use crate::wire::packed::Packed;
 pub(super) struct Job {
     pub(super) work: Box<dyn Work>,
     pub(super) name: Option<Arc<str>>,
+    /// After how long it is asked to come to its end.
+    pub(super) soft_timeout: Option<Duration>,
     /// When it was accepted.
     pub(super) since: Moment,
     /// Its part of the room in the queue, given back with it.

@@ -71,6 +71,7 @@ pub struct ThreadTaskCall<R> {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Options {
     queue_timeout: Option<Duration>,
+    soft_timeout: Option<Duration>,
     priority: i32,
     name: Option<Arc<str>>,
     /// What was asked for and cannot be had.
@@ -323,6 +324,7 @@ fn accept<R: Send + 'static>(
     let job = Job {
         work,
         name: options.name.clone(),
+        soft_timeout: options.soft_timeout,
         since: Moment::now(),
         permit,
         timer: None,

@@ -65,6 +65,8 @@ pub(crate) enum Kind {
     Passed = 23,
     /// Response: the function's address is not in the image (a text).
     Unknown = 24,
+    /// Something that the function says while it runs: as many of them as it was granted.
+    Update = 28,
     /// Response, before the one to its call: something was logged there (`task::record::Record`);
     /// empty for nothing. Time: how many records before it were thrown away.
     Log = 30,
@@ -87,6 +89,7 @@ impl Kind {
             22 => Self::TooLarge,
             23 => Self::Passed,
             24 => Self::Unknown,
+            28 => Self::Update,
             30 => Self::Log,
             _ => return None,
         })
@@ -97,7 +100,7 @@ impl Kind {
         match self {
             // A call's particulars stand before its argument.
             Self::Call | Self::Enter => max_frame.saturating_add(CONTROL_LIMIT),
-            Self::Returned => max_frame,
+            Self::Returned | Self::Update => max_frame,
             _ => CONTROL_LIMIT,
         }
     }

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!      0   outbox: how many bytes of the response stream are visible
-//!   4096   lane 0: word, time of start              64 bytes a lane
+//!     64   bell: how often it was rung, how many sleep
+//!   4096   lane 0: word, time of start, asked, credit; 64 bytes a lane
 //!          …   64 lanes for calls, then 1,024 berths for what runs beside each other in a call
 //!  73728   outbox: a ring of 64 KiB
 //! ```
@@ -55,10 +56,15 @@
 //! The parent believes nothing in here beyond its own bookkeeping: a page full of garbage makes
 //! its worker's calls fail, and no other.
 
+mod asked;
+mod credit;
+
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+pub(crate) use self::asked::Request;
+pub(crate) use self::credit::{Count, Credit, MOST_UPDATES};
 use super::Ticket;
 use crate::sys::clock::Moment;
 use crate::sys::mapping::{self, Mapping};
@@ -153,6 +159,11 @@ impl Word {
     }
 }
 
+/// Where in the page a call's lane begins.
+fn place_of(ticket: Ticket) -> usize {
+    FIRST_LANE + usize::from(ticket.lane) % (LANES + BERTHS) * LANE
+}
+
 impl ControlPage {
     /// Maps the page in that file.
     pub(crate) fn new(file: impl AsFd) -> io::Result<Self> {
@@ -167,13 +178,11 @@ impl ControlPage {
     }
 
     fn lane(&self, ticket: Ticket) -> &AtomicU64 {
-        self.mapping
-            .word(FIRST_LANE + usize::from(ticket.lane) % (LANES + BERTHS) * LANE)
+        self.mapping.word(place_of(ticket))
     }
 
     fn start_time(&self, ticket: Ticket) -> &AtomicU64 {
-        self.mapping
-            .word(FIRST_LANE + usize::from(ticket.lane) % (LANES + BERTHS) * LANE + 8)
+        self.mapping.word(place_of(ticket) + 8)
     }
 
     fn word(&self, ticket: Ticket) -> Word {
@@ -187,11 +196,12 @@ impl ControlPage {
 
     fn change_item(&self, ticket: Ticket, from: (u32, State), to: (u32, State)) -> bool {
         // Both orderings matter: the winner must see what the other side wrote before its own last
-        // swap (the time of start), and what it writes next must not be seen before this swap.
+        // swap (the time of start), and what it writes next must not be seen before this swap. And
+        // who looks for sleepers after it must not have looked before it.
         let old = Word::new(ticket, from.0, from.1).0;
         let new = Word::new(ticket, to.0, to.1).0;
         self.lane(ticket)
-            .compare_exchange(old, new, Ordering::AcqRel, Ordering::Acquire)
+            .compare_exchange(old, new, Ordering::SeqCst, Ordering::Acquire)
             .is_ok()
     }
 
@@ -224,6 +234,7 @@ impl ControlPage {
                 return false;
             }
             if self.change_item(ticket, (item, state), (item, State::Ended)) {
+                self.bell().ring();
                 return true;
             }
         }

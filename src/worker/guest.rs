@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use super::room::Shared;
 use super::serve::spoken;
@@ -23,6 +24,7 @@ pub(super) struct Guest {
     request: Header,
     target: Target,
     attempt: u32,
+    soft_timeout: Option<Duration>,
     deadline: Option<Moment>,
     name: Option<Arc<str>>,
     span: CallSpan,
@@ -53,6 +55,7 @@ impl Guest {
             request,
             target: head.target,
             attempt: head.attempt,
+            soft_timeout: head.soft_timeout,
             deadline: head.deadline,
             name: head.labels.name().map(Arc::from),
             span: CallSpan::new(head, request.call),
@@ -79,6 +82,7 @@ impl Guest {
             target: self.target,
             attempt: self.attempt,
             items: 0,
+            soft_timeout: self.soft_timeout,
             deadline: self.deadline,
             labels: Labels::None,
         };
@@ -147,6 +151,7 @@ impl Drop for Guest {
             let current = context::enter_again(&running.context);
             drop(running.call);
             drop(current);
+            running.context.run_is_over();
             drop((span, runs));
             self.shared.count(-1);
             if !self.over {

@@ -12,6 +12,7 @@
 //! - [`term`]: when a worker has run enough, and asks to be replaced.
 //! - [`intake`]: calls out of the request pipe. [`outbox`]: responses into the response pipe.
 //! - [`span`]: the call's span there. `log`: what is logged in the worker, on its way to the program.
+//! - [`report`]: what a task says while it runs.
 //! - [`watch`]: the second thread: ends the worker with its parent, flushes what waits too long.
 //!
 //! The worker is a plain blocking loop on its main thread. It makes a runtime when the first async
@@ -25,6 +26,7 @@ mod intake;
 mod log;
 mod outbox;
 mod prepare;
+mod report;
 mod room;
 mod serve;
 mod span;

@@ -24,13 +24,15 @@ use crate::wire::page::{ControlPage, OUTBOX};
 #[cfg(feature = "tracing")]
 const RECORDS: usize = OUTBOX / 2;
 
-/// The response stream. The serving thread adds to it, and, under a lock, whoever logs; the serving
-/// thread and the watcher flush it.
+/// The response stream. The serving thread adds responses to it, and whatever threads a task has
+/// add what they have to say meanwhile; the serving thread and the watcher flush it.
 #[derive(Debug)]
 pub(super) struct Outbox {
     page: Arc<ControlPage>,
-    /// Up to where the stream is visible; written by whoever holds `records`, or by the serving
-    /// thread alone where nothing is logged.
+    /// Held by whoever adds to the stream. What a task says is never added behind its response:
+    /// who adds holds this from before it is known that the call runs until it is visible.
+    adding: Mutex<()>,
+    /// Up to where the stream is visible; written by whoever holds `adding`.
     visible: AtomicU64,
     /// Up to where the stream is in the pipe; written by whoever holds `pipe`.
     written: AtomicU64,
@@ -72,6 +74,7 @@ impl Outbox {
         let (visible, written) = (AtomicU64::new(0), AtomicU64::new(0));
         Self {
             page,
+            adding: Mutex::new(()),
             visible,
             written,
             pipe: Mutex::new(pipe),
@@ -120,11 +123,12 @@ impl Outbox {
         if records.process != std::process::id() {
             return;
         }
+        let adding = lock(&self.adding);
         let mut state = lock(&records.state);
         if !self.put_record(&mut state, record, RECORDS) {
             state.dropped += 1;
         }
-        drop(state);
+        drop((state, adding));
         records.watcher.wake();
     }
 
@@ -164,10 +168,41 @@ impl Outbox {
         payload: &[u8],
         claim: impl FnOnce() -> bool,
     ) -> io::Result<bool> {
+        let _adding = lock(&self.adding);
         let _held = self.hold_records();
         if HEADER + payload.len() > OUTBOX {
             return self.write_through(header, payload, claim);
         }
+        self.put(header, payload, claim)
+    }
+
+    /// Adds what a task says while it runs, if `admit` says that it may; tells whether it did. One
+    /// larger than the ring is written straight to the pipe as well, but once it is admitted
+    /// nothing takes it back.
+    pub(super) fn report(
+        &self,
+        header: Header,
+        payload: &[u8],
+        admit: impl FnOnce() -> bool,
+    ) -> io::Result<bool> {
+        let _adding = lock(&self.adding);
+        if HEADER + payload.len() > OUTBOX {
+            return if admit() {
+                self.write_through(header, payload, || true)
+            } else {
+                Ok(false)
+            };
+        }
+        self.put(header, payload, admit)
+    }
+
+    /// Puts what fits there into the ring, and makes it visible if it counts.
+    fn put(
+        &self,
+        header: Header,
+        payload: &[u8],
+        claim: impl FnOnce() -> bool,
+    ) -> io::Result<bool> {
         let at = self.visible.load(Ordering::Relaxed);
         let end = at + (HEADER + payload.len()) as u64;
         if end - self.written.load(Ordering::Acquire) > OUTBOX as u64 {
@@ -255,14 +290,13 @@ impl Outbox {
     }
 
     fn lock(&self) -> MutexGuard<'_, OwnedFd> {
-        // Nothing panics while the lock is held; if it did, the offsets would still be right.
-        self.pipe.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.pipe)
     }
 }
 
-fn lock(state: &Mutex<RecordState>) -> MutexGuard<'_, RecordState> {
-    // Nothing panics under it.
-    state.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing panics while a lock is held; if it did, the offsets would still be right.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn write_all(pipe: &OwnedFd, mut bytes: &[u8]) -> io::Result<()> {

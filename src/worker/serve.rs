@@ -12,6 +12,7 @@ use super::DEPTH;
 use super::intake::Intake;
 use super::outbox::Outbox;
 use super::prepare::prepare;
+use super::report::Reports;
 use super::room::Room;
 use super::span::CallSpan;
 use super::term::Term;
@@ -22,6 +23,7 @@ use crate::task::context::{self, Running};
 use crate::task::entry::{self, Sink, Verdict};
 use crate::task::head::CallHead;
 use crate::task::panic::PanicInfo;
+use crate::task::progress::Outlet;
 use crate::task::{hook, panic};
 use crate::wire::frame::{Header, Kind};
 use crate::wire::message::{Hello, Readiness, WorkerStart};
@@ -73,6 +75,8 @@ pub(super) struct Desk {
     pub(super) outbox: Arc<Outbox>,
     pub(super) max_frame: usize,
     pub(super) term: Term,
+    /// What running tasks say goes through this, once there are any.
+    pub(super) outlet: Option<Arc<dyn Outlet>>,
 }
 
 impl Station {
@@ -93,11 +97,12 @@ impl Station {
         page.keep_from_forks()?;
         let outbox = Arc::new(Outbox::new(page.clone(), responses));
         let max_frame = start.max_frame as usize;
-        let desk = Desk {
+        let mut desk = Desk {
             page,
             outbox: outbox.clone(),
             max_frame,
             term: Term::new(&start)?,
+            outlet: None,
         };
         let hello = Hello {
             protocol: PROTOCOL,
@@ -107,7 +112,7 @@ impl Station {
             Kind::Hello,
             &postcard::to_stdvec(&hello).map_err(io::Error::other)?,
         )?;
-        let watcher = match prepare(&start, program, outbox, initializer) {
+        let watcher = match prepare(&start, program, outbox.clone(), initializer) {
             Ok(watcher) => watcher,
             Err(unfit) => {
                 desk.say(Kind::Ready, &encoded(&Readiness::Err(unfit)))?;
@@ -116,6 +121,11 @@ impl Station {
         };
         #[cfg(feature = "tracing")]
         super::log::install(&start, &desk.outbox, &watcher);
+        desk.outlet = Some(Arc::new(Reports {
+            outbox,
+            watcher: watcher.clone(),
+            max_frame,
+        }));
         desk.say(Kind::Ready, &encoded(&Readiness::Ok(())))?;
         let intake = Intake::new(requests, max_frame);
         Ok(Self {
@@ -275,7 +285,9 @@ impl Desk {
             id: request.call + u64::from(item),
             name,
             attempt: head.attempt,
+            soft_deadline: head.soft_timeout.map(|limit| started + limit),
             deadline: limit.into_iter().chain(head.deadline).min(),
+            outlet: self.outlet.as_ref(),
         }
     }
 

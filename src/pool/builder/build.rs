@@ -56,6 +56,7 @@ impl ProcessPoolBuilder {
             idle_timeout,
             start_method,
             task_timeout,
+            task_soft_timeout,
             start_timeout,
             handshake_timeout,
             max_frame,
@@ -94,6 +95,10 @@ impl ProcessPoolBuilder {
         check(
             task_timeout != Some(Duration::ZERO),
             "a task timeout must be greater than 0",
+        )?;
+        check(
+            task_soft_timeout != Some(Duration::ZERO),
+            "a soft task timeout must be greater than 0",
         )?;
         check(
             (1..=BERTHS).contains(&max_async_per_worker),
@@ -195,6 +200,7 @@ impl ProcessPoolBuilder {
             },
             max_pending,
             task_timeout: task_timeout.map(bounded),
+            task_soft_timeout: task_soft_timeout.map(bounded),
             rooms: RoomRules {
                 most: max_async_per_worker,
                 grace: bounded(abort_grace),

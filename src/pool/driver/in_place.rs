@@ -16,6 +16,7 @@ use crate::supervisor::Owner;
 use crate::sys::clock::Moment;
 use crate::task::context;
 use crate::task::head::CallHead;
+use crate::task::place::Place;
 
 /// How one run of a job has ended.
 struct Run {
@@ -90,10 +91,14 @@ impl Driver {
         let until = limit.into_iter().chain(head.deadline).min();
         place.begin(number, started);
         let raw = {
-            let ending = place.ending();
+            let soft_deadline = job.soft_timeout.map(|limit| started + limit);
+            let here = Place::new(place.ending(), soft_deadline, until);
+            let max_frame = self.plan.recipe.max_frame;
+            let hearing = job.listener.as_ref().map(|one| one.here(max_frame));
+            let its = here.clone();
             let name = head.labels.name();
-            let enter = || context::enter_in_place(number, name, head.attempt, until, ending);
-            if job.is_async {
+            let enter = || context::enter_in_place(number, name, head.attempt, its, hearing);
+            let raw = if job.is_async {
                 // The thread ends with the call, and with it what it knows of it.
                 let enter = || std::mem::forget(enter());
                 in_place::run_async(head.target, &job.argument, until, enter)
@@ -101,7 +106,9 @@ impl Driver {
                 let _span = job.trace.enter();
                 let _current = enter();
                 in_place::run(head.target, &job.argument)
-            }
+            };
+            here.run_is_over();
+            raw
         };
         place.over(number);
         let now = Moment::now();

@@ -15,6 +15,7 @@
 //! - [`state`]: what the lock protects, and what is done under it alone.
 //! - [`chunks`]: jobs of many items; [`parts`]: how far each has come.
 //! - [`rooms`]: async calls, many in one worker.
+//! - [`updates`]: what tasks say while they run.
 //! - [`owner`]: what the workers' slots report. [`workers`]: starting, serving, killing them.
 //! - [`traces`]: the spans of calls. [`slow`]: runs that take longer than is usual.
 //! - [`in_place`]: jobs of a pool without workers.
@@ -31,11 +32,13 @@ mod slow;
 mod state;
 mod time;
 mod traces;
+mod updates;
 mod workers;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::Waker;
 use std::time::Duration;
 
 use tokio::runtime::{Handle, RuntimeFlavor};
@@ -72,6 +75,7 @@ pub(crate) struct Plan {
     pub(crate) max_pending: Option<usize>,
     pub(crate) task_timeout: Option<Duration>,
     pub(crate) rooms: RoomRules,
+    pub(crate) task_soft_timeout: Option<Duration>,
     pub(crate) home: Handle,
     /// What it is called, if it was given a name.
     pub(crate) label: Option<String>,
@@ -136,6 +140,8 @@ pub(crate) struct Done {
     again: Vec<(u64, CallTrace, TaskError)>,
     /// Which runs take longer than is usual.
     slow: Vec<SlowCall>,
+    /// Who waits for updates that have come.
+    readers: Vec<Waker>,
     /// Whose queued calls are to be written now.
     flush: Vec<Arc<Slot>>,
     /// Whose serving task is to write them, and does not know it yet.
@@ -220,6 +226,7 @@ impl Driver {
             kind: job.kind,
             bytes: job.head.len() + job.argument.len(),
             timeout: job.timeout,
+            soft_timeout: job.soft_timeout,
             queue_timeout: job.queue_timeout,
             deadline: job.deadline.map(|deadline| deadline.at),
             retry: match job.client {
@@ -255,6 +262,23 @@ impl Driver {
 
     /// Cancels or aborts a job; tells whether that is now its outcome.
     pub(crate) fn withdraw(&self, key: JobKey, event: Event) -> bool {
+        self.intervene(key, event, |state| !state.scheduler.is_open(key))
+    }
+
+    /// Asks a job to come to its end; tells whether it was asked, or was cancelled by that.
+    pub(crate) fn request(&self, key: JobKey) -> bool {
+        self.intervene(key, Event::Request(key), |state| {
+            let Some((worker, ticket)) = state.scheduler.holder(key) else {
+                return !state.scheduler.is_open(key);
+            };
+            let slot = state.slot(worker);
+            slot.is_some_and(|slot| slot.page.was_asked(ticket))
+        })
+    }
+
+    /// Does something about an unfinished job, and looks what has come of it before anybody else
+    /// can do anything; `false` if it is finished.
+    fn intervene(&self, key: JobKey, event: Event, outcome: impl FnOnce(&State) -> bool) -> bool {
         let now = Moment::now();
         let mut state = self.lock();
         if !state.scheduler.is_open(key) {
@@ -263,10 +287,10 @@ impl Driver {
         state.scheduler.handle(now, event);
         let mut done = Done::default();
         self.perform_all(&mut state, now, &mut done);
-        let open = state.scheduler.is_open(key);
+        let outcome = outcome(&state);
         drop(state);
         self.deliver(done);
-        !open
+        outcome
     }
 
     /// Tells the scheduler of something that happened to the pool as a whole.
@@ -449,6 +473,11 @@ impl Driver {
                 state
                     .scheduler
                     .handle(now, Event::Ended(worker, ticket, won));
+            }
+            Action::Ask(worker, ticket, begun_by, why) => {
+                if let Some(slot) = state.slot(worker) {
+                    slot.page.ask(ticket, begun_by, why);
+                }
             }
             Action::Probe(worker, ticket) => {
                 let page = state.slot(worker).map(|slot| &slot.page);

@@ -2,6 +2,7 @@
 
 use std::os::fd::AsFd;
 use std::sync::Arc;
+use std::task::Waker;
 use std::time::Duration;
 
 use super::slow::SlowCall;
@@ -54,12 +55,14 @@ impl Owner for Driver {
             tales,
             again,
             slow,
+            readers,
             flush,
             ring,
             rearm,
         } = done;
         flush.iter().for_each(|slot| slot.flush());
         ring.iter().for_each(|slot| slot.ring());
+        readers.into_iter().for_each(Waker::wake);
         // Room is given back before the answer is, so that who has the answer finds the room.
         replies.iter_mut().for_each(|(_, job, _)| job.permit = None);
         // Before the answers: whoever has one finds all that was logged on the way to it.

@@ -13,7 +13,7 @@ use crate::pool::job::Job;
 use crate::pool::reply::Raw;
 use crate::pool::rooms::{Act, CallSpec, Surroundings};
 use crate::pool::scheduler::{
-    Event, JobKey as Key, JobSpec, Outcome, Progress, Refusal, Scheduler, Ticket, WorkerId,
+    Event, JobKey as Key, JobSpec, Outcome, Progress, Refusal, Request, Scheduler, Ticket, WorkerId,
 };
 use crate::supervisor::Owner;
 use crate::supervisor::slot::Slot;
@@ -47,6 +47,11 @@ impl Surroundings for Around<'_> {
     fn end(&self, worker: WorkerId, ticket: Ticket) -> bool {
         let slot = self.slot(worker);
         slot.is_some_and(|slot| slot.page.end(ticket, Moment(u64::MAX)))
+    }
+
+    fn ask(&self, worker: WorkerId, ticket: Ticket, why: Request) -> bool {
+        let slot = self.slot(worker);
+        slot.is_some_and(|slot| slot.page.ask(ticket, Moment(u64::MAX), why))
     }
 
     fn progress(&self, worker: WorkerId, ticket: Ticket) -> Progress {
@@ -112,6 +117,7 @@ impl Driver {
         let spec = CallSpec {
             number,
             timeout: job.timeout,
+            soft_timeout: job.soft_timeout,
             queue_timeout: job.queue_timeout,
             deadline: job.deadline.map(|deadline| deadline.at),
             retry: job.retry,
@@ -144,6 +150,19 @@ impl Driver {
         drop(state);
         self.deliver(done);
         !open
+    }
+
+    /// Asks an async call to come to its end; tells whether it was asked, or was cancelled by that.
+    fn request_async(&self, number: u64) -> bool {
+        let now = Moment::now();
+        let mut state = self.lock();
+        if !state.rooms.is_open(number) {
+            return false;
+        }
+        let (rooms, around) = rooms_of!(&mut *state);
+        let asked = rooms.request(&around, number);
+        self.perform(state, now);
+        asked
     }
 
     /// Lets the rooms have their turn, and performs what they decide. True if the scheduler may
@@ -238,6 +257,9 @@ impl State {
             return;
         };
         slot.page.offer(ticket);
+        if let Some(listener) = &job.listener {
+            listener.sent_to(slot, ticket);
+        }
         let header = Header {
             ticket,
             call: number,
@@ -273,6 +295,7 @@ impl State {
             self.scheduler.item_answered(worker, room);
         }
         let raw = match header.kind {
+            FrameKind::Update => return self.take_in_update(worker, header, payload, done),
             FrameKind::Passed => return self.rooms.passed(now, worker, ticket).map_err(unknown),
             FrameKind::Returned => Raw::Returned(payload),
             kind => Raw::Failed(failure(kind, &payload, max_frame)?),
@@ -334,6 +357,10 @@ impl Holder for AsyncHolder {
 
     fn abort(&self, key: JobKey) -> bool {
         self.0.withdraw_async(key.number(), true)
+    }
+
+    fn request(&self, key: JobKey) -> bool {
+        self.0.request_async(key.number())
     }
 
     fn progress(&self, key: JobKey) -> Option<(Option<u32>, Progress)> {

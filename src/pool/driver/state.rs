@@ -105,6 +105,9 @@ impl State {
             return;
         };
         slot.page.offer(ticket);
+        if let Some(listener) = &job.listener {
+            listener.sent_to(slot, ticket);
+        }
         let header = Header {
             kind: match &job.client {
                 Client::Room => FrameKind::Host,
@@ -183,6 +186,7 @@ impl State {
                     .handle(now, Event::Acknowledged(worker, header.ticket));
                 return Ok(());
             }
+            FrameKind::Update => return self.take_in_update(worker, header, payload, done),
             FrameKind::Returned => Raw::Returned(payload),
             kind => Raw::Failed(failure(kind, &payload, max_frame)?),
         };
@@ -367,7 +371,8 @@ pub(super) fn failure(
         | FrameKind::Ready
         | FrameKind::Log
         | FrameKind::Returned
-        | FrameKind::Passed => return Err(format!("a frame out of turn: {kind:?}")),
+        | FrameKind::Passed
+        | FrameKind::Update => return Err(format!("a frame out of turn: {kind:?}")),
     }))
 }
 

@@ -14,6 +14,8 @@ pub(crate) struct CallSpec {
     pub(crate) number: u64,
     /// How long it may run, from its true start.
     pub(crate) timeout: Option<Duration>,
+    /// How long it should run, and is asked to come to its end after that.
+    pub(crate) soft_timeout: Option<Duration>,
     /// How long it may wait for its start.
     pub(crate) queue_timeout: Option<Duration>,
     /// When it must be over, waiting and running together.
@@ -34,6 +36,8 @@ pub(super) struct Call<T> {
     pub(super) stage: Stage,
     /// Until when it may wait, beside its deadline.
     pub(super) waits_until: Option<Moment>,
+    /// This run was asked to come to its end for having run so long.
+    pub(super) asked: bool,
     /// How many of its runs have failed.
     pub(super) failures: u32,
     /// How long it had been running when its worker was lost.
@@ -75,6 +79,7 @@ impl<T> Call<T> {
             name,
             stage: Stage::Waiting,
             waits_until: spec.queue_timeout.map(|limit| now + limit),
+            asked: false,
             failures: 0,
             ran: None,
             listed: None,
@@ -83,6 +88,14 @@ impl<T> Call<T> {
 
     pub(super) fn turn(&self) -> Turn {
         Turn(Reverse(self.spec.priority), self.spec.number)
+    }
+
+    /// When the first of the limits of a run passes that was begun at that moment. What it was asked
+    /// for is not asked again.
+    pub(super) fn first_limit(&self, begun: Moment) -> Option<Moment> {
+        let soft = self.spec.soft_timeout.filter(|_| !self.asked);
+        let limits = soft.into_iter().chain(self.spec.timeout);
+        limits.map(|limit| begun + limit).min()
     }
 
     /// Until when it may be unstarted.

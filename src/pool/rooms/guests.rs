@@ -49,10 +49,9 @@ impl<T> Rooms<T> {
         room.look_at.get_or_insert(now + LATE);
         self.line.remove(&call.turn());
         call.stage = Stage::Sent(worker, ticket);
+        call.asked = false;
         let limits = call.until().into_iter();
-        let at = limits
-            .chain(call.spec.timeout.map(|limit| now + limit))
-            .min();
+        let at = limits.chain(call.first_limit(now)).min();
         self.look_at(number, at);
         self.acts.push_back(Act::Enter(worker, ticket, number));
     }
@@ -90,6 +89,21 @@ impl<T> Rooms<T> {
         match self.rooms.get_mut(&worker)?.guest(ticket)?.stay {
             Stay::Here(number) => Some(number),
             Stay::TakenBack | Stay::Ended { .. } => None,
+        }
+    }
+
+    /// The call of which a worker speaks that names a guest; `None` if that was taken back or ended.
+    pub(crate) fn sending(
+        &self,
+        worker: WorkerId,
+        ticket: Ticket,
+    ) -> Result<Option<u64>, UnknownGuest> {
+        let room = self.rooms.get(&worker).ok_or(UnknownGuest)?;
+        let guest = room.guests.get(&ticket.lane).ok_or(UnknownGuest)?;
+        match guest.stay {
+            _ if guest.ticket != ticket => Err(UnknownGuest),
+            Stay::Here(number) => Ok(Some(number)),
+            Stay::TakenBack | Stay::Ended { .. } => Ok(None),
         }
     }
 

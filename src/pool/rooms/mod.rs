@@ -37,7 +37,7 @@ use std::time::Duration;
 
 use self::call::{Call, Stage};
 use self::room::Room;
-use super::scheduler::{JobKey, Outcome, Progress, Ticket, WorkerId};
+use super::scheduler::{JobKey, Outcome, Progress, Request, Ticket, WorkerId};
 use crate::sys::clock::Moment;
 
 pub(crate) use self::call::CallSpec;
@@ -62,6 +62,8 @@ pub(crate) trait Surroundings {
     fn take_back(&self, worker: WorkerId, ticket: Ticket) -> bool;
     /// Swaps *running* for *ended*; tells whether that was done.
     fn end(&self, worker: WorkerId, ticket: Ticket) -> bool;
+    /// Asks a call to come to its end; tells whether it was running.
+    fn ask(&self, worker: WorkerId, ticket: Ticket, why: Request) -> bool;
     /// How far a call has come.
     fn progress(&self, worker: WorkerId, ticket: Ticket) -> Progress;
     /// Whether that worker may be given anything more, where so many lanes are taken.

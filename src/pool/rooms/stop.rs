@@ -4,7 +4,7 @@
 use super::call::Stage;
 use super::room::Stay;
 use super::{Act, Rooms, Surroundings};
-use crate::pool::scheduler::{Failure, Outcome, Progress, Ticket, WorkerId};
+use crate::pool::scheduler::{Failure, Outcome, Progress, Request, Retry, Ticket, WorkerId};
 use crate::sys::clock::Moment;
 
 impl<T> Rooms<T> {
@@ -18,6 +18,19 @@ impl<T> Rooms<T> {
         if !self.withdraw(around, number, Outcome::Aborted(false)) {
             self.end(now, around, number, Outcome::Aborted(true));
         }
+    }
+
+    /// Takes a call back if it has not been begun, else asks it to come to its end; tells whether it
+    /// could be asked. It is not run again, however it ends.
+    pub(crate) fn request(&mut self, around: &impl Surroundings, number: u64) -> bool {
+        if let Some(call) = self.calls.get_mut(&number) {
+            call.spec.retry = Retry::default();
+        }
+        if self.withdraw(around, number, Outcome::Cancelled) {
+            return true;
+        }
+        let holder = self.holder(number);
+        holder.is_some_and(|(worker, ticket)| around.ask(worker, ticket, Request::Caller))
     }
 
     /// Nothing that has not been begun will be.
@@ -175,7 +188,7 @@ impl<T> Rooms<T> {
             Stage::Sent(worker, ticket) => match around.progress(worker, ticket) {
                 Progress::Waiting => {
                     if until.is_none_or(|until| until > now) {
-                        let limit = spec.timeout.map(|limit| now + limit);
+                        let limit = call.first_limit(now);
                         return self.look_at(number, limit.into_iter().chain(until).min());
                     }
                     if self.take_back(around, worker, ticket) {
@@ -192,12 +205,35 @@ impl<T> Rooms<T> {
                     let due = ran.into_iter().chain(expired).min_by_key(|(at, _)| *at);
                     match due {
                         Some((at, outcome)) if at <= now => self.end(now, around, number, outcome),
-                        due => self.look_at(number, due.map(|(at, _)| at)),
+                        due => {
+                            let soft = self.ask_if_late(now, around, number, since);
+                            let due = due.map(|(at, _)| at);
+                            self.look_at(number, soft.into_iter().chain(due).min());
+                        }
                     }
                 }
                 Progress::Over => {}
             },
         }
+    }
+
+    /// Asks a call that runs since then to come to its end, if it is time; tells when it will be.
+    fn ask_if_late(
+        &mut self,
+        now: Moment,
+        around: &impl Surroundings,
+        number: u64,
+        since: Moment,
+    ) -> Option<Moment> {
+        let (worker, ticket) = self.holder(number)?;
+        let call = self.calls.get_mut(&number)?;
+        let at = since + call.spec.soft_timeout.filter(|_| !call.asked)?;
+        if at > now {
+            return Some(at);
+        }
+        call.asked = true;
+        around.ask(worker, ticket, Request::SoftLimit);
+        None
     }
 
     /// A run has failed like this: the call is run again, or this is its end. The run is over for

@@ -126,6 +126,8 @@ impl<T> Scheduler<T> {
             bytes: job.spec.bytes,
             expected,
             timeout: job.spec.timeout,
+            soft_timeout: job.spec.soft_timeout,
+            asked: None,
             sent_at: now,
             deadline: job.spec.deadline,
             // A room takes as long as there is somebody in it.
@@ -136,7 +138,8 @@ impl<T> Scheduler<T> {
             recall: None,
             ending: None,
         };
-        sent.check_at = sent.due(now, now);
+        let slow = sent.slow_call.map(|bound| now + bound);
+        sent.check_at = sent.first_limit(now).into_iter().chain(slow).min();
         let limits = sent.check_at.into_iter().chain(sent.until);
         let ticket = worker.send(sent, now);
         // What else the worker has to be looked at for has been seen to.

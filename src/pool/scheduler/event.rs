@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::retry::Retry;
 use crate::sys::clock::Moment;
 pub(crate) use crate::wire::Ticket;
+pub(crate) use crate::wire::page::Request;
 
 /// Names a job for as long as it is unfinished; never given twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -43,6 +44,8 @@ pub(crate) struct JobSpec {
     pub(crate) bytes: usize,
     /// How long it may run, from its true start.
     pub(crate) timeout: Option<Duration>,
+    /// How long it should run, and is asked to come to its end after that.
+    pub(crate) soft_timeout: Option<Duration>,
     /// How long it may wait for its start.
     pub(crate) queue_timeout: Option<Duration>,
     /// When it must be over, waiting and running together.
@@ -92,6 +95,8 @@ pub(crate) enum Event {
     Cancel(JobKey),
     /// End the job even while it runs.
     Abort(JobKey),
+    /// Take the job back if it has not been started, else ask it to come to its end.
+    Request(JobKey),
     /// Somebody has accepted work and not submitted it yet.
     Hold,
     /// They have submitted or dropped it.
@@ -150,6 +155,9 @@ pub(crate) enum Action<T> {
     /// Swap *running* for *ended* in the page, if it runs since that moment or before; answered by
     /// `Ended`.
     End(WorkerId, Ticket, Moment),
+    /// Ask the call to come to its end, if it runs since that moment or before. How it ends is its
+    /// own doing.
+    Ask(WorkerId, Ticket, Moment, Request),
     /// Cut the chunk short behind the item that runs, and tell its owner; answered by `Uncut` if it
     /// has not been started.
     Cut(WorkerId, Ticket, JobKey),

@@ -28,10 +28,12 @@
 //! - [`event`]: the vocabulary. [`mod@line`], [`queue`]: who waits. [`place`]: what each worker holds.
 //! - [`dispatch`]: which worker gets a job. [`home`]: the place to which calls of one key go.
 //! - [`again`], [`retry`]: which is run again, and when. [`cost`]: how long calls take.
-//! - [`stop`]: ending calls and the pool. [`upkeep`]: workers and time.
+//! - [`ask`]: asking calls to come to their ends. [`stop`]: ending them, and the pool.
+//! - [`upkeep`]: workers and time.
 //! - [`renewal`]: workers that have served long enough. [`size`]: how many there are.
 
 mod again;
+mod ask;
 mod cost;
 mod dispatch;
 mod event;
@@ -64,7 +66,8 @@ use crate::sys::clock::Moment;
 
 pub use self::event::Restart;
 pub(crate) use self::event::{
-    Action, Event, JobKey, JobSpec, Outcome, Progress, Refusal, StartFailure, Ticket, WorkerId,
+    Action, Event, JobKey, JobSpec, Outcome, Progress, Refusal, Request, StartFailure, Ticket,
+    WorkerId,
 };
 pub(crate) use self::renewal::Renewal;
 pub(crate) use self::retry::Failure;
@@ -360,6 +363,7 @@ impl<T> Scheduler<T> {
             Event::Condemned(worker) => self.condemn(worker, "it broke the protocol"),
             Event::Cancel(job) => self.cancel(job),
             Event::Abort(job) => self.abort(job),
+            Event::Request(job) => self.request(job),
             Event::Hold => self.held += 1,
             Event::Unhold => self.held -= 1,
             Event::RanInPlace => self.in_place -= 1,
@@ -469,6 +473,23 @@ impl<T> Scheduler<T> {
         let held = state.ahead.iter().filter(|_| state.id == worker);
         let sent = held.into_iter().find(|sent| sent.ticket == ticket)?;
         self.attachment(sent.job)
+    }
+
+    /// The job of which a worker speaks that names a sending; `None` if that was taken back or
+    /// ended, and the worker has not said that it knows; an error if the worker has no such call.
+    pub(crate) fn sending(
+        &self,
+        worker: WorkerId,
+        ticket: Ticket,
+    ) -> Result<Option<JobKey>, UnknownCall> {
+        let place = self.places.get(worker.place).ok_or(UnknownCall)?;
+        let state = place.worker.as_ref().filter(|state| state.id == worker);
+        let state = state.ok_or(UnknownCall)?;
+        match state.ahead.iter().find(|sent| sent.ticket == ticket) {
+            Some(sent) => Ok(Some(sent.job)),
+            None if state.recalled.contains(&ticket) => Ok(None),
+            None => Err(UnknownCall),
+        }
     }
 
     /// For what it did itself a worker is being killed, if for that.

@@ -73,6 +73,8 @@ pub(super) enum Recall {
     Answer(Outcome),
     /// To be answered as aborted, and to be ended if it has been started.
     Abort,
+    /// To be answered as cancelled, and to be asked to come to its end if it has been started.
+    Request,
 }
 
 /// One call in a worker's hands.
@@ -95,6 +97,9 @@ pub(super) struct Sent {
     /// How long it is expected to take; `None` if nobody knows.
     pub(super) expected: Option<u64>,
     pub(super) timeout: Option<Duration>,
+    pub(super) soft_timeout: Option<Duration>,
+    /// When that was begun which was asked to come to its end for having run so long.
+    pub(super) asked: Option<Moment>,
     pub(super) sent_at: Moment,
     /// When it must be over.
     pub(super) deadline: Option<Moment>,
@@ -122,19 +127,22 @@ impl Sent {
         ran.into_iter().chain(expired).min_by_key(|(at, _)| *at)
     }
 
-    /// When it has to be looked at if what runs of it was started at `begun`: its time is up, or
-    /// it is slow.
-    pub(super) fn due(&self, begun: Moment, now: Moment) -> Option<Moment> {
+    /// When the first of its limits passes if it was started at `begun`.
+    pub(super) fn first_limit(&self, begun: Moment) -> Option<Moment> {
+        let soft = self.soft_timeout.map(|limit| begun + limit);
         let up = self.time_is_up(begun).map(|(at, _)| at);
-        let slow = self.slow_call.and_then(|bound| {
-            if self.told != Some(begun) {
-                return Some(begun + bound);
-            }
-            // Another item may be begun meanwhile, which cannot be slow before the bound. The longer
-            // this one runs, the more seldom it is looked at.
-            (self.items > 0).then_some(now + bound.max(begun.until(now)))
-        });
-        up.into_iter().chain(slow).min()
+        soft.into_iter().chain(up).min()
+    }
+
+    /// When to look whether it is slow, if what runs of it was started at `begun`.
+    pub(super) fn slow_from(&self, begun: Moment, now: Moment) -> Option<Moment> {
+        let bound = self.slow_call?;
+        if self.told != Some(begun) {
+            return Some(begun + bound);
+        }
+        // Another item may be begun meanwhile, which cannot be slow before the bound. The longer
+        // this one runs, the more seldom it is looked at.
+        (self.items > 0).then_some(now + bound.max(begun.until(now)))
     }
 }
 

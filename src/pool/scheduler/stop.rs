@@ -27,7 +27,7 @@ impl<T> Scheduler<T> {
     }
 
     /// Answers a waiting job, or asks its worker's page for it.
-    fn withdraw(&mut self, key: JobKey, recall: Recall, outcome: Outcome) {
+    pub(super) fn withdraw(&mut self, key: JobKey, recall: Recall, outcome: Outcome) {
         let Some(job) = self.job(key) else { return };
         match job.sent {
             None => self.leave_line(key, outcome),
@@ -101,6 +101,8 @@ impl<T> Scheduler<T> {
             self.stop(worker, ticket, Outcome::Aborted(true), LATEST);
         } else if let Recall::Answer(Outcome::Cancelled) = recall {
             self.cut(worker, ticket);
+        } else if recall == Recall::Request {
+            self.ask(worker, ticket);
         }
         self.after_withdrawal(now, worker);
     }
@@ -110,6 +112,7 @@ impl<T> Scheduler<T> {
         match (recall, self.mode) {
             (Recall::Answer(outcome), _) => self.resolve(key, outcome),
             (Recall::Abort, _) => self.resolve(key, Outcome::Aborted(false)),
+            (Recall::Request, _) => self.resolve(key, Outcome::Cancelled),
             (Recall::Move | Recall::Stalled, Mode::Ending(end)) => {
                 self.resolve(key, end.outcome(false));
             }

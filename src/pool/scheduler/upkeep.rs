@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::event::{Action, Outcome, Progress, Restart, StartFailure, Ticket, WorkerId};
+use super::event::{Action, Outcome, Progress, Request, Restart, StartFailure, Ticket, WorkerId};
 use super::place::{Phase, Recall, STALL_CHECK, STALL_LIMIT, Worker};
 use super::stop::LATEST;
 use super::{End, Mode, Scheduler};
@@ -14,7 +14,7 @@ use crate::sys::clock::Moment;
 /// because all of them were expected to be short.
 const LATE: Duration = Duration::from_millis(2);
 /// A call that waits in a worker is not asked about more often than this, however short its limit.
-const LIMIT_CHECK: Duration = Duration::from_millis(1);
+pub(super) const LIMIT_CHECK: Duration = Duration::from_millis(1);
 
 /// How long a request of that size may be on its way: 8 MiB in a second is slow on any machine.
 fn transit(bytes: usize) -> Duration {
@@ -412,33 +412,38 @@ impl<T> Scheduler<T> {
             Progress::Running(at) => {
                 // What the page says is believed only between the two moments that we know.
                 let begun = at.clamp(sent.sent_at, now.max(sent.sent_at));
-                let up = sent.time_is_up(begun).filter(|(due, _)| *due <= now);
-                if let Some((_, outcome)) = up {
+                let up = sent.time_is_up(begun);
+                if let Some((_, outcome)) = up.filter(|(due, _)| *due <= now) {
                     // By the time of the swap another item of a chunk may run. It has a limit of
                     // its own, and the same deadline.
                     let own = sent.items > 0 && outcome == Outcome::RanTooLong;
                     let begun_by = if own { at } else { LATEST };
                     return self.stop(worker, ticket, outcome, begun_by);
                 }
-                let slow = sent.slow_call.is_some_and(|bound| begun + bound <= now);
-                if slow && sent.told.replace(begun) != Some(begun) {
-                    let action = Action::Slow(worker, ticket, sent.job, begun);
+                let slow = sent.slow_call.is_some_and(|bound| begun + bound <= now)
+                    && sent.told.replace(begun) != Some(begun);
+                let key = sent.job;
+                let (ask, soft) = sent.ask_if_late(begun, at, now);
+                let limits = soft.into_iter().chain(up.map(|(due, _)| due));
+                sent.check_at = limits.chain(sent.slow_from(begun, now)).min();
+                if let Some(again) = sent.check_at {
+                    self.wake_by(again);
+                }
+                if slow {
+                    let action = Action::Slow(worker, ticket, key, begun);
                     self.actions.push_back(action);
                 }
-                let due = self.worker(worker).and_then(|state| {
-                    let sent = state.find(ticket)?;
-                    sent.check_at = sent.due(begun, now);
-                    sent.check_at
-                });
-                due.into_iter().for_each(|due| self.wake_by(due));
+                if ask {
+                    let ask = Action::Ask(worker, ticket, at, Request::SoftLimit);
+                    self.actions.push_back(ask);
+                }
             }
             Progress::Waiting => {
-                // It has not begun, so its time cannot be up before this. Whether it is slow is
-                // looked at the more seldom the longer it has waited.
-                let up = sent.time_is_up(now).map(|(at, _)| at);
+                // It has not begun, so none of its limits can pass before this. Whether it is slow
+                // is looked at the more seldom the longer it has waited.
                 let waited = sent.sent_at.until(now);
                 let slow = sent.slow_call.map(|bound| now + bound.max(waited));
-                if let Some(due) = up.into_iter().chain(slow).min() {
+                if let Some(due) = sent.first_limit(now).into_iter().chain(slow).min() {
                     let again = due.max(now + LIMIT_CHECK);
                     sent.check_at = Some(again);
                     self.wake_by(again);
@@ -456,8 +461,10 @@ impl<T> Scheduler<T> {
                 }
             }
             Progress::Between(begun) => {
-                if let Some(limit) = sent.timeout.into_iter().chain(sent.slow_call).min() {
-                    let again = now + limit.max(LIMIT_CHECK);
+                // The next item has not begun, or only now.
+                let slow = sent.slow_call.map(|bound| now + bound);
+                if let Some(due) = sent.first_limit(now).into_iter().chain(slow).min() {
+                    let again = due.max(now + LIMIT_CHECK);
                     sent.check_at = Some(again);
                     self.wake_by(again);
                 }

@@ -134,7 +134,7 @@ where
 }
 
 /// Hands a job to the driver; a refusal comes through the handle.
-fn accept<R: Send + 'static>(
+pub(super) fn accept<R: Send + 'static>(
     driver: &Arc<Driver>,
     options: &Options,
     reply: Arc<Reply<R>>,
@@ -150,7 +150,7 @@ fn accept<R: Send + 'static>(
     })
 }
 
-fn try_accept<R: Send + 'static>(
+pub(super) fn try_accept<R: Send + 'static>(
     driver: &Arc<Driver>,
     options: &Options,
     reply: Arc<Reply<R>>,

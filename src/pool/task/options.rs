@@ -17,6 +17,7 @@ use crate::wire::packed::Packed;
 #[derive(Clone, Debug, Default)]
 pub(in crate::pool) struct Options {
     pub(in crate::pool) timeout: Option<Duration>,
+    pub(in crate::pool) soft_timeout: Option<Duration>,
     pub(in crate::pool) queue_timeout: Option<Duration>,
     pub(in crate::pool) deadline: Option<Duration>,
     pub(in crate::pool) retry: Retry,
@@ -42,6 +43,7 @@ impl Options {
             target,
             attempt: 1,
             items: client.items(),
+            soft_timeout: self.soft_timeout.or(driver.plan.task_soft_timeout),
             deadline: deadline.map(|deadline| deadline.at),
             labels: Labels::new(name, trace.caller()),
         };
@@ -51,6 +53,7 @@ impl Options {
             kind: target.kind(),
             is_async: false,
             timeout: self.timeout.or(driver.plan.task_timeout),
+            soft_timeout: self.soft_timeout.or(driver.plan.task_soft_timeout),
             queue_timeout: self.queue_timeout,
             since: Moment::default(),
             deadline,
@@ -59,6 +62,7 @@ impl Options {
             priority: self.priority,
             key: self.key,
             client,
+            listener: None,
             permit: None,
             trace,
         }
@@ -73,6 +77,51 @@ macro_rules! waiting_options {
         /// free: it is counted until the worker has begun.
         pub fn queue_timeout(mut self, limit: Duration) -> Self {
             self.options.queue_timeout = Some(bounded(limit));
+            self
+        }
+
+        /// Asks the task to come to its end when it has run this long, counted from its true start:
+        /// [`is_cancelled`](crate::task::TaskContext::is_cancelled) is true from then on, and whoever
+        /// waits for its [token](crate::task::CancellationToken) is woken. Goes before the pool's
+        /// [`task_soft_timeout`](crate::ProcessPoolBuilder::task_soft_timeout).
+        ///
+        /// What the task then returns is its result, and one that takes no notice just runs on. A
+        /// longer [`timeout`](crate::Task::timeout) beside it is the limit that ends the task: between
+        /// the two it has time to save what it has, or to return a part of the answer. Of a map,
+        /// the time is each item's.
+        ///
+        /// ```
+        /// use std::time::Duration;
+        ///
+        /// // The best answer that can be had in the time.
+        /// fn refine(mut guess: f64) -> f64 {
+        ///     let task = procpool::task::current().expect("this runs in a pool");
+        ///     while !task.is_cancelled() {
+        ///         guess = (guess + 2.0 / guess) / 2.0;
+        ///     }
+        ///     guess
+        /// }
+        ///
+        /// # #[tokio::main(flavor = "current_thread")]
+        /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+        #[doc = concat!("# let pool = procpool::", $pool, "::builder().workers(1).build()?;")]
+        /// let refine = pool.task(refine).soft_timeout(Duration::from_millis(50));
+        /// let root = refine.run(1.0).await?;
+        /// assert!((root * root - 2.0).abs() < 1e-9);
+        /// # pool.shutdown().await;
+        /// # Ok(()) }
+        /// ```
+        ///
+        /// # Panics
+        ///
+        /// When the limit is zero.
+        #[track_caller]
+        pub fn soft_timeout(mut self, limit: Duration) -> Self {
+            assert!(
+                !limit.is_zero(),
+                "a soft task timeout must be greater than 0"
+            );
+            self.options.soft_timeout = Some(bounded(limit));
             self
         }
 
@@ -156,13 +205,14 @@ macro_rules! options {
         /// # #[tokio::main(flavor = "current_thread")]
         /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
         /// # let pool = procpool::ProcessPool::builder().workers(1).build()?;
-        /// let limit = Duration::from_millis(100);
+        /// # pool.ready().await?;
+        /// let limit = Duration::from_millis(300);
         /// let endless = pool.task(|_: ()| -> () { loop { std::thread::park() } }).deadline(limit);
         /// let (runs, waits) = (endless.submit(()), endless.submit(()));
         ///
         /// let error = runs.await.unwrap_err();
         /// assert!(error.is_timeout());
-        /// assert_eq!(error.to_string(), "task ran past its deadline of 100ms");
+        /// assert_eq!(error.to_string(), "task ran past its deadline of 300ms");
         /// let error = waits.await.unwrap_err();
         /// assert!(error.is_timeout() && !error.maybe_executed());
         /// # pool.shutdown().await;

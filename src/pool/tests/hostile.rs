@@ -3,8 +3,12 @@
 
 use std::time::Duration;
 
+use futures::StreamExt;
+
 use super::{Subject, first, one_more, with_every_method};
+use crate::pool::error::WorkerExit;
 use crate::process::StartMethod;
+use crate::task::Progress;
 use crate::worker::stand_in::script::{Lie, Script};
 
 /// A lie for which the worker is killed: `violation` is a part of what is said of it.
@@ -40,6 +44,7 @@ lies! {
     a_request_from_a_worker_is_found_out: Request, "out of turn";
     a_panic_that_says_nothing_is_found_out: NonsensePanic, "says nothing";
     a_length_that_says_nothing_is_found_out: NonsenseLength, "says nothing";
+    an_update_of_a_call_that_makes_none_is_found_out: Updates, "has none";
     a_call_passed_by_unasked_is_found_out: PassedUnasked, "not asked";
 }
 
@@ -51,6 +56,27 @@ async fn a_record_that_says_nothing_is_found_out() {
         false => "out of turn",
     };
     with_every_method(|method| is_found_out(Lie::NonsenseRecord, violation, method)).await;
+}
+
+/// What it was granted arrives; with the first update beyond that it is over.
+#[tokio::test]
+async fn more_updates_than_were_granted_are_found_out() {
+    with_every_method(|method| async move {
+        let subject = first(Script::Lie(Lie::Updates), method);
+        let task = |n: u64, _: Progress<u64>| n + 1;
+        let task = subject.pool.task_with_progress(task).buffer(2);
+        let (call, updates) = task.submit(10);
+        let error = subject.in_time(call).await.expect_err("a lost call");
+        let violation = error.worker_exit().and_then(WorkerExit::violation);
+        let violation = violation.unwrap_or_default();
+        assert!(violation.contains("more updates"), "{method}: {error}");
+        let updates: Vec<_> = subject.in_time(updates.collect()).await;
+        let [Ok(10), Ok(10)] = &*updates else {
+            panic!("{method}: {updates:?}");
+        };
+        subject.goes_on(2).await;
+    })
+    .await;
 }
 
 /// The first answer counts; the second is nobody's.

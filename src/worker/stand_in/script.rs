@@ -95,6 +95,8 @@ pub(crate) enum Lie {
     NonsenseRecord,
     /// Reports the length of its result in too few bytes.
     NonsenseLength,
+    /// Sends three updates of its call, and is silent.
+    Updates,
     /// Passes by a call that it was not asked to give back.
     PassedUnasked,
     /// Fills the control page with random words, and exits.
@@ -132,7 +134,7 @@ impl Manner {
 
 impl Lie {
     /// All of them.
-    pub(crate) const ALL: [Self; 21] = [
+    pub(crate) const ALL: [Self; 22] = [
         Self::OtherBuild,
         Self::OtherProtocol,
         Self::NonsenseHello,
@@ -149,6 +151,7 @@ impl Lie {
         Self::NonsensePanic,
         Self::NonsenseRecord,
         Self::NonsenseLength,
+        Self::Updates,
         Self::PassedUnasked,
         Self::WildPage,
         Self::WildOutbox,

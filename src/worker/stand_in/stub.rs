@@ -207,6 +207,11 @@ impl Stub {
             Lie::NonsensePanic => self.nonsense(Kind::Panicked, honest),
             Lie::NonsenseRecord => self.nonsense(Kind::Log, honest),
             Lie::NonsenseLength => self.nonsense(Kind::TooLarge, honest),
+            Lie::Updates => {
+                let kind = Kind::Update;
+                let update = frame(Header { kind, ..honest }, argument);
+                self.write(&update.repeat(3));
+            }
             Lie::PassedUnasked => self.say(Header {
                 kind: Kind::Passed,
                 length: 0,

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::actor::{Actor, Manner, Request, Response};
 use crate::pool::rooms::{Act, CallSpec, RoomRules, Rooms, Surroundings};
+use crate::pool::scheduler::Request as Why;
 use crate::pool::scheduler::{
     Action, Event, JobSpec, Outcome, Progress, Refusal, Rules, Scheduler, Ticket, WorkerId,
 };
@@ -47,6 +48,10 @@ impl Surroundings for Around<'_> {
         actors
             .get_mut(&worker)
             .is_some_and(|actor| actor.end(ticket))
+    }
+
+    fn ask(&self, worker: WorkerId, ticket: Ticket, _: Why) -> bool {
+        matches!(self.progress(worker, ticket), Progress::Running(_))
     }
 
     fn progress(&self, worker: WorkerId, ticket: Ticket) -> Progress {
@@ -465,6 +470,7 @@ impl Stage {
                 self.scheduler
                     .handle(now, Event::TakenBack(worker, ticket, won));
             }
+            Action::Ask(..) => {}
             Action::End(worker, ticket, _) => {
                 let won = Around(&self.scheduler, &self.actors).end(worker, ticket);
                 self.scheduler

@@ -56,6 +56,9 @@ impl World<'_> {
                     );
                 }
             }
+            Action::Ask(worker, ..) => {
+                self.asked(worker);
+            }
             Action::Cut(worker, ticket, key) => self.cut(worker, ticket, key),
             Action::Resolve(job, key, outcome, sent) if self.chunks.contains_key(&job) => {
                 self.break_chunk(job, key, outcome, sent);

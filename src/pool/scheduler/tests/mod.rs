@@ -1,6 +1,7 @@
 //! The core by hand: a desk at which the pages, the workers and the clock are played one move at a
 //! time, and what each move must lead to. The [simulator](super::simulator) tries the rest.
 
+mod ask;
 mod bugs;
 mod calls;
 mod chunk_bugs;
@@ -21,6 +22,7 @@ use super::{
     Action, Event, JobKey, JobSpec, Outcome, Progress, Restart, Rules, Scheduler, StartFailure,
     Ticket, WorkerId,
 };
+use crate::pool::scheduler::event::Request;
 use crate::sys::clock::Moment;
 
 const MS: Duration = Duration::from_millis(1);
@@ -48,6 +50,8 @@ struct Desk {
     retired: Vec<WorkerId>,
     killed: Vec<WorkerId>,
     cuts: Vec<(WorkerId, Ticket)>,
+    /// What was running when it was asked to come to its end, and why it was.
+    asked: Vec<(WorkerId, Ticket, Request)>,
     repeated: Vec<(&'static str, Outcome)>,
     /// Of which runs it was told that they take long, by their beginnings.
     slow: Vec<(&'static str, Moment)>,
@@ -89,6 +93,7 @@ impl Desk {
             retired: Vec::new(),
             killed: Vec::new(),
             cuts: Vec::new(),
+            asked: Vec::new(),
             repeated: Vec::new(),
             slow: Vec::new(),
             finished: false,
@@ -278,6 +283,12 @@ impl Desk {
                     self.core.handle(now, Event::Uncut(worker, ticket));
                 } else {
                     self.cuts.push((worker, ticket));
+                }
+            }
+            Action::Ask(worker, ticket, begun_by, why) => {
+                let page = self.pages[&(worker, ticket)];
+                if matches!(page, Progress::Running(since) if since <= begun_by) {
+                    self.asked.push((worker, ticket, why));
                 }
             }
             Action::Repeat(key, outcome) => {

@@ -1,0 +1,52 @@
+//! Waiting for a future's kind of news on a thread that may be blocked.
+
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::Thread;
+use std::time::{Duration, Instant};
+
+/// A blocking waiter gives the pool's runtime this long before it sees to the pool's work itself.
+const PATIENCE: Duration = Duration::from_millis(20);
+
+/// Polls until there is something, with the thread parked in between; `None` when time is up.
+///
+/// `help` has the crate's own thread do the pool's work, in case that nobody drives its runtime: it
+/// may be this very thread that would have to.
+#[track_caller]
+pub(super) fn wait<T>(
+    limit: Option<Duration>,
+    mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
+    help: impl FnOnce(),
+) -> Option<T> {
+    let begun = Instant::now();
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let mut context = Context::from_waker(&waker);
+    let mut help = Some(help);
+    loop {
+        if let Poll::Ready(news) = poll(&mut context) {
+            return Some(news);
+        }
+        let waited = begun.elapsed();
+        if limit.is_some_and(|limit| waited >= limit) {
+            return None;
+        }
+        if let Some(help) = help.take_if(|_| waited >= PATIENCE) {
+            help();
+        }
+        let left = limit.map(|limit| limit - waited);
+        let patience = help.is_some().then_some(PATIENCE);
+        match left.into_iter().chain(patience).min() {
+            Some(pause) => std::thread::park_timeout(pause),
+            None => std::thread::park(),
+        }
+    }
+}
+
+/// Wakes a thread that is parked.
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}

@@ -1,0 +1,145 @@
+//! Asking calls to come to their ends: by their callers, and at their soft limits.
+
+use super::*;
+use crate::pool::scheduler::Retry;
+
+impl Desk {
+    fn request(&mut self, name: &str) {
+        self.tell(Event::Request(self.keys[name]));
+    }
+
+    fn asked_for(&self, name: &str) -> Vec<Request> {
+        let (worker, ticket) = self.sent[name];
+        let asked = self
+            .asked
+            .iter()
+            .filter(|asked| (asked.0, asked.1) == (worker, ticket));
+        asked.map(|(.., why)| *why).collect()
+    }
+}
+
+fn soft(limit: Duration) -> JobSpec {
+    JobSpec {
+        kind: 1,
+        soft_timeout: Some(limit),
+        ..JobSpec::default()
+    }
+}
+
+#[test]
+fn what_has_run_to_its_soft_limit_is_asked_once_and_its_response_counts() {
+    let mut desk = Desk::ready(1);
+    desk.submit("a", soft(30 * MS));
+    desk.pass(10 * MS);
+    desk.start("a");
+    desk.pass(29 * MS);
+    assert_eq!(desk.asked, [], "it counts from the true start");
+    desk.pass(MS);
+    assert_eq!(desk.asked_for("a"), [Request::SoftLimit]);
+    desk.pass(1_000 * MS);
+    assert_eq!(desk.asked.len(), 1);
+    desk.finish("a", 1_030 * MS);
+    assert_eq!(desk.killed, []);
+}
+
+#[test]
+fn the_hard_limit_ends_what_takes_no_notice_of_the_soft_one() {
+    let mut desk = Desk::ready(1);
+    let timeout = Some(50 * MS);
+    desk.submit(
+        "a",
+        JobSpec {
+            timeout,
+            ..soft(20 * MS)
+        },
+    );
+    desk.start("a");
+    desk.pass(49 * MS);
+    assert_eq!(desk.asked_for("a"), [Request::SoftLimit]);
+    assert_eq!(desk.outcome("a"), None);
+    desk.pass(MS);
+    assert_eq!(desk.outcome("a"), Some(Outcome::RanTooLong));
+}
+
+#[test]
+fn the_next_call_of_a_worker_is_not_asked_for_the_last() {
+    let mut desk = Desk::ready(1);
+    desk.submit("a", soft(30 * MS));
+    desk.start("a");
+    desk.pass(29 * MS);
+    desk.finish("a", 29 * MS);
+    desk.submit("b", soft(30 * MS));
+    desk.start("b");
+    desk.pass(29 * MS);
+    assert_eq!(desk.asked, []);
+}
+
+#[test]
+fn each_item_of_a_chunk_has_a_soft_limit_of_its_own() {
+    let mut desk = Desk::ready(1);
+    desk.submit(
+        "a",
+        JobSpec {
+            items: 4,
+            ..soft(30 * MS)
+        },
+    );
+    desk.start("a");
+    desk.pass(20 * MS);
+    for _ in 0..2 {
+        desk.end_item("a");
+        desk.next_item("a");
+        desk.pass(20 * MS);
+    }
+    assert_eq!(desk.asked, [], "no item has run that long");
+    desk.end_item("a");
+    desk.next_item("a");
+    desk.pass(100 * MS);
+    assert_eq!(desk.asked_for("a"), [Request::SoftLimit]);
+    desk.end_item("a");
+    desk.pass(100 * MS);
+    assert_eq!(desk.asked.len(), 1, "between two items nothing runs");
+}
+
+#[test]
+fn who_asks_for_the_end_of_what_has_not_been_started_gets_it() {
+    let mut desk = Desk::ready(1);
+    desk.teach(1, US);
+    desk.submit_all(1, &["sent", "behind"]);
+    desk.start("sent");
+    desk.submit_all(2, &["waits"]);
+    for name in ["waits", "behind"] {
+        desk.request(name);
+        assert_eq!(desk.outcome(name), Some(Outcome::Cancelled), "{name}");
+    }
+    assert_eq!(desk.asked, []);
+    desk.request("sent");
+    assert_eq!(desk.asked_for("sent"), [Request::Caller]);
+    assert_eq!(desk.outcome("sent"), None);
+    desk.finish("sent", MS);
+}
+
+#[test]
+fn what_was_asked_to_end_is_not_run_again() {
+    let mut desk = Desk::ready(1);
+    let retry = Retry::new(5);
+    desk.submit("a", JobSpec { retry, ..soft(MS) });
+    desk.start("a");
+    desk.pass(10 * MS);
+    desk.request("a");
+    let worker = desk.worker_of("a");
+    desk.tell(Event::Exited(worker));
+    assert_eq!(desk.outcome("a"), Some(Outcome::Lost(worker)));
+}
+
+#[test]
+fn a_soft_limit_does_not_keep_a_task_from_being_run_again() {
+    let mut desk = Desk::ready(1);
+    let retry = Retry::new(5);
+    desk.submit("a", JobSpec { retry, ..soft(MS) });
+    desk.start("a");
+    desk.pass(10 * MS);
+    desk.tell(Event::Exited(desk.worker_of("a")));
+    assert_eq!(desk.outcome("a"), None);
+    assert_eq!(desk.repeated.len(), 1);
+}
