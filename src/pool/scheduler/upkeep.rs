@@ -456,10 +456,18 @@ impl<T> Scheduler<T> {
                 }
             }
             Progress::Between(begun) => {
-                if let Some(limit) = sent.timeout.into_iter().chain(sent.slow_call).min() {
-                    let again = now + limit.max(LIMIT_CHECK);
+                // The next item has a limit of its own, and the same deadline: past that it is not
+                // to be begun, and is looked at if it was meanwhile.
+                let limit = sent.timeout.into_iter().chain(sent.slow_call).min();
+                let limit = limit.map(|limit| now + limit.max(LIMIT_CHECK));
+                let deadline = sent.deadline.map(|at| at.max(now + LIMIT_CHECK));
+                let expired = sent.deadline.is_some_and(|at| at <= now);
+                if let Some(again) = limit.into_iter().chain(deadline).min() {
                     sent.check_at = Some(again);
                     self.wake_by(again);
+                }
+                if expired {
+                    self.cut(worker, ticket);
                 }
                 if head {
                     self.look_for_response(now, worker, Some(begun));
