@@ -152,8 +152,11 @@ impl Worker {
     /// How many tasks it may still run of those that it was sent.
     pub(super) fn in_hand(&self) -> u64 {
         let tasks = self.ahead.iter().map(|sent| {
-            let all = if sent.cut { 1 } else { sent.items.max(1) };
-            u64::from(all.saturating_sub(sent.answered))
+            // Of a chunk that is cut there is the item that runs at most.
+            match sent.cut {
+                true => 1,
+                false => u64::from(sent.items.max(1).saturating_sub(sent.answered)),
+            }
         });
         tasks.sum()
     }

@@ -461,12 +461,17 @@ impl<T> Scheduler<T> {
                 }
             }
             Progress::Between(begun) => {
-                // The next item has not begun, or only now.
+                // The next item has limits of its own, and the same deadline: past that it is not
+                // to be begun, and is looked at if it was meanwhile.
                 let slow = sent.slow_call.map(|bound| now + bound);
+                let expired = sent.deadline.is_some_and(|at| at <= now);
                 if let Some(due) = sent.first_limit(now).into_iter().chain(slow).min() {
                     let again = due.max(now + LIMIT_CHECK);
                     sent.check_at = Some(again);
                     self.wake_by(again);
+                }
+                if expired {
+                    self.cut(worker, ticket);
                 }
                 if head {
                     self.look_for_response(now, worker, Some(begun));

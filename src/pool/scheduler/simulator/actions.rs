@@ -16,7 +16,7 @@ impl World<'_> {
                 self.touch(worker);
                 let won = self.asked(worker).page.take_back(ticket);
                 if won {
-                    self.ledger.came_back(worker, ticket);
+                    self.ledger.came_back(worker, ticket, self.now);
                 }
                 self.answer(Event::TakenBack(worker, ticket, won));
             }

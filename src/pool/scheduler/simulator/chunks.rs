@@ -17,7 +17,7 @@ use crate::wire::packed::Packed;
 
 /// An item with a limit must have been answered this long after it, whatever its worker does. Longer
 /// than for a call: a worker that is stopped between two items has a new chance when it is cut.
-const ANSWERING: Duration = Duration::from_secs(5);
+pub(super) const ANSWERING: Duration = Duration::from_secs(5);
 
 /// A job of many items.
 #[derive(Debug)]
@@ -41,6 +41,12 @@ impl World<'_> {
         require(
             !chunk.withdrawn,
             "nothing is begun of what nobody wants any more",
+            || format!("job {job} item {item} {chunk:?}"),
+        );
+        let deadline = self.ledger.planned(job).spec.deadline;
+        require(
+            deadline.is_none_or(|at| self.now < at + STOPPING),
+            "nothing is begun after its deadline",
             || format!("job {job} item {item} {chunk:?}"),
         );
         let index = chunk.items[item as usize];

@@ -119,7 +119,7 @@ impl Ledger {
         let known = |job: usize| records[job].submitted < decided;
         let spec = &records[job].planned.spec;
         if spec.key.is_none() {
-            self.turns.check(job, spec, known);
+            self.turns.check(job, spec, decided, known);
         }
         self.turns.check_home(spec, worker.place, bound);
         let record = &mut self.records[job];
@@ -133,15 +133,12 @@ impl Ledger {
     }
 
     /// The swap *waiting → taken back* was won.
-    pub(super) fn came_back(&mut self, worker: WorkerId, ticket: Ticket) {
+    pub(super) fn came_back(&mut self, worker: WorkerId, ticket: Ticket, now: Moment) {
         let held = Some((worker, ticket));
-        if let Some(record) = self
-            .records
-            .iter_mut()
-            .rev()
-            .find(|record| record.held == held)
-        {
+        let records = self.records.iter_mut().enumerate();
+        if let Some((job, record)) = records.rev().find(|(_, record)| record.held == held) {
             record.held = None;
+            self.turns.came_back(job, &record.planned.spec, now);
         }
     }
 
@@ -397,10 +394,8 @@ impl Ledger {
         };
         let process = &processes[worker.number as usize - 1];
         let stopped = record.answer.is_some() || process.killed || process.dead;
-        let between = record.progress(processes);
-        let between = matches!(between, Some(Progress::Between(_)));
         require(
-            stopped || between || record.is_over(processes),
+            stopped || record.is_over(processes),
             "nothing runs longer than it may",
             || format!("{now:?} {record:?}"),
         );
@@ -442,12 +437,9 @@ impl Record {
     }
 
     fn is_over(&self, processes: &[Process]) -> bool {
-        self.progress(processes) == Some(Progress::Over)
-    }
-
-    fn progress(&self, processes: &[Process]) -> Option<Progress> {
-        let (worker, ticket) = self.held?;
-        let process = &processes[worker.number as usize - 1];
-        Some(process.page.progress(ticket))
+        self.held.is_some_and(|(worker, ticket)| {
+            let process = &processes[worker.number as usize - 1];
+            process.page.progress(ticket) == Progress::Over
+        })
     }
 }

@@ -104,8 +104,12 @@ impl World<'_> {
         if !self.calm && self.rng.below(10_000) < self.plan.fragile {
             return self.die(index, false);
         }
-        // Between two calls more often: there the parent has least to go by.
-        let between = matches!(process.hands, Hands::Empty) && !process.inbox.is_empty();
+        // Between two calls or items more often: there the parent has least to go by.
+        let between = match process.hands {
+            Hands::Empty => !process.inbox.is_empty(),
+            Hands::Unseen(..) | Hands::Between(_) => true,
+            Hands::Running(_) | Hands::Writing(_) | Hands::Written(_) => false,
+        };
         let frozen = self.plan.frozen * if between { 8 } else { 1 };
         if !self.calm && self.rng.below(10_000) < frozen {
             return self.stop(index);

@@ -245,6 +245,11 @@ impl World<'_> {
         self.check_resignations();
         let mut surplus = self.core.places.iter().skip(self.starts.places);
         require(
+            surplus.clone().all(|place| !place.wanted && !place.awaited),
+            "a place that goes is not wanted, and nobody waits for it",
+            || format!("{:?}", self.core.places),
+        );
+        require(
             surplus
                 .next_back()
                 .is_none_or(|place| place.worker.is_some()),

@@ -81,12 +81,19 @@ impl World<'_> {
     pub(super) fn check_resignations(&self) {
         let workers = self.core.places.iter();
         for worker in workers.filter_map(|place| place.worker.as_ref()) {
-            let resigned = self.processes[worker.id.number as usize - 1].resignation;
+            let process = &self.processes[worker.id.number as usize - 1];
+            let resigned = process.resignation;
             let stays = matches!(worker.phase, Phase::Starting | Phase::Ready);
             require(
                 !(resigned && stays),
                 "a worker that has resigned is renewed",
                 || format!("{worker:?}"),
+            );
+            let holds = !worker.ahead.is_empty() && process.page.waiting() > 0;
+            require(
+                !(process.resignation && holds),
+                "what a worker that has resigned has not begun goes elsewhere",
+                || format!("{process:?}"),
             );
         }
     }

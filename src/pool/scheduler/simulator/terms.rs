@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use super::chunks;
 use super::fate::Rng;
 use super::life::{ANSWERING, STOPPING};
 use super::world::{Office, World};
@@ -88,8 +89,12 @@ impl World<'_> {
                 .enter(deadline + WAITING, Office::MustHaveBegun(job));
             self.office
                 .enter(deadline + STOPPING, Office::MustHaveStopped(job));
+            let answering = match spec.items {
+                0 => ANSWERING,
+                _ => chunks::ANSWERING,
+            };
             self.office
-                .enter(deadline + ANSWERING, Office::MustBeAnswered(job));
+                .enter(deadline + answering, Office::MustBeAnswered(job));
         }
     }
 }

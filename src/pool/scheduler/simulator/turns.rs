@@ -1,15 +1,18 @@
 //! Whose turn it is: a job goes to a worker before all that are less urgent or came later.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::rules::require;
 use crate::pool::scheduler::JobSpec;
+use crate::sys::clock::Moment;
 
 /// The jobs that no worker has been given yet, in the order in which it is their turn.
 #[derive(Debug, Default)]
 pub(super) struct Turns {
     first_time: BTreeSet<Turn>,
+    /// Those that a worker was given and has not begun, by when they came back.
+    returned: BTreeMap<Turn, Moment>,
     /// The place to which calls of a key have gone.
     homes: HashMap<u64, usize>,
 }
@@ -27,6 +30,14 @@ impl Turns {
     /// A job was answered.
     pub(super) fn forget(&mut self, job: usize, spec: &JobSpec) {
         self.first_time.remove(&turn(job, spec));
+        self.returned.remove(&turn(job, spec));
+    }
+
+    /// A job was taken back from its worker.
+    pub(super) fn came_back(&mut self, job: usize, spec: &JobSpec, now: Moment) {
+        if spec.key.is_none() {
+            self.returned.insert(turn(job, spec), now);
+        }
     }
 
     /// There are more or fewer places: some keys go elsewhere.
@@ -46,10 +57,25 @@ impl Turns {
         });
     }
 
-    /// A job without a key goes to a worker; `known` tells which jobs were there when that was decided.
-    pub(super) fn check(&mut self, job: usize, spec: &JobSpec, known: impl Fn(usize) -> bool) {
+    /// A job without a key goes to a worker, which was decided at `decided` or later; `known` tells
+    /// which jobs were there by then.
+    pub(super) fn check(
+        &mut self,
+        job: usize,
+        spec: &JobSpec,
+        decided: Moment,
+        known: impl Fn(usize) -> bool,
+    ) {
         let own = turn(job, spec);
         let again = !self.first_time.remove(&own);
+        self.returned.remove(&own);
+        let mut waits = self.returned.range(..(own.0, usize::MAX));
+        let before = waits.find(|(_, since)| !again && **since < decided);
+        require(
+            before.is_none(),
+            "what comes back goes before the others of its priority",
+            || format!("job {job} before {before:?}"),
+        );
         let first = self.first_time.iter().find(|(_, job)| known(*job));
         let in_turn = first.is_none_or(|first| {
             // What comes back goes before the others of its priority.

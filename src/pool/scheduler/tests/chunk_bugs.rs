@@ -102,3 +102,45 @@ fn an_abort_reaches_a_worker_that_is_being_killed() {
     desk.abort("a");
     assert_eq!(desk.cuts, [desk.sent["a"]], "until it is dead it goes on");
 }
+
+#[test]
+fn no_item_is_begun_after_the_deadline_that_came_between_two() {
+    for timeout in [None, Some(10_000 * MS)] {
+        let mut desk = Desk::ready(1);
+        let deadline = Some(desk.now + 30 * MS);
+        desk.submit(
+            "a",
+            JobSpec {
+                timeout,
+                deadline,
+                ..limited(10)
+            },
+        );
+        desk.start("a");
+        desk.pass(29 * MS);
+        desk.end_item("a");
+        desk.pass(MS);
+        assert_eq!(desk.cuts, [desk.sent["a"]], "{timeout:?}");
+    }
+}
+
+#[test]
+fn a_deadline_is_not_forgotten_between_two_items() {
+    let mut desk = Desk::ready(1);
+    let deadline = Some(desk.now + 45 * MS);
+    desk.submit(
+        "a",
+        JobSpec {
+            deadline,
+            ..limited(10)
+        },
+    );
+    desk.start("a");
+    desk.pass(29 * MS);
+    desk.end_item("a");
+    // Its limit is looked at: that of the next will be over after the deadline.
+    desk.pass(2 * MS);
+    desk.next_item("a");
+    desk.pass(14 * MS);
+    assert_eq!(desk.outcome("a"), Some(Outcome::Expired(true)));
+}

@@ -137,6 +137,25 @@ fn items_of_a_chunk_are_tasks() {
 }
 
 #[test]
+fn the_item_that_runs_in_a_chunk_which_was_cut_is_a_task() {
+    let mut desk = limited(1, 4);
+    desk.teach(1, US);
+    desk.submit_chunk(1, "chunk", 10);
+    let worker = desk.worker_of("chunk");
+    desk.start("chunk");
+    for _ in 0..2 {
+        desk.end_item("chunk");
+        let (_, ticket) = desk.sent["chunk"];
+        desk.core.item_answered(worker, ticket);
+        desk.next_item("chunk");
+    }
+    desk.cancel("chunk");
+    assert_eq!(desk.cuts.len(), 1);
+    desk.submit_all(1, &["x"]);
+    assert!(!desk.was_sent("x"), "with the third item it has run four");
+}
+
+#[test]
 fn a_planned_renewal_comes_in_the_last_tenth_and_at_each_workers_own_time() {
     let mut ran = Vec::new();
     let mut desk = limited(1, 200);
