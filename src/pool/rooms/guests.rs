@@ -115,9 +115,8 @@ impl<T> Rooms<T> {
         ticket: Ticket,
     ) -> Result<Stay, UnknownGuest> {
         let room = self.rooms.get_mut(&worker).ok_or(UnknownGuest)?;
-        room.guest(ticket).ok_or(UnknownGuest)?;
+        let guest = room.leave(ticket).ok_or(UnknownGuest)?;
         room.stuck = false;
-        let guest = room.guests.remove(&ticket.lane).ok_or(UnknownGuest)?;
         self.gone(now, worker, ticket.lane, guest.stay);
         Ok(guest.stay)
     }
@@ -197,10 +196,8 @@ impl<T> Rooms<T> {
         ticket: Ticket,
     ) -> bool {
         let won = around.take_back(worker, ticket);
-        let room = self.rooms.get_mut(&worker);
-        let guest = room.and_then(|room| room.guest(ticket));
-        if let Some(guest) = guest.filter(|_| won) {
-            guest.stay = Stay::TakenBack;
+        if let Some(room) = self.rooms.get_mut(&worker).filter(|_| won) {
+            room.give_back(ticket);
         }
         won
     }

@@ -262,6 +262,7 @@ impl<T> Rooms<T> {
         let open = self.rooms.iter().filter(|(worker, room)| {
             let closing = others && !room.fresh;
             room.is_open()
+                && room.has_lane()
                 && !room.stuck
                 && !closing
                 && room.guests() < most

@@ -17,6 +17,8 @@ pub(super) struct Room {
     /// By their lanes.
     pub(super) guests: BTreeMap<u16, Guest>,
     sequence: u64,
+    /// How many of them were taken back, and only have to be passed by.
+    passing: usize,
     /// It has been opened just now.
     pub(super) fresh: bool,
     /// Somebody in it did not yield when that was last looked at.
@@ -63,12 +65,37 @@ impl Room {
         self.job.is_some() && self.ending.is_none()
     }
 
-    /// How many lanes are taken.
+    /// How many there are that run or will. Those that were taken back are none of them: a room that
+    /// is opened while they are passed by must not be empty for that, or it would end, and the next
+    /// would find those that came too late for this one.
     pub(super) fn guests(&self) -> usize {
-        self.guests.len()
+        self.guests.len() - self.passing
     }
 
-    /// Lets a call in; there must be room.
+    /// Whether there is a lane for one more.
+    pub(super) fn has_lane(&self) -> bool {
+        self.guests.len() < BERTHS
+    }
+
+    /// A guest has been taken back.
+    pub(super) fn give_back(&mut self, ticket: Ticket) {
+        if let Some(guest) = self.guest(ticket) {
+            if guest.stay != Stay::TakenBack {
+                guest.stay = Stay::TakenBack;
+                self.passing += 1;
+            }
+        }
+    }
+
+    /// A guest's lane is free again.
+    pub(super) fn leave(&mut self, ticket: Ticket) -> Option<Guest> {
+        self.guest(ticket)?;
+        let guest = self.guests.remove(&ticket.lane)?;
+        self.passing -= usize::from(guest.stay == Stay::TakenBack);
+        Some(guest)
+    }
+
+    /// Lets a call in; there must be a lane.
     pub(super) fn enter(&mut self, now: Moment, number: u64, name: Option<Arc<str>>) -> Ticket {
         self.sequence += 1;
         // The lanes cut in turn: one that has just been left is the last to be taken again.
