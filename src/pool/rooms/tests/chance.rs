@@ -23,6 +23,13 @@ impl Dice {
     }
 }
 
+/// Rooms ended before the calls had come that crossed their end, and so did the next, for ever: those
+/// that were still to be passed by had taken their places.
+#[test]
+fn a_room_is_not_empty_for_calls_that_are_only_passed_by() {
+    play(4686);
+}
+
 #[test]
 fn whatever_happens_each_async_call_ends_once() {
     let only = std::env::var("PROCPOOL_SEED")

@@ -119,18 +119,6 @@ fn who_has_not_been_begun_for_a_while_goes_elsewhere() {
 }
 
 #[test]
-fn calls_that_are_still_passed_by_keep_nobody_out_of_a_new_room() {
-    // Seed 4686: rooms that ended before those had come that crossed their end, for ever.
-    let mut stage = Stage::new(1, 1);
-    let hog = stage.submit(call(), Manner::Hogs);
-    stage.play();
-    stage.abort(hog);
-    let later = stage.submit(call(), Manner::Returns);
-    stage.wait(2 * stage::YIELD_LIMIT);
-    assert!(stage.has_returned(later));
-}
-
-#[test]
 fn while_blocking_calls_wait_a_room_comes_to_its_end() {
     let mut stage = Stage::new(1, 4);
     let first = stage.submit(call(), Manner::Stays);
