@@ -153,8 +153,15 @@ fn the_readme_begins_with_the_two_commands() {
     let first: Vec<_> = blocks.nth(1).unwrap().lines().skip(1).collect();
     assert_eq!(
         first,
-        ["cargo run --release --example quickstart", "cargo test"]
+        [
+            "cargo run --release --example quickstart",
+            "cargo test --all-features"
+        ]
     );
+    let ci = read(".ci/run");
+    for command in first {
+        assert!(ci.contains(command), "{command} is not tried by .ci/run");
+    }
     assert!(root().join("examples/quickstart.rs").exists());
 }
 
