@@ -300,7 +300,7 @@ impl Driver {
         }
         let now = Moment::now();
         let mut state = self.lock();
-        state.scheduler.handle(now, event);
+        let mut done = Done::default();
         let (rooms, around) = rooms_of!(&mut *state);
         match event {
             Event::Tick => rooms.tick(now, &around),
@@ -308,7 +308,12 @@ impl Driver {
             Event::Terminate => rooms.end_all(now, &around),
             _ => {}
         }
-        self.perform(state, now);
+        // Before the scheduler, which may find that nothing is left to wait for.
+        self.act_for_rooms(&mut state, now, &mut done);
+        state.scheduler.handle(now, event);
+        self.perform_all(&mut state, now, &mut done);
+        drop(state);
+        self.deliver(done);
         if matches!(event, Event::CancelPending | Event::Terminate) {
             self.progress
                 .send_modify(|lifetime| lifetime.dropping = true);

@@ -123,9 +123,10 @@ impl Actor {
         }
     }
 
-    /// How many guests have been begun and are not over.
-    pub(super) fn under_way(&self) -> usize {
-        self.guests.iter().filter(|guest| guest.begun).count()
+    /// Which calls have been begun and are not over.
+    pub(super) fn under_way(&self) -> impl Iterator<Item = u64> {
+        let begun = self.guests.iter().filter(|guest| guest.begun);
+        begun.map(|guest| guest.number)
     }
 
     /// Does one thing, if there is one to do. `choice` picks among those that could be done; `begun`

@@ -2,7 +2,7 @@
 //! what became of each call.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::actor::{Actor, Manner, Request, Response};
@@ -179,13 +179,19 @@ impl Stage {
     }
 
     pub(super) fn cancel_pending(&mut self) {
+        let around = Around(&self.scheduler, &self.actors);
+        self.rooms.cancel_pending(&around);
+        self.act_for_rooms();
         self.scheduler.handle(self.now, Event::CancelPending);
-        self.with_rooms(|rooms, _, around| rooms.cancel_pending(around));
+        self.perform();
     }
 
     pub(super) fn terminate(&mut self) {
+        let around = Around(&self.scheduler, &self.actors);
+        self.rooms.end_all(self.now, &around);
+        self.act_for_rooms();
         self.scheduler.handle(self.now, Event::Terminate);
-        self.with_rooms(|rooms, now, around| rooms.end_all(now, around));
+        self.perform();
     }
 
     /// Lets a call return that stays.
@@ -249,6 +255,10 @@ impl Stage {
             .collect()
     }
 
+    pub(super) fn hogs(&self, number: u64) -> bool {
+        self.manners[&number] == Manner::Hogs
+    }
+
     pub(super) fn killed(&self) -> u32 {
         self.killed
     }
@@ -284,14 +294,26 @@ impl Stage {
                         | Outcome::ShutDown(false)
                 )
             };
+            let lost = |outcome: &Outcome| matches!(outcome, Outcome::Lost(_));
+            assert!(
+                runs > 0 || !record.outcomes.iter().any(lost),
+                "call {number} was not running when its worker was lost: {record:?}"
+            );
             let never = record.outcomes.iter().any(unstarted) && repeated(*number) == 0;
             assert!(
                 !never || runs == 0,
                 "call {number} was run after all: {record:?}"
             );
         }
+        let mut running = BTreeSet::new();
         for actor in self.actors.borrow().values() {
-            assert!(actor.under_way() <= self.most, "too many in one room");
+            assert!(
+                actor.under_way().count() <= self.most,
+                "too many in one room"
+            );
+            for number in actor.under_way().filter(|_| !actor.dead) {
+                assert!(running.insert(number), "call {number} runs twice at once");
+            }
         }
     }
 
