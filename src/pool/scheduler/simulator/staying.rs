@@ -116,7 +116,10 @@ impl World<'_> {
         for (index, wanted) in leaving {
             let process = &mut self.processes[index];
             let old = max_age.is_some_and(|age| process.ready_at + age <= now);
-            let spent = process.tasks_left == 0 || old || process.grown;
+            // An item that was ended while its large answer was read counts twice: it cannot be told
+            // from the one after it.
+            let ended = process.ended.is_some();
+            let spent = process.tasks_left == 0 || old || process.grown || ended;
             let busy_at = process.ready_at.max(process.assigned_at);
             let idle = !wanted && idle.is_some_and(|idle| busy_at + idle <= now);
             let told = process.orphaned || process.resignation || process.surplus;
