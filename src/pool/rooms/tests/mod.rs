@@ -1,9 +1,10 @@
 //! The rooms with the real scheduler, among played workers: by hand here, by chance in [`chance`].
-//! [`stage`] is the pool around them, [`actor`] a worker.
+//! [`stage`] is the pool around them, with a driver that [`stand_in`] plays, [`actor`] a worker.
 
 mod actor;
 mod chance;
 mod stage;
+mod stand_in;
 
 use std::time::Duration;
 

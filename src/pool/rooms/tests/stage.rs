@@ -5,11 +5,11 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::actor::{Actor, Manner, Request, Response};
-use crate::pool::rooms::{Act, CallSpec, RoomRules, Rooms, Surroundings};
+use super::actor::{Actor, Manner, Response};
+use crate::pool::rooms::{CallSpec, RoomRules, Rooms, Surroundings};
 use crate::pool::scheduler::Request as Why;
 use crate::pool::scheduler::{
-    Action, Event, JobSpec, Outcome, Progress, Refusal, Rules, Scheduler, Ticket, WorkerId,
+    Event, JobSpec, Outcome, Progress, Rules, Scheduler, Ticket, WorkerId,
 };
 use crate::sys::clock::Moment;
 use crate::wire::page::LANES;
@@ -18,22 +18,25 @@ pub(super) const YIELD_LIMIT: Duration = Duration::from_secs(1);
 
 /// What is known of a call.
 #[derive(Debug, Default)]
-struct Record {
+pub(super) struct Record {
     runs: u32,
     /// How often it was answered by its worker.
     answers: u32,
     /// How it ended otherwise.
-    outcomes: Vec<Outcome>,
+    pub(super) outcomes: Vec<Outcome>,
 }
 
 /// What a job of the scheduler's is.
 #[derive(Debug)]
-enum Job {
+pub(super) enum Job {
     Room,
     Blocking(u64),
 }
 
-struct Around<'a>(&'a Scheduler<Job>, &'a RefCell<BTreeMap<WorkerId, Actor>>);
+pub(super) struct Around<'a>(
+    pub(super) &'a Scheduler<Job>,
+    pub(super) &'a RefCell<BTreeMap<WorkerId, Actor>>,
+);
 
 impl Surroundings for Around<'_> {
     fn take_back(&self, worker: WorkerId, ticket: Ticket) -> bool {
@@ -80,15 +83,15 @@ impl Surroundings for Around<'_> {
 
 pub(super) struct Stage {
     pub(super) now: Moment,
-    scheduler: Scheduler<Job>,
-    rooms: Rooms<()>,
-    actors: RefCell<BTreeMap<WorkerId, Actor>>,
-    starting: Vec<WorkerId>,
-    records: BTreeMap<u64, Record>,
+    pub(super) scheduler: Scheduler<Job>,
+    pub(super) rooms: Rooms<()>,
+    pub(super) actors: RefCell<BTreeMap<WorkerId, Actor>>,
+    pub(super) starting: Vec<WorkerId>,
+    pub(super) records: BTreeMap<u64, Record>,
     manners: BTreeMap<u64, Manner>,
     most: usize,
-    killed: u32,
-    finished: bool,
+    pub(super) killed: u32,
+    pub(super) finished: bool,
 }
 
 impl Stage {
@@ -448,150 +451,5 @@ impl Stage {
             self.actors.borrow_mut().remove(&worker);
         }
         dead
-    }
-
-    // What the driver does.
-
-    fn perform(&mut self) {
-        loop {
-            while let Some(action) = self.scheduler.next_action() {
-                self.perform_one(action);
-            }
-            let around = Around(&self.scheduler, &self.actors);
-            self.rooms.turn(self.now, &around);
-            if !self.act_for_rooms() {
-                return;
-            }
-        }
-    }
-
-    fn perform_one(&mut self, action: Action<Job>) {
-        let now = self.now;
-        let send = |worker: WorkerId, request: Request| {
-            if let Some(actor) = self.actors.borrow_mut().get_mut(&worker) {
-                actor.requests.push_back(request);
-            }
-        };
-        match action {
-            Action::Start(worker) => self.starting.push(worker),
-            Action::Assign(worker, ticket, key) => {
-                let room = matches!(self.scheduler.attachment(key), Some(Job::Room));
-                if let Some(actor) = self.actors.borrow_mut().get_mut(&worker) {
-                    actor.offer(ticket);
-                }
-                if room {
-                    send(worker, Request::Host(ticket));
-                    let around = Around(&self.scheduler, &self.actors);
-                    self.rooms.opened(&around, worker, key);
-                } else {
-                    send(worker, Request::Call(ticket));
-                }
-            }
-            Action::TakeBack(worker, ticket) => {
-                let won = Around(&self.scheduler, &self.actors).take_back(worker, ticket);
-                self.scheduler
-                    .handle(now, Event::TakenBack(worker, ticket, won));
-            }
-            Action::Ask(..) => {}
-            Action::End(worker, ticket, _) => {
-                let won = Around(&self.scheduler, &self.actors).end(worker, ticket);
-                self.scheduler
-                    .handle(now, Event::Ended(worker, ticket, won));
-            }
-            // Nobody is to do anything about it.
-            Action::Slow(..) => {}
-            Action::Probe(worker, ticket) => {
-                let progress = Around(&self.scheduler, &self.actors).progress(worker, ticket);
-                self.scheduler
-                    .handle(now, Event::Probed(worker, ticket, progress));
-            }
-            Action::Retire(worker) => send(worker, Request::Leave),
-            Action::Kill(worker) => {
-                self.killed += 1;
-                self.starting.retain(|starting| *starting != worker);
-                let known = self
-                    .actors
-                    .borrow_mut()
-                    .get_mut(&worker)
-                    .map(|actor| actor.dead = true);
-                if known.is_none() {
-                    let failure = crate::pool::scheduler::StartFailure::Worker;
-                    self.scheduler
-                        .handle(now, Event::StartFailed(worker, failure));
-                }
-            }
-            Action::Release(worker) => self.rooms.released(now, worker),
-            Action::Resolve(Job::Room, key, outcome, _) => {
-                let around = Around(&self.scheduler, &self.actors);
-                self.rooms.broke(now, &around, key, outcome);
-                self.act_for_rooms();
-            }
-            Action::Resolve(Job::Blocking(number), _, outcome, _) => {
-                self.records
-                    .entry(number)
-                    .or_default()
-                    .outcomes
-                    .push(outcome);
-            }
-            Action::Finished => {
-                assert!(self.rooms.is_idle(), "finished with calls in it");
-                self.finished = true;
-            }
-            Action::Cut(..) | Action::Repeat(..) | Action::Closed => {}
-        }
-    }
-
-    fn act_for_rooms(&mut self) -> bool {
-        let mut acted = false;
-        while let Some(act) = self.rooms.next_act() {
-            acted = true;
-            self.act_once(act);
-        }
-        acted
-    }
-
-    fn act_once(&mut self, act: Act<()>) {
-        let now = self.now;
-        match act {
-            Act::Open(number, priority) => {
-                let spec = JobSpec {
-                    kind: u64::MAX,
-                    priority,
-                    room: Some(number),
-                    ..JobSpec::default()
-                };
-                match self.scheduler.submit(now, spec, Job::Room) {
-                    Ok(key) => self.rooms.asked_for(key),
-                    Err((refusal, _)) => self.rooms.refused(match refusal {
-                        Refusal::Closed => Outcome::ShutDown(false),
-                        Refusal::Dropped => Outcome::Cancelled,
-                        Refusal::Broken(worker) => Outcome::Broken(worker),
-                    }),
-                }
-            }
-            Act::Forget(key) => self.scheduler.handle(now, Event::Cancel(key)),
-            Act::Enter(worker, ticket, number) => {
-                let mut actors = self.actors.borrow_mut();
-                let actor = actors.get_mut(&worker).expect("its room is open");
-                actor.offer(ticket);
-                actor.requests.push_back(Request::Enter(ticket, number));
-            }
-            Act::Drop(worker, ticket) => {
-                if let Some(actor) = self.actors.borrow_mut().get_mut(&worker) {
-                    actor.requests.push_back(Request::Drop(ticket));
-                }
-            }
-            Act::Condemn(worker, ..) => self.scheduler.handle(now, Event::Condemned(worker)),
-            Act::Repeat(..) => {}
-            Act::Resolve((), number, outcome, _) => {
-                self.records
-                    .entry(number)
-                    .or_default()
-                    .outcomes
-                    .push(outcome);
-            }
-            Act::Hold => self.scheduler.handle(now, Event::Hold),
-            Act::Unhold => self.scheduler.handle(now, Event::Unhold),
-        }
     }
 }
