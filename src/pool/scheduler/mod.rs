@@ -396,7 +396,10 @@ impl<T> Scheduler<T> {
             if state.is_choked() {
                 state.stall(now);
             }
-            if let Some(look_at) = state.look_at {
+            // The limits of a call that has become the first; what is due already is being seen to.
+            let first = state.ahead.front();
+            let check_at = first.and_then(|first| first.check_at.filter(|at| *at > now));
+            if let Some(look_at) = state.look_at.into_iter().chain(check_at).min() {
                 self.wake_by(look_at);
             }
         }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::event::{JobKey, JobSpec, Outcome, Ticket, WorkerId};
 use super::renewal::Stay;
+use super::upkeep::LIMIT_CHECK;
 use crate::sys::clock::Moment;
 
 /// How much work is sent ahead of a worker's needs. More hides longer pauses of the parent; less
@@ -348,6 +349,13 @@ impl Worker {
         self.look_at = Some(now + STALL_CHECK);
         self.relieved = false;
         self.silent = None;
+        if let Some(first) = self.ahead.front_mut() {
+            // It may have been begun just now.
+            let slow = first.slow_call.map(|bound| now + bound);
+            let due = first.first_limit(now).into_iter().chain(slow).min();
+            let due = due.map(|due| due.max(now + LIMIT_CHECK));
+            first.check_at = first.check_at.into_iter().chain(due).min();
+        }
     }
 
     /// It does nothing though it could: it has a while to show that it lives.

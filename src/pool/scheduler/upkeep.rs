@@ -439,12 +439,18 @@ impl<T> Scheduler<T> {
                 }
             }
             Progress::Waiting => {
-                // It has not begun, so none of its limits can pass before this. Whether it is slow
-                // is looked at the more seldom the longer it has waited.
+                // It has not begun, so none of its limits can pass before this. Behind another it is
+                // looked at the more seldom the longer it waits, and when it is the first; and so is
+                // whether it is slow.
                 let waited = sent.sent_at.until(now);
                 let slow = sent.slow_call.map(|bound| now + bound.max(waited));
                 if let Some(due) = sent.first_limit(now).into_iter().chain(slow).min() {
-                    let again = due.max(now + LIMIT_CHECK);
+                    let pause = if head {
+                        LIMIT_CHECK
+                    } else {
+                        waited.max(LIMIT_CHECK)
+                    };
+                    let again = due.max(now + pause);
                     sent.check_at = Some(again);
                     self.wake_by(again);
                 }
