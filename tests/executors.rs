@@ -171,6 +171,38 @@ fn maps_give_each_result_once_and_ordered_ones_in_order() {
     on_every_executor!(case and inline);
 }
 
+/// The maps of a task with options are those of the executor, with the options.
+#[test]
+fn a_task_with_options_maps_as_its_executor_does() {
+    async fn case<K: Kind>(kind: K) {
+        let executor = kind.pool(2);
+        let task = executor.task(double).name("double").priority(1);
+        let task = task.soft_timeout(HANG).look_ahead(4);
+        let expected: Vec<u64> = (0..20).map(double).collect();
+        let ordered: Vec<u64> = task.map(0..20).try_collect().await.unwrap();
+        assert_eq!(ordered, expected);
+        let streamed: Vec<u64> = task
+            .map_stream(stream::iter(0..20))
+            .try_collect()
+            .await
+            .unwrap();
+        assert_eq!(streamed, expected);
+        let loose: Vec<u64> = task.map_unordered(0..20).try_collect().await.unwrap();
+        let fed = task.map_stream_unordered(stream::iter(0..20));
+        let fed: Vec<u64> = fed.try_collect().await.unwrap();
+        for mut results in [loose, fed] {
+            results.sort_unstable();
+            assert_eq!(results, expected);
+        }
+        let mut taken = 0;
+        let results = task.map((0..).inspect(|_| taken += 1));
+        drop(results);
+        assert!(taken <= 4, "{taken} were taken ahead");
+        executor.shutdown().await;
+    }
+    on_every_executor!(case and inline);
+}
+
 /// CF-005, CF-092, CF-094, CF-121.
 #[test]
 fn the_end_of_a_map_stays_the_end_and_a_failing_item_fails_alone() {

@@ -4,10 +4,14 @@ use std::fmt;
 use std::future::Future;
 use std::time::Duration;
 
+use futures::stream::{self, FusedStream, Stream};
+
 use super::{Portable, sealed};
 use crate::pool::error::{TaskError, TrySubmitError};
 use crate::pool::handle::TaskHandle;
+use crate::pool::map::Map;
 use crate::pool::task::Task;
+use crate::thread_pool::map::ThreadMap;
 use crate::thread_pool::task::ThreadTask;
 
 /// A function with options for its calls: a [`Task`] or a [`ThreadTask`]. Got from
@@ -38,6 +42,11 @@ use crate::thread_pool::task::ThreadTask;
 pub trait ExecutorTask<A: Portable, R: Portable>:
     Clone + fmt::Debug + Send + Sync + sealed::Sealed + 'static
 {
+    /// The results of the function over a stream of items.
+    type Map<S>: FusedStream<Item = Result<R, TaskError>> + Send + Unpin
+    where
+        S: Stream<Item = A> + Send + Unpin;
+
     /// Ends the task when it has run this long, where the executor
     /// [can](crate::Ability::EndRunning). See [`Task::timeout`].
     fn timeout(self, limit: Duration) -> Self;
@@ -52,6 +61,13 @@ pub trait ExecutorTask<A: Portable, R: Portable>:
     /// Gives up on the task when it has waited this long for its start. See
     /// [`Task::queue_timeout`].
     fn queue_timeout(self, limit: Duration) -> Self;
+
+    /// Asks the task to come to its end when it has run this long. See [`Task::soft_timeout`].
+    fn soft_timeout(self, limit: Duration) -> Self;
+
+    /// Sets how many items [`map`](Self::map) and its relatives take ahead of the reader. See
+    /// [`Task::look_ahead`].
+    fn look_ahead(self, items: usize) -> Self;
 
     /// Names the task. See [`Task::name`].
     fn name(self, name: impl Into<String>) -> Self;
@@ -68,12 +84,40 @@ pub trait ExecutorTask<A: Portable, R: Portable>:
 
     /// Waits for room, then for the result. See [`Task::run`].
     fn run(&self, argument: A) -> impl Future<Output = Result<R, TaskError>> + Send;
+
+    /// Runs the function over many items, results in the order of the items. See [`Task::map`].
+    fn map<I>(&self, items: I) -> Self::Map<stream::Iter<I::IntoIter>>
+    where
+        I: IntoIterator<Item = A, IntoIter: Send>;
+
+    /// Runs the function over many items, results in the order in which they are ready. See
+    /// [`Task::map_unordered`].
+    fn map_unordered<I>(&self, items: I) -> Self::Map<stream::Iter<I::IntoIter>>
+    where
+        I: IntoIterator<Item = A, IntoIter: Send>;
+
+    /// Runs the function over a stream of items, results in the order of the items. See
+    /// [`Task::map_stream`].
+    fn map_stream<S>(&self, items: S) -> Self::Map<S>
+    where
+        S: Stream<Item = A> + Send + Unpin;
+
+    /// Runs the function over a stream of items, results in the order in which they are ready. See
+    /// [`Task::map_stream_unordered`].
+    fn map_stream_unordered<S>(&self, items: S) -> Self::Map<S>
+    where
+        S: Stream<Item = A> + Send + Unpin;
 }
 
 /// Each method is the one of that name that the type has itself.
 macro_rules! executor_task {
-    ($task:ident) => {
+    ($task:ident, $map:ident) => {
         impl<A: Portable, R: Portable> ExecutorTask<A, R> for $task<A, R> {
+            type Map<S>
+                = $map<S, R>
+            where
+                S: Stream<Item = A> + Send + Unpin;
+
             fn timeout(self, limit: Duration) -> Self {
                 $task::timeout(self, limit)
             }
@@ -88,6 +132,14 @@ macro_rules! executor_task {
 
             fn queue_timeout(self, limit: Duration) -> Self {
                 $task::queue_timeout(self, limit)
+            }
+
+            fn soft_timeout(self, limit: Duration) -> Self {
+                $task::soft_timeout(self, limit)
+            }
+
+            fn look_ahead(self, items: usize) -> Self {
+                $task::look_ahead(self, items)
             }
 
             fn name(self, name: impl Into<String>) -> Self {
@@ -105,9 +157,37 @@ macro_rules! executor_task {
             fn run(&self, argument: A) -> impl Future<Output = Result<R, TaskError>> + Send {
                 $task::run(self, argument)
             }
+
+            fn map<I>(&self, items: I) -> Self::Map<stream::Iter<I::IntoIter>>
+            where
+                I: IntoIterator<Item = A, IntoIter: Send>,
+            {
+                $task::map(self, items)
+            }
+
+            fn map_unordered<I>(&self, items: I) -> Self::Map<stream::Iter<I::IntoIter>>
+            where
+                I: IntoIterator<Item = A, IntoIter: Send>,
+            {
+                $task::map_unordered(self, items)
+            }
+
+            fn map_stream<S>(&self, items: S) -> Self::Map<S>
+            where
+                S: Stream<Item = A> + Send + Unpin,
+            {
+                $task::map_stream(self, items)
+            }
+
+            fn map_stream_unordered<S>(&self, items: S) -> Self::Map<S>
+            where
+                S: Stream<Item = A> + Send + Unpin,
+            {
+                $task::map_stream_unordered(self, items)
+            }
         }
     };
 }
 
-executor_task!(Task);
-executor_task!(ThreadTask);
+executor_task!(Task, Map);
+executor_task!(ThreadTask, ThreadMap);
