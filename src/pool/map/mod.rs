@@ -49,6 +49,10 @@ pub(crate) const LOOK_AHEAD: usize = 1_024;
 /// It ends when every item has given its result, and stays ended. An item that fails ends neither
 /// the stream nor the work on other items.
 ///
+/// It does not keep its pool open. When the pool is closed, or its last clone dropped, what was taken
+/// from the source by then is finished, and each item behind it gives an error that
+/// [says so](TaskError::is_shut_down).
+///
 /// # Cancel safety
 ///
 /// Waiting for the next result is cancel safe: a result that was not taken stays.
