@@ -65,6 +65,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .task_timeout(LIMIT)
         .rlimit(Resource::AddressSpace, MEMORY, MEMORY)
         .rlimit(Resource::Core, 0, 0)
+        // Without optimisation, to find the names for a backtrace can take longer than the limit.
+        .env("RUST_BACKTRACE", "0")
         // What a worker says before it dies comes with the error.
         .stderr(Stdio::capture())
         .build()?;
