@@ -15,7 +15,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use deeds::{Scratch, own_pid, send};
-use procpool::{ProcessPool, StartMethod, TaskHandle};
+use futures::StreamExt;
+use futures::future::join_all;
+use procpool::{ProcessPool, StartMethod, TaskError, TaskHandle};
 use support::{PROMPTLY, runtime, scene, soon};
 
 /// Numbers without a pattern, the same in every run.
@@ -54,6 +56,11 @@ fn traces(path: &str, calls: u64) -> Vec<u32> {
         counts[u64::from_ne_bytes(number.try_into().unwrap()) as usize] += 1;
     }
     counts
+}
+
+async fn work_async(number: u64) -> u64 {
+    tokio::task::yield_now().await;
+    number
 }
 
 fn pool(method: StartMethod, workers: usize) -> ProcessPool {
@@ -210,9 +217,7 @@ fn race_kills(method: StartMethod, kills: u64, micros: u64) {
                         kept.push(number);
                     }
                     Err(error) => {
-                        let exit = error.worker_exit().expect("only deaths are errors here");
-                        let signal = exit.exit().signal();
-                        assert_eq!(signal, Some(libc::SIGKILL), "{error}");
+                        assert_killed(&error);
                         lost.push(number);
                     }
                 }
@@ -257,20 +262,128 @@ fn ten_thousand_random_kills_cost_running_calls_alone() {
     race_kills(StartMethod::Spawn, 1_000, 1_000);
 }
 
+/// The same as a future, which is there at many moments.
+async fn leave_a_trace_async((path, number, micros): (String, u64, u64)) -> u64 {
+    tokio::task::yield_now().await;
+    let number = leave_a_trace((path, number, micros));
+    tokio::time::sleep(Duration::from_micros(micros)).await;
+    number
+}
+
+/// How a worker that was killed is told.
+fn assert_killed(error: &TaskError) {
+    let exit = error.worker_exit().expect("only deaths are errors here");
+    assert_eq!(exit.exit().signal(), Some(libc::SIGKILL), "{error}");
+}
+
+/// Each death costs what was running in that worker: of async calls some, of a map one item.
+fn race_kills_of_many(method: StartMethod, kills: u64, micros: u64, maps: bool) {
+    const AT_ONCE: u64 = 8;
+    let _scene = scene();
+    let scratch = Scratch::new();
+    let path = scratch.at("traces");
+    std::fs::write(&path, []).unwrap();
+    runtime(2).block_on(async {
+        let builder = ProcessPool::builder().workers(3).start_method(method);
+        let builder = builder.max_async_per_worker(AT_ONCE as usize);
+        let pool = builder.build().unwrap();
+        pool.ready().await.unwrap();
+        let stop = Arc::new(AtomicBool::new(false));
+        let killer = std::thread::spawn({
+            let (pool, stop) = (pool.clone(), stop.clone());
+            move || kill_at_random(&pool, kills, 3_000, &stop)
+        });
+        let mut dice = Dice(13);
+        let (mut kept, mut lost) = (Vec::new(), Vec::new());
+        let mut calls = 0;
+        while !killer.is_finished() {
+            let arguments = (calls..calls + 200)
+                .map(|number| (path.clone(), number, dice.roll(micros + 1)))
+                .collect::<Vec<_>>();
+            let results: Vec<_> = match maps {
+                true => pool.map(leave_a_trace, arguments).collect().await,
+                false => {
+                    let submit = |argument| pool.submit_async(leave_a_trace_async, argument);
+                    join_all(arguments.into_iter().map(submit)).await
+                }
+            };
+            assert_eq!(results.len(), 200);
+            for (number, result) in (calls..).zip(results) {
+                match result {
+                    Ok(value) => {
+                        assert_eq!(value, number);
+                        kept.push(number);
+                    }
+                    Err(error) => {
+                        assert_killed(&error);
+                        lost.push(number);
+                    }
+                }
+            }
+            calls += 200;
+        }
+        stop.store(true, Ordering::Relaxed);
+        let killed = killer.join().unwrap();
+        let what = if maps { "items" } else { "async calls" };
+        eprintln!(
+            "{method}: {killed} kills cost {} of {calls} {what}",
+            lost.len()
+        );
+        let each = if maps { 1 } else { AT_ONCE };
+        assert!(killed >= kills && lost.len() as u64 <= killed * each);
+        assert_eq!(pool.stats().lost, lost.len() as u64);
+        let counts = traces(&path, calls);
+        for number in kept {
+            assert_eq!(counts[number as usize], 1, "{what}: {number}");
+        }
+        for number in lost {
+            assert!(counts[number as usize] <= 1, "{number} of {what} ran twice");
+        }
+        pool.shutdown().await;
+    });
+}
+
+/// Rows 5, 10 and 29.
+#[test]
+fn a_random_kill_costs_the_items_and_async_calls_that_run_and_none_runs_twice() {
+    for maps in [false, true] {
+        race_kills_of_many(StartMethod::ForkServer, 100, 20, maps);
+        race_kills_of_many(StartMethod::Spawn, 40, 300, maps);
+    }
+}
+
+/// Rows 5, 10 and 29.
+#[test]
+#[ignore = "takes minutes"]
+fn ten_thousand_random_kills_cost_the_items_and_async_calls_that_run() {
+    for maps in [false, true] {
+        race_kills_of_many(StartMethod::ForkServer, 4_000, 20, maps);
+        race_kills_of_many(StartMethod::ForkServer, 4_000, 500, maps);
+        race_kills_of_many(StartMethod::Spawn, 2_000, 20, maps);
+    }
+}
+
 fn kill_the_idle(method: StartMethod, kills: u64) {
     let _scene = scene();
     runtime(2).block_on(async {
         let pool = pool(method, 2);
         let mut dice = Dice(5);
         for number in 0..kills {
-            pool.submit(work, (number, 0)).await.unwrap();
+            match number % 3 {
+                0 => pool.submit_async(work_async, number).await.unwrap(),
+                _ => pool.submit(work, (number, 0)).await.unwrap(),
+            };
             for worker in pool.stats().workers {
                 send(worker.pid, libc::SIGKILL);
             }
             work((0, dice.roll(300)));
-            let handles: Vec<_> = (0..5).map(|n| pool.submit(work, (n, 0))).collect();
-            for (n, handle) in (0..).zip(handles) {
-                assert_eq!(handle.await.unwrap(), n);
+            let results = match number % 4 {
+                1 => join_all((0..5).map(|n| pool.submit_async(work_async, n))).await,
+                2 => pool.map(work, (0..5).map(|n| (n, 0))).collect().await,
+                _ => join_all((0..5).map(|n| pool.submit(work, (n, 0)))).await,
+            };
+            for (n, result) in (0..).zip(results) {
+                assert_eq!(result.unwrap(), n);
             }
         }
         assert_eq!(pool.stats().lost, 0);

@@ -42,11 +42,14 @@ impl Sent {
         };
         let due = begun + limit;
         if due > now {
+            // What was asked, if anything was, is over.
+            self.asked = self.asked.filter(|asked| *asked == said);
             return (false, Some(due));
         }
         let ask = self.asked.replace(said) != Some(said);
-        // Another item of a chunk has a limit of its own, and begins now at the earliest.
-        let next = (self.items > 0).then(|| now + limit.max(LIMIT_CHECK));
+        // Another item of a chunk has a limit of its own. That it may have been begun is known when
+        // this one is answered; until then it is looked at the more seldom the longer it runs.
+        let next = (self.items > 0).then(|| now + begun.until(now).max(limit).max(LIMIT_CHECK));
         (ask, next)
     }
 }

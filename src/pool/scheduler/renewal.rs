@@ -9,7 +9,7 @@
 use std::num::NonZeroU64;
 use std::time::Duration;
 
-use super::event::{Outcome, Ticket, WorkerId};
+use super::event::{Action, Outcome, Ticket, WorkerId};
 use super::place::{Phase, Recall, Worker};
 use super::stop::LATEST;
 use super::{Mode, Scheduler};
@@ -165,11 +165,17 @@ impl Worker {
 impl<T> Scheduler<T> {
     /// One item of a chunk has been answered that was not ended.
     pub(crate) fn item_answered(&mut self, worker: WorkerId, ticket: Ticket) {
-        if let Some(state) = self.worker(worker) {
-            state.stay.spend();
-            if let Some(sent) = state.find(ticket) {
-                sent.answered += 1;
-            }
+        let Some(state) = self.worker(worker) else {
+            return;
+        };
+        state.stay.spend();
+        let Some(sent) = state.find(ticket) else {
+            return;
+        };
+        sent.answered += 1;
+        if sent.asked.is_some() {
+            // Another may run now, which has a soft limit of its own.
+            self.actions.push_back(Action::Probe(worker, ticket));
         }
     }
 

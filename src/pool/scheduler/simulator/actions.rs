@@ -56,9 +56,7 @@ impl World<'_> {
                     );
                 }
             }
-            Action::Ask(worker, ..) => {
-                self.asked(worker);
-            }
+            Action::Ask(worker, ticket, begun_by, why) => self.ask(worker, ticket, begun_by, why),
             Action::Cut(worker, ticket, key) => self.cut(worker, ticket, key),
             Action::Resolve(job, key, outcome, sent) if self.chunks.contains_key(&job) => {
                 self.break_chunk(job, key, outcome, sent);
@@ -163,7 +161,7 @@ impl World<'_> {
     }
 
     /// The parent has to do with a worker's calls.
-    fn touch(&mut self, worker: WorkerId) {
+    pub(super) fn touch(&mut self, worker: WorkerId) {
         self.asked(worker).touched_at = self.now;
     }
 

@@ -78,7 +78,7 @@ impl World<'_> {
         self.check_core();
     }
 
-    /// A caller wants one of the latest calls back, or at an end.
+    /// A caller wants one of the latest calls back, or at an end, or would like it to end.
     fn regret(&mut self) {
         let count = self.ledger.len();
         let open: Vec<_> = self.ledger.unanswered().collect();
@@ -87,9 +87,10 @@ impl World<'_> {
             (_, []) => count - 1 - self.rng.below(count.min(20)),
             (_, open) => self.rng.pick(open),
         };
-        match self.rng.percent(50) {
-            true => self.cancel(job),
-            false => self.abort(job),
+        match self.rng.below(3) {
+            0 => self.cancel(job),
+            1 => self.abort(job),
+            _ => self.request(job),
         }
     }
 

@@ -3,7 +3,7 @@
 use super::plan::Work;
 use super::process::Process;
 use super::rules::require;
-use crate::pool::scheduler::{JobSpec, Outcome, WorkerId};
+use crate::pool::scheduler::{JobSpec, Outcome, Request, WorkerId};
 use crate::sys::clock::Moment;
 
 /// Why an item has no result.
@@ -25,6 +25,8 @@ pub(super) struct Item {
     pub(super) safe: bool,
     /// When and where it was begun.
     begun: Option<(Moment, WorkerId)>,
+    /// It has been asked to end for having run so long.
+    asked: bool,
     /// The parent can read its answer, whatever becomes of the worker.
     shown: bool,
     /// The parent has read its answer.
@@ -39,6 +41,7 @@ impl Item {
             work,
             safe: false,
             begun: None,
+            asked: false,
             shown: false,
             answered: false,
             fate: None,
@@ -56,6 +59,19 @@ impl Item {
             || format!("{self:?}"),
         );
         self.begun = Some((now, worker));
+    }
+
+    /// It is asked to end; whether that is new to it.
+    pub(super) fn ask(&mut self, why: Request) -> bool {
+        require(why == Request::SoftLimit, "nobody asks an item", || {
+            format!("{self:?}")
+        });
+        !std::mem::replace(&mut self.asked, true)
+    }
+
+    /// Whether there was no need to ask it, or it was asked.
+    pub(super) fn was_asked(&self) -> bool {
+        self.asked || self.is_over()
     }
 
     pub(super) fn show(&mut self) {

@@ -5,7 +5,7 @@ use super::plan::Planned;
 use super::process::Process;
 use super::rules::{Starts, require};
 use super::turns::Turns;
-use crate::pool::scheduler::{Failure, JobKey, Outcome, Progress, Ticket, WorkerId};
+use crate::pool::scheduler::{Failure, JobKey, Outcome, Progress, Request, Ticket, WorkerId};
 use crate::sys::clock::Moment;
 
 /// How a job was answered.
@@ -32,6 +32,9 @@ struct Record {
     answer: Option<Answer>,
     cancelled: bool,
     aborted: bool,
+    requested: bool,
+    /// The run that is under way has been asked to end: by its caller, for its soft limit.
+    asked: [bool; 2],
 }
 
 /// All jobs of a world, and what was asked of the pool as a whole.
@@ -58,6 +61,8 @@ impl Ledger {
             answer: None,
             cancelled: false,
             aborted: false,
+            requested: false,
+            asked: [false; 2],
         });
         self.open += 1;
         self.records.len() - 1
@@ -104,6 +109,53 @@ impl Ledger {
     pub(super) fn abort(&mut self, job: usize) -> Option<JobKey> {
         self.records[job].aborted = true;
         self.records[job].key
+    }
+
+    /// Somebody would like it to end; the key under which to ask.
+    pub(super) fn request(&mut self, job: usize) -> Option<JobKey> {
+        self.records[job].requested = true;
+        self.records[job].key
+    }
+
+    /// The worker's hands that a job is in which is not answered.
+    pub(super) fn holder(&self, job: usize) -> Option<(WorkerId, Ticket)> {
+        let record = &self.records[job];
+        record.held.filter(|_| record.answer.is_none())
+    }
+
+    /// What was sent to a worker under this name is to be asked to end; which job that is.
+    pub(super) fn check_may_ask(&self, worker: WorkerId, ticket: Ticket, why: Request) -> usize {
+        let held = Some((worker, ticket));
+        let found = self.records.iter().rposition(|record| record.held == held);
+        let Some(job) = found else {
+            require(false, "only what was sent is asked to end", || {
+                format!("{worker:?} {ticket:?}")
+            });
+            return 0;
+        };
+        let record = &self.records[job];
+        require(
+            record.started.is_some() && record.answer.is_none(),
+            "only what was started and is not answered is asked to end",
+            || format!("{record:?}"),
+        );
+        require(
+            record.requested || why == Request::SoftLimit,
+            "nobody is asked for whom no caller has asked",
+            || format!("{record:?}"),
+        );
+        job
+    }
+
+    /// The run that is under way was asked to end; whether it is for the first time.
+    pub(super) fn was_asked(&mut self, job: usize, why: Request) -> bool {
+        let soft = why == Request::SoftLimit;
+        !std::mem::replace(&mut self.records[job].asked[usize::from(soft)], true)
+    }
+
+    /// Whether the run that is under way was asked to end for its soft limit.
+    pub(super) fn has_been_asked(&self, job: usize) -> bool {
+        self.records[job].asked[1]
     }
 
     /// It was decided at `decided` or later that the worker gets it.
@@ -220,9 +272,15 @@ impl Ledger {
             "nothing is repeated that is answered or not wanted",
             || format!("{record:?}"),
         );
+        require(
+            !record.aborted && !record.requested,
+            "nothing is repeated whose end its caller wants",
+            || format!("{record:?}"),
+        );
         record.failures += 1;
         record.before = record.held.take();
         record.started = None;
+        record.asked = [false; 2];
     }
 
     /// The core has answered it; `costs` tells whether that fails what was running.
@@ -248,7 +306,8 @@ impl Ledger {
                 "only what a worker ran when it died is lost, and never to a kill for another call",
             ),
             Outcome::Cancelled => (
-                started.is_none() && (record.cancelled || self.cancelled_pending),
+                started.is_none()
+                    && (record.cancelled || record.requested || self.cancelled_pending),
                 "only what was not started is cancelled, and only when asked",
             ),
             Outcome::Aborted(true) => (
@@ -329,6 +388,21 @@ impl Ledger {
         require(
             settled,
             "what has not been started can be cancelled",
+            || format!("{record:?}"),
+        );
+    }
+
+    /// The job was asked for: it is answered, or what runs of it has been asked to end.
+    pub(super) fn check_requested(&self, job: usize, processes: &[Process]) {
+        self.check_cancelled(job);
+        let record = &self.records[job];
+        let runs = record.held.is_some_and(|(worker, ticket)| {
+            let process = &processes[worker.number as usize - 1];
+            process.page.is_running(ticket) && !process.reaped
+        });
+        require(
+            record.answer.is_some() || record.asked[0] || !runs,
+            "a caller's request reaches what runs",
             || format!("{record:?}"),
         );
     }

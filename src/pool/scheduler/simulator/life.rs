@@ -157,6 +157,7 @@ impl World<'_> {
         if item == 0 {
             self.ledger.started(job, worker, self.now, &self.processes);
         }
+        self.set_soft_limit(job, item);
         if self.chunks.contains_key(&job) {
             return self.item_begins(job, item, worker);
         }

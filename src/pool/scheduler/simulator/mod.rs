@@ -18,10 +18,11 @@
 //! - [`callers`], [`maps`], [`faults`], [`life`]: what they do. [`curtain`]: how it ends.
 //! - [`process`], [`steps`], [`page`]: one worker. [`reading`], [`chunks`], [`sending`], [`parcels`]: its
 //!   parent.
-//! - [`ledger`], [`items`], [`rules`], [`turns`], [`staying`], [`sharing`]: what must hold. [`trace`]: what
-//!   happened.
+//! - [`ledger`], [`items`], [`rules`], [`turns`], [`staying`], [`sharing`], [`asking`]: what must hold.
+//!   [`trace`]: what happened.
 
 mod actions;
+mod asking;
 mod callers;
 mod chunks;
 mod curtain;

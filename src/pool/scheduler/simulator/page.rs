@@ -127,6 +127,20 @@ impl Page {
         last
     }
 
+    /// Parent: which item is asked to come to its end, if what runs was begun by then.
+    pub(super) fn ask(&self, ticket: Ticket, begun_by: Moment) -> Option<u32> {
+        let (item, since) = self.running(ticket)?;
+        (since <= begun_by).then_some(item)
+    }
+
+    /// The item that is running, and since when; of a call that is no chunk, the first.
+    pub(super) fn running(&self, ticket: Ticket) -> Option<(u32, Moment)> {
+        match self.state(ticket)? {
+            State::Running(item, since) | State::Last(item, since) => Some((item, since)),
+            _ => None,
+        }
+    }
+
     /// Parent: how far the call has come.
     pub(super) fn progress(&self, ticket: Ticket) -> Progress {
         match self.state(ticket) {
@@ -153,8 +167,7 @@ impl Page {
 
     /// Whether the call, or an item of it, is running.
     pub(super) fn is_running(&self, ticket: Ticket) -> bool {
-        let state = self.state(ticket);
-        matches!(state, Some(State::Running(..) | State::Last(..)))
+        self.running(ticket).is_some()
     }
 
     /// How many calls wait.

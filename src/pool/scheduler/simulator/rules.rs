@@ -203,13 +203,18 @@ impl Process {
             "who speaks is not killed for silence",
             || format!("{self:?}"),
         );
-        let stuck = self.stopped.is_some() || self.woken.is_some_and(|at| at.until(now) < WAKING);
+        let stuck = self.stopped.is_some() || self.has_just_woken(now);
         let reason = ending || self.retired || self.condemned || self.ended.is_some() || stuck;
         require(
             reason || !self.ready,
             "nobody is killed for nothing",
             || format!("{self:?}"),
         );
+    }
+
+    /// Whether it was stopped until just now.
+    pub(super) fn has_just_woken(&self, now: Moment) -> bool {
+        self.woken.is_some_and(|at| at.until(now) < WAKING)
     }
 
     pub(super) fn check_retire(&mut self) {

@@ -1,7 +1,5 @@
-//! What callers ask for beside a function and a limit on its run: deadlines,
-//! priorities,
-//! keys and retries; and when it is looked
-//! whether they were kept.
+//! What callers ask for beside a function and a limit on its run: deadlines, soft limits, priorities,
+//! keys and retries; and when it is looked whether they were kept.
 
 use std::time::Duration;
 
@@ -33,6 +31,9 @@ pub(super) struct Terms {
     priorities: usize,
     retries: usize,
     keys: usize,
+    soft_limits: usize,
+    /// How often what is asked to come to its end does so.
+    pub(super) heeds: usize,
     /// How often a response says that the call has panicked.
     pub(super) panics: usize,
 }
@@ -47,6 +48,8 @@ impl Terms {
             priorities: often(&[0, 10, 90]),
             retries: often(&[0, 0, 10, 60]),
             keys: often(&[0, 0, 20, 90]),
+            soft_limits: often(&[0, 0, 20, 90]),
+            heeds: often(&[0, 50, 100]),
             panics: often(&[0, 5, 50]),
         }
     }
@@ -66,6 +69,13 @@ impl Terms {
         }
         if rng.percent(self.keys) {
             spec.key = Some(rng.below(5) as u64);
+        }
+        if rng.percent(self.soft_limits) {
+            let limit = match rng.percent(50) {
+                true => length.min(Duration::from_secs(2)) + rng.up_to(2_000),
+                false => rng.spread(1_000, 3_000_000_000),
+            };
+            spec.soft_timeout = Some(limit);
         }
         if rng.percent(self.retries) {
             let first = rng.pick(&[0, 1_000, 10_000_000, 1_000_000_000]);

@@ -67,6 +67,8 @@ pub(super) enum Office {
     ItemMustHaveStopped(usize, usize),
     /// … or answered.
     ItemMustBeAnswered(usize, usize),
+    /// If this item of a job still runs, it must have been asked to come to its end.
+    MustBeAsked(usize, u32),
     /// If this item of a job still runs, it is late …
     Late(usize, u32),
     /// … and what waits behind it must be given to others by now.
@@ -260,6 +262,7 @@ impl<'t> World<'t> {
             Office::ItemMustBeAnswered(map, item) => {
                 self.maps[map].items[item].check_answered(self.now);
             }
+            Office::MustBeAsked(job, item) => self.check_was_asked(job, item),
             Office::Late(job, item) => self.late(job, item),
             Office::MustBeShared(job, item) => self.check_shared(job, item),
             Office::Hand(index) => self.hand_late(index),

@@ -143,3 +143,34 @@ fn a_soft_limit_does_not_keep_a_task_from_being_run_again() {
     assert_eq!(desk.outcome("a"), None);
     assert_eq!(desk.repeated.len(), 1);
 }
+
+#[test]
+fn what_goes_on_after_it_was_asked_is_looked_at_the_more_seldom_and_the_next_item_in_time() {
+    let mut desk = Desk::ready(1);
+    desk.submit(
+        "a",
+        JobSpec {
+            items: 4,
+            ..soft(2 * MS)
+        },
+    );
+    desk.start("a");
+    desk.pass(2 * MS);
+    assert_eq!(desk.asked.len(), 1);
+    let mut ticks = 0;
+    let until = desk.now + 60_000 * MS;
+    while let Some(at) = desk.core.wake_at().filter(|at| *at <= until) {
+        desk.pass(desk.now.until(at));
+        ticks += 1;
+    }
+    assert!(ticks < 20, "{ticks} looks at one item");
+    desk.end_item("a");
+    let (worker, ticket) = desk.sent["a"];
+    desk.next_item("a");
+    desk.core.item_answered(worker, ticket);
+    desk.drain();
+    desk.pass(MS);
+    assert_eq!(desk.asked.len(), 1);
+    desk.pass(MS);
+    assert_eq!(desk.asked.len(), 2, "in a minute it would be too late");
+}
