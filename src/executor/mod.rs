@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::pool::ProcessPool;
-use crate::pool::error::{Ability, NotClosed, TaskError, TrySubmitError, Unsupported};
+use crate::pool::error::{Ability, NotClosed, ResizeError, TaskError, TrySubmitError, Unsupported};
 use crate::pool::events::Events;
 use crate::pool::handle::TaskHandle;
 use crate::pool::map::Map;
@@ -198,6 +198,13 @@ pub trait Executor: Clone + fmt::Debug + Send + Sync + sealed::Sealed + 'static 
     /// Returns how many workers there may be.
     fn workers(&self) -> usize;
 
+    /// Changes how many workers there may be. See [`ProcessPool::resize`].
+    ///
+    /// # Errors
+    ///
+    /// When it is zero, or more than 65,536. Nothing is changed then.
+    fn resize(&self, workers: usize) -> Result<(), ResizeError>;
+
     /// Returns a snapshot of what it does and has done.
     fn stats(&self) -> Stats;
 }
@@ -320,6 +327,10 @@ macro_rules! shared {
 
         fn workers(&self) -> usize {
             $pool::workers(self)
+        }
+
+        fn resize(&self, workers: usize) -> Result<(), ResizeError> {
+            $pool::resize(self, workers)
         }
 
         fn stats(&self) -> Stats {

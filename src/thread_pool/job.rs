@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::task::AbortHandle;
 
+use super::timers::Timer;
 use crate::pool::error::{Kind, TaskError};
 use crate::pool::in_place;
 use crate::pool::reply::{Answer, Raw, Reply};
@@ -94,14 +94,5 @@ impl Work for Encoded {
         if let Some(outcome) = refused.map(Raw::Failed).or(result) {
             panic::contain(|| reply.resolve(outcome));
         }
-    }
-}
-
-/// Something that happens after a time, unless this is dropped before.
-pub(super) struct Timer(pub(super) AbortHandle);
-
-impl Drop for Timer {
-    fn drop(&mut self) {
-        self.0.abort();
     }
 }

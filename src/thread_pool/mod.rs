@@ -8,7 +8,8 @@
 //! ```
 //!
 //! - [`builder`], [`shutdown`], [`task`], [`map`]: what can be asked for.
-//! - [`roster`]: who waits, who runs where (pure). [`driver`]: the lock, the threads, the timers.
+//! - [`roster`]: who waits, who runs where (pure). [`driver`]: the lock around it. [`threads`]: their
+//!   lives. [`timers`]: what happens after a time.
 //! - [`job`]: a function with its argument and the duty to answer.
 
 pub(crate) mod builder;
@@ -18,6 +19,8 @@ pub(crate) mod map;
 mod roster;
 mod shutdown;
 pub(crate) mod task;
+mod threads;
+mod timers;
 
 use std::fmt;
 use std::future::Future;
@@ -29,7 +32,8 @@ use self::builder::ThreadPoolBuilder;
 use self::driver::Driver;
 use self::map::{ThreadMap, ThreadMapIter};
 use self::task::{Options, ThreadTask, ThreadTaskCall};
-use crate::pool::error::{BuildError, TaskError, TrySubmitError};
+use crate::pool::builder::MOST_WORKERS;
+use crate::pool::error::{BuildError, ResizeError, TaskError, TrySubmitError};
 use crate::pool::events::Events;
 use crate::pool::handle::TaskHandle;
 use crate::pool::stats::Stats;
@@ -321,7 +325,37 @@ impl ThreadPool {
 
     /// Returns how many threads there may be; they are started as they are needed.
     pub fn workers(&self) -> usize {
-        self.driver().plan.workers
+        self.driver().workers()
+    }
+
+    /// Changes how many threads there may be, while the pool runs. Returns at once.
+    ///
+    /// A pool that grows starts threads as they are needed. In one that shrinks those that are too
+    /// many finish what they run and end; which of them that are is left to chance. No call is lost
+    /// or refused for it. [`max_pending`](ThreadPoolBuilder::max_pending) and
+    /// [`min_workers`](ThreadPoolBuilder::min_workers) are understood as in
+    /// [`ProcessPool::resize`](crate::ProcessPool::resize).
+    ///
+    /// # Errors
+    ///
+    /// When it is zero, or more than 65,536. Nothing is changed then.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = procpool::ThreadPool::builder().workers(1).build()?;
+    /// pool.resize(4)?;
+    /// pool.ready().await?;
+    /// assert_eq!((pool.workers(), pool.stats().workers.len()), (4, 4));
+    /// assert!(pool.resize(0).is_err());
+    /// # Ok(()) }
+    /// ```
+    pub fn resize(&self, workers: usize) -> Result<(), ResizeError> {
+        if !(1..=MOST_WORKERS).contains(&workers) {
+            return Err(ResizeError(workers));
+        }
+        self.driver().resize(workers);
+        Ok(())
     }
 
     /// Returns a snapshot of what the pool does and has done. Its workers are the threads, and the

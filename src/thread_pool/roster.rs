@@ -16,6 +16,8 @@ use crate::sys::clock::Moment;
 pub(super) struct Roster<J> {
     /// How many threads there may be.
     limit: usize,
+    /// How many of them stay although they have nothing to do.
+    kept: usize,
     /// In the order in which they are run.
     waiting: BTreeMap<Turn, J>,
     /// Where each of them is to be found.
@@ -24,6 +26,9 @@ pub(super) struct Roster<J> {
     seats: Vec<Option<Seat>>,
     /// How many threads have nothing to do, or have not got to it yet.
     free: usize,
+    /// The places of those that sleep, who was busy last at the end. Nobody sleeps while a call waits
+    /// that no other is awake for.
+    asleep: Vec<usize>,
     /// The number of the last call.
     last: u64,
     closed: bool,
@@ -39,6 +44,19 @@ pub(super) struct Seat {
     pub(super) running: Option<(u64, Moment)>,
     /// How many it has run.
     pub(super) done: u64,
+    /// Since when it is there.
+    pub(super) since: Moment,
+}
+
+/// Who is to see to a call that has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Summons {
+    /// Somebody is awake and will find it, or all are busy.
+    Nobody,
+    /// The thread of this place is to be woken.
+    Wake(usize),
+    /// A thread is to be started in this place.
+    Start(usize),
 }
 
 /// What a thread is to do next.
@@ -58,21 +76,27 @@ pub(super) enum Stand {
 }
 
 impl<J> Roster<J> {
-    pub(super) fn new(limit: usize) -> Self {
+    pub(super) fn new(limit: usize, kept: usize) -> Self {
         Self {
             limit,
+            kept,
             waiting: BTreeMap::new(),
             turns: BTreeMap::new(),
             seats: Vec::new(),
             free: 0,
+            asleep: Vec::new(),
             last: 0,
             closed: false,
         }
     }
 
-    /// Accepts a call, or gives it back. Returns its number, and the place where a thread is to be
-    /// started for it.
-    pub(super) fn submit(&mut self, job: J, priority: i32) -> Result<(u64, Option<usize>), J> {
+    /// Accepts a call, or gives it back. Returns its number, and who is to see to it.
+    pub(super) fn submit(
+        &mut self,
+        job: J,
+        priority: i32,
+        now: Moment,
+    ) -> Result<(u64, Summons), J> {
         if self.closed {
             return Err(job);
         }
@@ -80,8 +104,21 @@ impl<J> Roster<J> {
         let turn = (Reverse(priority), self.last);
         self.waiting.insert(turn, job);
         self.turns.insert(self.last, turn);
-        let start = (self.waiting.len() > self.free).then(|| self.sit_down());
-        Ok((self.last, start.flatten()))
+        Ok((self.last, self.summon(now)))
+    }
+
+    /// Who is to see to the call that came last, or was left behind by one who has gone.
+    pub(super) fn summon(&mut self, now: Moment) -> Summons {
+        if self.waiting.is_empty() {
+            return Summons::Nobody;
+        }
+        if let Some(place) = self.asleep.pop() {
+            return Summons::Wake(place);
+        }
+        if self.waiting.len() > self.free {
+            return self.sit_down(now).map_or(Summons::Nobody, Summons::Start);
+        }
+        Summons::Nobody
     }
 
     /// The number that the next call is given, if it is accepted.
@@ -90,22 +127,36 @@ impl<J> Roster<J> {
     }
 
     /// A place for one more thread, if there may be one.
-    pub(super) fn sit_down(&mut self) -> Option<usize> {
-        let empty = self.seats.iter().position(Option::is_none);
-        let place = empty.unwrap_or(self.seats.len());
-        if place >= self.limit {
+    pub(super) fn sit_down(&mut self, now: Moment) -> Option<usize> {
+        if self.threads() >= self.limit {
             return None;
         }
+        let empty = self.seats.iter().position(Option::is_none);
+        let place = empty.unwrap_or(self.seats.len());
         if place == self.seats.len() {
             self.seats.push(None);
         }
-        self.seats[place] = Some(Seat::default());
+        self.seats[place] = Some(Seat {
+            since: now,
+            ..Seat::default()
+        });
         self.free += 1;
         Some(place)
     }
 
+    /// A place for one more of those that stay, if they are not all there.
+    pub(super) fn sit_down_to_stay(&mut self, now: Moment) -> Option<usize> {
+        let missing = !self.closed && self.threads() < self.kept;
+        missing.then(|| self.sit_down(now)).flatten()
+    }
+
     /// A thread that has nothing to do asks for the next call.
     pub(super) fn take(&mut self, place: usize, now: Moment) -> Step<J> {
+        self.asleep.retain(|asleep| *asleep != place);
+        if self.threads() > self.limit {
+            self.stand_up(place);
+            return Step::Leave;
+        }
         if let Some(((_, number), job)) = self.waiting.pop_first() {
             self.turns.remove(&number);
             if let Some(seat) = &mut self.seats[place] {
@@ -115,10 +166,38 @@ impl<J> Roster<J> {
             return Step::Run(number, job);
         }
         if !self.closed {
+            self.asleep.push(place);
             return Step::Wait;
         }
         self.stand_up(place);
         Step::Leave
+    }
+
+    /// A thread has slept for long: tells whether it is one too many, and leaves.
+    pub(super) fn leave(&mut self, place: usize) -> bool {
+        let asleep = self.asleep.contains(&place);
+        let leaves = asleep && self.threads() > self.kept.min(self.limit);
+        if leaves {
+            self.asleep.retain(|asleep| *asleep != place);
+            self.stand_up(place);
+        }
+        leaves
+    }
+
+    /// From now on there may be so many threads. Those that are too many leave when they ask for
+    /// their next call.
+    pub(super) fn resize(&mut self, limit: usize) {
+        self.limit = limit;
+    }
+
+    /// How many threads there may be.
+    pub(super) fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// The places of all that sleep, who are to be woken.
+    pub(super) fn wake_all(&mut self) -> Vec<usize> {
+        std::mem::take(&mut self.asleep)
     }
 
     fn stand_up(&mut self, place: usize) {
@@ -212,13 +291,25 @@ mod tests {
 
     #[test]
     fn a_thread_is_started_only_for_a_call_that_finds_none_free() {
-        let mut roster = Roster::new(2);
-        assert_eq!(roster.submit('a', 0), Ok((1, Some(0))));
+        let mut roster = Roster::new(2, 0);
+        assert_eq!(roster.submit('a', 0, NOW), Ok((1, Summons::Start(0))));
         assert_eq!(roster.take(0, NOW), Step::Run(1, 'a'));
         roster.done(0);
-        assert_eq!(roster.submit('b', 0), Ok((2, None)), "it is free");
-        assert_eq!(roster.submit('c', 0), Ok((3, Some(1))), "it will be busy");
-        assert_eq!(roster.submit('d', 0), Ok((4, None)), "there may be two");
+        assert_eq!(
+            roster.submit('b', 0, NOW),
+            Ok((2, Summons::Nobody)),
+            "it is free"
+        );
+        assert_eq!(
+            roster.submit('c', 0, NOW),
+            Ok((3, Summons::Start(1))),
+            "it will be busy"
+        );
+        assert_eq!(
+            roster.submit('d', 0, NOW),
+            Ok((4, Summons::Nobody)),
+            "there may be two"
+        );
         assert_eq!(roster.take(1, NOW), Step::Run(2, 'b'));
         assert_eq!(roster.take(0, NOW), Step::Run(3, 'c'));
         assert_eq!((roster.running(), roster.waiting()), (2, 1));
@@ -226,11 +317,11 @@ mod tests {
 
     #[test]
     fn what_was_accepted_is_run_before_the_threads_leave() {
-        let mut roster = Roster::new(1);
-        roster.submit('a', 0).unwrap();
-        roster.submit('b', 0).unwrap();
+        let mut roster = Roster::new(1, 0);
+        roster.submit('a', 0, NOW).unwrap();
+        roster.submit('b', 0, NOW).unwrap();
         roster.close();
-        assert_eq!(roster.submit('c', 0), Err('c'));
+        assert_eq!(roster.submit('c', 0, NOW), Err('c'));
         assert_eq!(roster.take(0, NOW), Step::Run(1, 'a'));
         roster.done(0);
         assert_eq!(roster.take(0, NOW), Step::Run(2, 'b'));
@@ -242,9 +333,9 @@ mod tests {
 
     #[test]
     fn only_what_waits_can_be_taken_out() {
-        let mut roster = Roster::new(1);
-        let (first, _) = roster.submit('a', 0).unwrap();
-        let (second, _) = roster.submit('b', 0).unwrap();
+        let mut roster = Roster::new(1, 0);
+        let (first, _) = roster.submit('a', 0, NOW).unwrap();
+        let (second, _) = roster.submit('b', 0, NOW).unwrap();
         assert_eq!(roster.take(0, NOW), Step::Run(first, 'a'));
         assert_eq!(roster.stand(first), Some(Stand::Running(0, NOW)));
         assert_eq!(roster.stand(second), Some(Stand::Waiting));
@@ -258,25 +349,93 @@ mod tests {
 
     #[test]
     fn calls_wait_for_the_other_threads_when_one_cannot_be_started() {
-        let mut roster = Roster::new(3);
-        roster.submit('a', 0).unwrap();
-        let (_, second) = roster.submit('b', 0).unwrap();
-        assert!(roster.unstarted(second.unwrap()).is_empty());
+        let mut roster = Roster::new(3, 0);
+        roster.submit('a', 0, NOW).unwrap();
+        assert_eq!(roster.submit('b', 0, NOW), Ok((2, Summons::Start(1))));
+        assert!(roster.unstarted(1).is_empty());
         assert_eq!(roster.unstarted(0).len(), 2, "nobody is left");
-        assert_eq!(roster.submit('c', 0), Ok((3, Some(0))), "it is tried again");
+        assert_eq!(
+            roster.submit('c', 0, NOW),
+            Ok((3, Summons::Start(0))),
+            "it is tried again"
+        );
     }
 
     #[test]
     fn the_higher_priority_goes_first_and_within_one_who_was_first() {
-        let mut roster = Roster::new(1);
+        let mut roster = Roster::new(1, 0);
         for (job, priority) in [('c', -1), ('a', 5), ('b', 5), ('x', 0)] {
-            roster.submit(job, priority).unwrap();
+            roster.submit(job, priority, NOW).unwrap();
         }
         assert_eq!(roster.withdraw(4), Some('x'));
         for step in [(2, 'a'), (3, 'b'), (1, 'c')] {
             assert_eq!(roster.take(0, NOW), Step::Run(step.0, step.1));
             roster.done(0);
         }
+        assert_eq!(roster.take(0, NOW), Step::Wait);
+    }
+
+    /// All calls of a roster run to their end, on threads that ask in this order.
+    fn busy(roster: &mut Roster<char>, threads: usize) {
+        for place in 0..threads {
+            let number = place as u64 + 1;
+            let (started, job) = (Summons::Start(place), 'x');
+            assert_eq!(roster.submit(job, 0, NOW), Ok((number, started)));
+            assert_eq!(roster.take(place, NOW), Step::Run(number, job));
+        }
+    }
+
+    #[test]
+    fn who_was_busy_last_is_woken_first() {
+        let mut roster = Roster::new(3, 0);
+        busy(&mut roster, 3);
+        for place in [1, 2, 0] {
+            roster.done(place);
+            assert_eq!(roster.take(place, NOW), Step::Wait);
+        }
+        assert_eq!(roster.submit('a', 0, NOW), Ok((4, Summons::Wake(0))));
+        assert_eq!(roster.submit('b', 0, NOW), Ok((5, Summons::Wake(2))));
+        assert_eq!(roster.take(0, NOW), Step::Run(4, 'a'));
+        assert_eq!(roster.submit('c', 0, NOW), Ok((6, Summons::Wake(1))));
+        assert_eq!(roster.submit('d', 0, NOW), Ok((7, Summons::Nobody)));
+    }
+
+    #[test]
+    fn idle_threads_leave_down_to_those_that_stay() {
+        let mut roster = Roster::new(3, 1);
+        assert_eq!(roster.sit_down_to_stay(NOW), Some(0));
+        assert_eq!(roster.sit_down_to_stay(NOW), None, "it is there");
+        assert_eq!(roster.take(0, NOW), Step::Wait);
+        assert!(!roster.leave(0), "it stays");
+        assert_eq!(roster.submit('a', 0, NOW), Ok((1, Summons::Wake(0))));
+        assert_eq!(roster.submit('b', 0, NOW), Ok((2, Summons::Start(1))));
+        assert!(!roster.leave(0), "it was woken");
+        assert_eq!(roster.take(1, NOW), Step::Run(1, 'a'));
+        assert_eq!(roster.take(0, NOW), Step::Run(2, 'b'));
+        for place in [0, 1] {
+            roster.done(place);
+            assert_eq!(roster.take(place, NOW), Step::Wait);
+        }
+        assert!(roster.leave(0));
+        assert!(!roster.leave(1), "it is the last one");
+        assert_eq!(roster.submit('c', 0, NOW), Ok((3, Summons::Wake(1))));
+    }
+
+    #[test]
+    fn a_call_is_left_to_others_by_whom_there_is_no_room_for() {
+        let mut roster = Roster::new(2, 0);
+        busy(&mut roster, 2);
+        roster.done(0);
+        assert_eq!(roster.take(0, NOW), Step::Wait);
+        // Woken for a call, it learns that it is too many.
+        assert_eq!(roster.submit('a', 0, NOW), Ok((3, Summons::Wake(0))));
+        roster.resize(1);
+        assert_eq!(roster.take(0, NOW), Step::Leave);
+        assert_eq!(roster.summon(NOW), Summons::Nobody, "the other is busy");
+        roster.resize(2);
+        assert_eq!(roster.summon(NOW), Summons::Start(0));
+        roster.done(1);
+        assert_eq!(roster.take(1, NOW), Step::Run(3, 'a'));
         assert_eq!(roster.take(0, NOW), Step::Wait);
     }
 }
