@@ -130,7 +130,7 @@ mod tower;
 mod wire;
 mod worker;
 
-pub use executor::{Executor, ExecutorTask, Portable};
+pub use executor::{Executor, ExecutorProgressTask, ExecutorTask, Portable};
 pub use pool::builder::ProcessPoolBuilder;
 pub use pool::error::{
     Ability, BuildError, NotClosed, ResizeError, TaskError, TrySubmitError, Unsupported, WorkerExit,
@@ -157,6 +157,7 @@ pub use task::{HookOutcome, PanicInfo, RemoteError};
 pub use thread_pool::ThreadPool;
 pub use thread_pool::builder::ThreadPoolBuilder;
 pub use thread_pool::map::{ThreadMap, ThreadMapIter};
+pub use thread_pool::progress::ThreadProgressTask;
 pub use thread_pool::task::{ThreadTask, ThreadTaskCall};
 #[cfg(feature = "tower")]
 pub use tower::{TaskResponse, TaskService};

@@ -13,10 +13,12 @@ mod support;
 use std::time::Duration;
 
 use futures::StreamExt;
-use gate::{Gate, pass};
-use kinds::{Kind, Threads, WANTED, Wanted, on_each_runtime, started};
-use procpool::task::CancelReason;
-use procpool::{Executor, ExecutorTask, PoolEvent, StartMethod};
+use gate::{Gate, mark, pass};
+use kinds::{Inline, Kind, Threads, WANTED, Wanted, on_each_runtime, started};
+use procpool::task::{CancelReason, Progress};
+use procpool::{
+    Executor, ExecutorProgressTask, ExecutorTask, PoolEvent, StartMethod, Updates, WhenFull,
+};
 use support::{PROMPTLY, everywhere, soon};
 
 const IDLE: Duration = Duration::from_millis(10);
@@ -177,6 +179,174 @@ fn a_task_that_is_asked_to_end_has_its_result_counted() {
         assert_eq!(running.await.unwrap(), "requested");
         let limited = pool.task(until_asked).soft_timeout(IDLE);
         assert_eq!(limited.run(()).await.unwrap(), "soft timeout");
+        pool.shutdown().await;
+    }
+    on_every_executor!(case);
+}
+
+/// Sends the numbers up to this one, and returns how many could be sent.
+fn count(to: u32, progress: Progress<u32>) -> u32 {
+    (1..=to)
+        .map(|n| u32::from(progress.send(&n).unwrap()))
+        .sum()
+}
+
+async fn all<P>(updates: Updates<P>) -> Vec<P> {
+    updates.map(Result::unwrap).collect().await
+}
+
+#[test]
+fn updates_come_in_their_order_and_before_the_end_of_their_stream() {
+    async fn case<K: Kind>(kind: K) {
+        let pool = kind.pool(1);
+        for buffer in [1, 7, 1_000] {
+            let task = pool.task_with_progress(count).buffer(buffer);
+            let (sent, updates) = task.submit(500);
+            assert_eq!(all(updates).await, (1..=500).collect::<Vec<_>>());
+            assert_eq!(sent.await.unwrap(), 500);
+        }
+        let (sent, updates) = pool.submit_with_progress(count, 3);
+        assert_eq!(
+            (sent.await.unwrap(), all(updates).await),
+            (3, vec![1, 2, 3])
+        );
+        // What is sent before a panic arrives, and the panic is told by the handle alone.
+        let fails = |n: u32, progress: Progress<String>| -> u32 {
+            progress.send(&format!("{n} it is")).unwrap();
+            10 / (n - n)
+        };
+        let task = pool.task_with_progress(fails).name("fails");
+        let (failed, updates) = task.run(8);
+        let (failed, updates) = tokio::join!(failed, all(updates));
+        assert!(failed.unwrap_err().is_panic());
+        assert_eq!(updates, ["8 it is"]);
+        // The stream of one that is refused has ended.
+        pool.shutdown().await;
+        let (refused, updates) = pool.submit_with_progress(count, 1);
+        assert!(refused.await.unwrap_err().is_shut_down());
+        assert_eq!(all(updates).await, []);
+        let task = pool.task_with_progress(count);
+        assert_eq!(task.try_submit(5).unwrap_err().into_argument(), 5);
+    }
+    on_every_executor!(case and inline);
+}
+
+#[test]
+fn without_a_reader_there_is_room_for_as_many_as_the_buffer_holds() {
+    async fn case<K: Kind>(kind: K) {
+        let pool = kind.pool(1);
+        let as_many_as_fit = |_: (), progress: Progress<u32>| {
+            (0..).take_while(|n| progress.try_send(n).unwrap()).count()
+        };
+        for buffer in [1, 5, 64] {
+            let task = pool.task_with_progress(as_many_as_fit).buffer(buffer);
+            let (sent, updates) = task.submit(());
+            assert_eq!(sent.await.unwrap(), buffer);
+            assert_eq!(all(updates).await.len(), buffer);
+        }
+        let latest = pool.task_with_progress(count).buffer(3);
+        let (sent, updates) = latest.when_full(WhenFull::DropOldest).submit(1_000);
+        assert_eq!(sent.await.unwrap(), 1_000);
+        assert_eq!(updates.dropped(), 997);
+        assert_eq!(all(updates).await, [998, 999, 1_000]);
+        pool.shutdown().await;
+    }
+    on_every_executor!(case);
+}
+
+/// Leaves a mark before it sends the next number.
+fn count_with_marks(gate: String, progress: Progress<usize>) {
+    for n in 0..8 {
+        mark(&gate, &n.to_string());
+        assert!(progress.send(&n).unwrap());
+    }
+}
+
+#[test]
+fn a_task_waits_for_its_reader_and_keeps_nobody_else_waiting() {
+    async fn case<K: Kind>(kind: K) {
+        let (pool, gate) = (kind.pool(2), Gate::new());
+        let task = pool.task_with_progress(count_with_marks).buffer(3);
+        let (done, mut updates) = task.submit(gate.path());
+        for taken in 0..5 {
+            // So many are in the buffer, and it is about to send the next.
+            let marks = 3 + taken + 1;
+            assert!(soon(PROMPTLY, || gate.marks().len() == marks).await);
+            for n in 0..20 {
+                assert_eq!(pool.submit(double, n).await.unwrap(), n * 2);
+            }
+            assert_eq!(gate.marks().len(), marks);
+            assert!(!done.is_done());
+            assert_eq!(updates.next().await.unwrap().unwrap(), taken);
+        }
+        assert_eq!(all(updates).await, [5, 6, 7]);
+        done.await.unwrap();
+        pool.shutdown().await;
+    }
+    on_every_executor!(case);
+}
+
+/// Sends until it cannot; with the number of those that it could send, and whether nobody reads.
+fn send_on(gate: String, progress: Progress<u32>) -> (u32, bool) {
+    for n in 0.. {
+        mark(&gate, &n.to_string());
+        if !progress.send(&n).unwrap() {
+            return (n, progress.is_closed());
+        }
+    }
+    (u32::MAX, false)
+}
+
+#[test]
+fn a_task_that_waits_for_its_reader_goes_on_when_it_is_asked_to_end_or_the_reader_goes() {
+    async fn case<K: Kind>(kind: K) {
+        let pool = kind.pool(1);
+        let task = pool.task_with_progress(send_on).buffer(2);
+        for asked in [true, false] {
+            let gate = Gate::new();
+            let (told, updates) = task.submit(gate.path());
+            assert!(soon(PROMPTLY, || gate.marks().len() == 3).await);
+            if asked {
+                assert!(told.request_cancel());
+                assert_eq!(told.await.unwrap(), (2, false));
+                assert_eq!(all(updates).await, [0, 1]);
+            } else {
+                drop(updates);
+                assert_eq!(told.await.unwrap(), (2, true));
+            }
+        }
+        pool.shutdown().await;
+    }
+    on_every_executor!(case);
+}
+
+#[test]
+fn updates_can_be_waited_for_on_a_thread_and_end_with_the_task() {
+    async fn case<K: Kind>(kind: K) {
+        let pool = kind.pool(1);
+        let leaves_one_behind = |gate: String, progress: Progress<u32>| {
+            let other = progress.clone();
+            progress.send(&1).unwrap();
+            std::thread::spawn(move || {
+                pass(gate.clone());
+                let sent = other.send(&2).unwrap();
+                mark(&gate, &format!("{sent} {}", other.is_closed()));
+            });
+        };
+        let gate = Gate::new();
+        let (done, mut updates) = pool.submit_with_progress(leaves_one_behind, gate.path());
+        let reader = tokio::task::spawn_blocking(move || {
+            let first = updates.blocking_next().map(Result::unwrap);
+            (first, updates.blocking_next().is_none())
+        });
+        assert_eq!(reader.await.unwrap(), (Some(1), true));
+        done.await.unwrap();
+        gate.open();
+        assert!(
+            soon(PROMPTLY, || gate.marks() == ["false true"]).await,
+            "{:?}",
+            gate.marks()
+        );
         pool.shutdown().await;
     }
     on_every_executor!(case);

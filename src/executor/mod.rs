@@ -1,6 +1,7 @@
 //! What both kinds of pool do, as a trait: code that is generic over it runs on either. Calls with
-//! options are in [`task`].
+//! options are in [`task`] and [`progress`].
 
+mod progress;
 mod task;
 
 use std::fmt;
@@ -18,12 +19,16 @@ use crate::pool::map::Map;
 use crate::pool::shutdown::ShutdownOptions;
 use crate::pool::stats::Stats;
 use crate::pool::task::Task;
+use crate::pool::task::progress::ProgressTask;
+use crate::pool::updates::Updates;
 use crate::process::StartError;
-use crate::task::Call;
+use crate::task::{Call, Progress};
 use crate::thread_pool::ThreadPool;
 use crate::thread_pool::map::ThreadMap;
+use crate::thread_pool::progress::ThreadProgressTask;
 use crate::thread_pool::task::ThreadTask;
 
+pub use self::progress::ExecutorProgressTask;
 pub use self::task::ExecutorTask;
 
 /// An argument or a result that can go to any executor: it can be encoded, and it can be moved to
@@ -70,6 +75,9 @@ pub trait Executor: Clone + fmt::Debug + Send + Sync + sealed::Sealed + 'static 
     /// A function with options for its calls.
     type Task<A: Portable, R: Portable>: ExecutorTask<A, R>;
 
+    /// A function that says how far it has come, with options for its calls.
+    type ProgressTask<A: Portable, P: Portable, R: Portable>: ExecutorProgressTask<A, P, R>;
+
     /// Fails if the executor is unable to do this.
     ///
     /// # Errors
@@ -115,6 +123,28 @@ pub trait Executor: Clone + fmt::Debug + Send + Sync + sealed::Sealed + 'static 
 
     /// Returns a task: a function whose calls can be given options. See [`ProcessPool::task`].
     fn task<A: Portable, R: Portable>(&self, function: fn(A) -> R) -> Self::Task<A, R>;
+
+    /// Queues a call of a function that says how far it has come, and returns at once. See
+    /// [`ProcessPool::submit_with_progress`].
+    fn submit_with_progress<A, P, R>(
+        &self,
+        function: fn(A, Progress<P>) -> R,
+        argument: A,
+    ) -> (TaskHandle<R>, Updates<P>)
+    where
+        A: Portable,
+        P: Portable,
+        R: Portable;
+
+    /// Returns a task of a function that says how far it has come, whose calls can be given options.
+    fn task_with_progress<A, P, R>(
+        &self,
+        function: fn(A, Progress<P>) -> R,
+    ) -> Self::ProgressTask<A, P, R>
+    where
+        A: Portable,
+        P: Portable,
+        R: Portable;
 
     /// Runs a function over many items, results in the order of the items. See
     /// [`ProcessPool::map`].
@@ -217,6 +247,8 @@ mod sealed {
     impl Sealed for super::ThreadPool {}
     impl<A, R> Sealed for super::Task<A, R> {}
     impl<A, R> Sealed for super::ThreadTask<A, R> {}
+    impl<A, P, R> Sealed for super::ProgressTask<A, P, R> {}
+    impl<A, P, R> Sealed for super::ThreadProgressTask<A, P, R> {}
 }
 
 /// The methods that both pools have under the same name and with the same signature.
@@ -260,6 +292,31 @@ macro_rules! shared {
 
         fn task<A: Portable, R: Portable>(&self, function: fn(A) -> R) -> Self::Task<A, R> {
             $pool::task(self, function)
+        }
+
+        fn submit_with_progress<A, P, R>(
+            &self,
+            function: fn(A, Progress<P>) -> R,
+            argument: A,
+        ) -> (TaskHandle<R>, Updates<P>)
+        where
+            A: Portable,
+            P: Portable,
+            R: Portable,
+        {
+            $pool::submit_with_progress(self, function, argument)
+        }
+
+        fn task_with_progress<A, P, R>(
+            &self,
+            function: fn(A, Progress<P>) -> R,
+        ) -> Self::ProgressTask<A, P, R>
+        where
+            A: Portable,
+            P: Portable,
+            R: Portable,
+        {
+            $pool::task_with_progress(self, function)
         }
 
         fn map<A, R, I>(
@@ -348,6 +405,8 @@ impl Executor for ProcessPool {
 
     type Task<A: Portable, R: Portable> = Task<A, R>;
 
+    type ProgressTask<A: Portable, P: Portable, R: Portable> = ProgressTask<A, P, R>;
+
     shared!(ProcessPool);
 
     fn require(&self, ability: Ability) -> Result<(), Unsupported> {
@@ -380,6 +439,8 @@ impl Executor for ThreadPool {
         R: Portable;
 
     type Task<A: Portable, R: Portable> = ThreadTask<A, R>;
+
+    type ProgressTask<A: Portable, P: Portable, R: Portable> = ThreadProgressTask<A, P, R>;
 
     shared!(ThreadPool);
 

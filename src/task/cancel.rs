@@ -200,6 +200,17 @@ impl CancellationToken {
         bell.wait(deadline, || self.is_cancelled())
     }
 
+    /// Sleeps on this thread until something holds, which is looked at whenever the token's bell
+    /// rings. In the place of its caller a task has none, and does not sleep.
+    pub(super) fn sleep_until(&self, holds: impl FnMut() -> bool) -> bool {
+        let bell = match &self.0 {
+            Source::Page { page, .. } => page.bell(),
+            Source::Thread { asked, .. } => asked.bell(),
+            Source::Place(_) => return false,
+        };
+        bell.wait(None, holds)
+    }
+
     /// The page that tells, and which call is meant there.
     pub(super) fn page(&self) -> Option<(&Arc<ControlPage>, Ticket)> {
         match &self.0 {
@@ -215,8 +226,7 @@ impl CancellationToken {
             Source::Page { page, .. } => page.bell().ring_if_awaited(),
             Source::Thread { asked, .. } => {
                 asked.begin(0);
-                asked.bell().ring_if_awaited();
-                waiting::look();
+                asked.look_again();
             }
             Source::Place(place) => place.run_is_over(),
         }
@@ -272,6 +282,13 @@ impl Asked {
             self.bell().ring();
             waiting::look();
         }
+    }
+
+    /// There are news for the task that runs here: whoever waits on its behalf looks for them. They
+    /// were stored in a sequentially consistent way, or behind a lock that is free again.
+    pub(crate) fn look_again(&self) {
+        self.bell().ring_if_awaited();
+        waiting::look();
     }
 
     fn reason(&self, number: u64) -> Option<CancelReason> {

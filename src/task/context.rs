@@ -54,7 +54,7 @@ pub struct TaskContext {
     soft_deadline: Option<Moment>,
     deadline: Option<Moment>,
     outlet: Option<Arc<dyn Outlet>>,
-    /// Who hears its updates in this process, where it is run in the place of its caller.
+    /// Who hears its updates in this process, where it is not run in a worker.
     hearing: Option<Arc<dyn Hearing>>,
 }
 
@@ -259,6 +259,7 @@ pub(crate) fn enter_on_thread(
     name: Option<Arc<str>>,
     asked: Arc<Asked>,
     soft_deadline: Option<Moment>,
+    hearing: Option<Arc<dyn Hearing>>,
 ) -> impl Drop + use<> {
     let context = TaskContext {
         cancellation: CancellationToken::of_thread(asked, id),
@@ -268,7 +269,7 @@ pub(crate) fn enter_on_thread(
         soft_deadline,
         deadline: None,
         outlet: None,
-        hearing: None,
+        hearing,
     };
     Entered::with(context, true)
 }

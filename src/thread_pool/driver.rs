@@ -322,6 +322,7 @@ fn wake_all(state: &mut State) {
 /// Answers a job that was never run. Room is given back before the answer is.
 fn answer(mut job: Job, error: TaskError) {
     job.permit = None;
+    panic::contain(|| job.listener = None);
     job.work.answer(Some(error));
 }
 

@@ -9,6 +9,7 @@ use super::timers::Timer;
 use crate::pool::error::{Kind, TaskError};
 use crate::pool::in_place;
 use crate::pool::reply::{Answer, Raw, Reply};
+use crate::pool::updates::Listener;
 use crate::sys::clock::Moment;
 use crate::task::identity::Target;
 use crate::task::panic;
@@ -26,6 +27,8 @@ pub(super) struct Job {
     pub(super) permit: Option<OwnedSemaphorePermit>,
     /// Ends its waiting.
     pub(super) timer: Option<Timer>,
+    /// Where its updates go, if somebody wants to have them.
+    pub(super) listener: Option<Listener>,
 }
 
 /// What the threads know of a call. Its panics stay inside.
@@ -38,14 +41,19 @@ pub(super) trait Work: Send {
 }
 
 /// A function and an argument that was moved here.
-pub(super) struct Moved<A, R> {
-    pub(super) function: fn(A) -> R,
+pub(super) struct Moved<F, A, R> {
+    pub(super) function: F,
     pub(super) argument: Option<A>,
     pub(super) result: Option<Result<R, TaskError>>,
     pub(super) reply: Arc<Reply<R>>,
 }
 
-impl<A: Send, R: Send + 'static> Work for Moved<A, R> {
+impl<F, A, R> Work for Moved<F, A, R>
+where
+    F: Fn(A) -> R + Send,
+    A: Send,
+    R: Send + 'static,
+{
     fn run(&mut self) -> Result<(), TaskError> {
         let Some(argument) = self.argument.take() else {
             return Ok(());

@@ -7,7 +7,7 @@
 //!   TaskHandle ◀── reply ◀── a thread runs the job ◀─────┘
 //! ```
 //!
-//! - [`builder`], [`shutdown`], [`task`], [`map`]: what can be asked for.
+//! - [`builder`], [`shutdown`], [`task`], [`progress`], [`map`]: what can be asked for.
 //! - [`roster`]: who waits, who runs where (pure). [`driver`]: the lock around it. [`threads`]: their
 //!   lives. [`timers`]: what happens after a time.
 //! - [`job`]: a function with its argument and the duty to answer.
@@ -16,6 +16,7 @@ pub(crate) mod builder;
 mod driver;
 mod job;
 pub(crate) mod map;
+pub(crate) mod progress;
 mod roster;
 mod shutdown;
 pub(crate) mod task;

@@ -21,6 +21,7 @@ use crate::pool::map::LOOK_AHEAD;
 use crate::pool::reply::{Answer, Raw, Reply};
 use crate::pool::task::maps::map_verbs;
 use crate::pool::task::options::{short_name, waiting_options};
+use crate::pool::updates::Listener;
 use crate::sys::clock::Moment;
 use crate::task::Call;
 use crate::task::call::Parts;
@@ -70,12 +71,12 @@ pub struct ThreadTaskCall<R> {
 /// What can be said of a call beside function and argument.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Options {
-    queue_timeout: Option<Duration>,
-    soft_timeout: Option<Duration>,
-    priority: i32,
-    name: Option<Arc<str>>,
+    pub(super) queue_timeout: Option<Duration>,
+    pub(super) soft_timeout: Option<Duration>,
+    pub(super) priority: i32,
+    pub(super) name: Option<Arc<str>>,
     /// What was asked for and cannot be had.
-    unsupported: Option<Ability>,
+    pub(super) unsupported: Option<Ability>,
 }
 
 /// The options that tasks and calls have in common.
@@ -111,6 +112,7 @@ macro_rules! options {
         }
     };
 }
+pub(super) use options;
 
 /// Whether a call takes room in the queue: what a map takes is bounded by its reader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -217,7 +219,7 @@ where
             result: None,
             reply: reply.clone(),
         });
-        accept(&self.driver, reply, work, permit, &self.options)
+        accept(&self.driver, reply, work, permit, &self.options, None)
     }
 
     map_verbs!("ThreadPool", ThreadMap, ThreadMapIter);
@@ -261,7 +263,7 @@ impl<R: Send + 'static> ThreadTaskCall<R> {
 }
 
 impl Options {
-    fn check(&self) -> Result<(), TaskError> {
+    pub(super) fn check(&self) -> Result<(), TaskError> {
         match self.unsupported {
             None => Ok(()),
             Some(ability) => Err(TaskError::new(Kind::Unsupported(Unsupported(ability)))),
@@ -304,7 +306,7 @@ fn enqueue_call<R: Send + 'static>(
                 result: None,
                 reply: reply.clone(),
             });
-            accept(driver, reply, work, permit, options)
+            accept(driver, reply, work, permit, options, None)
         }
         Err(error) => {
             reply.clone().resolve(Raw::Failed(error));
@@ -314,12 +316,13 @@ fn enqueue_call<R: Send + 'static>(
 }
 
 /// Hands a call to the driver; a refusal comes through the handle.
-fn accept<R: Send + 'static>(
+pub(super) fn accept<R: Send + 'static>(
     driver: &Arc<Driver>,
     reply: Arc<Reply<R>>,
     work: Box<dyn Work>,
     permit: Option<OwnedSemaphorePermit>,
     options: &Options,
+    listener: Option<Listener>,
 ) -> TaskHandle<R> {
     let job = Job {
         work,
@@ -328,6 +331,7 @@ fn accept<R: Send + 'static>(
         since: Moment::now(),
         permit,
         timer: None,
+        listener,
     };
     match driver.submit(job, options.queue_timeout, options.priority) {
         Some(key) => TaskHandle::new(reply, Some((driver.clone(), key))),
@@ -336,7 +340,7 @@ fn accept<R: Send + 'static>(
 }
 
 /// Takes a part of the room in the queue.
-fn admit(driver: &Driver) -> Result<Option<OwnedSemaphorePermit>, TaskError> {
+pub(super) fn admit(driver: &Driver) -> Result<Option<OwnedSemaphorePermit>, TaskError> {
     if driver.lifetime().closed {
         return Err(shut_down());
     }
@@ -358,7 +362,7 @@ fn admit(driver: &Driver) -> Result<Option<OwnedSemaphorePermit>, TaskError> {
 }
 
 /// Waits for a part of the room in the queue.
-async fn find_room(driver: &Driver) -> Result<Option<OwnedSemaphorePermit>, TaskError> {
+pub(super) async fn find_room(driver: &Driver) -> Result<Option<OwnedSemaphorePermit>, TaskError> {
     let Some(room) = &driver.room else {
         return Ok(None);
     };

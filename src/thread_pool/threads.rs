@@ -104,6 +104,8 @@ impl Driver {
             self.tell();
             // Room is given back before the answer is, so that who has the answer finds the room.
             job.permit = None;
+            // And so that the stream of updates has ended.
+            panic::contain(|| job.listener = None);
             job.work.answer(None);
         }
         self.finish_if_over();
@@ -124,7 +126,9 @@ impl Driver {
         let name = job.name.take();
         let asked = desk.asked.clone();
         let soft_deadline = soft.map(|limit| started + limit);
-        let _current = context::enter_on_thread(number, name, asked, soft_deadline);
+        let listener = job.listener.as_ref();
+        let hearing = listener.map(|listener| listener.on_thread(&asked));
+        let _current = context::enter_on_thread(number, name, asked, soft_deadline, hearing);
         job.work.run()
     }
 
