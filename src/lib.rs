@@ -75,8 +75,8 @@
 //! | | |
 //! | --- | --- |
 //! | [`ProcessPool`], [`ProcessPoolBuilder`] | the pool and its options: [`StartMethod`], [`Restart`], [`Stdio`], [`Resource`] |
-//! | [`ThreadPool`], [`ThreadPoolBuilder`], [`ThreadTask`], [`ThreadTaskCall`], [`ThreadMap`] | the same verbs over threads, for code that is trusted |
-//! | [`Executor`], [`ExecutorTask`], [`Portable`], [`Ability`], [`Unsupported`] | code for either kind of pool, and what one of them cannot do |
+//! | [`ThreadPool`], [`ThreadPoolBuilder`], [`ThreadTask`], [`ThreadTaskCall`], [`ThreadProgressTask`], [`ThreadMap`] | the same verbs over threads, for code that is trusted |
+//! | [`Executor`], [`ExecutorTask`], [`ExecutorProgressTask`], [`Portable`], [`Ability`], [`Unsupported`] | code for either kind of pool, and what one of them cannot do |
 //! | [`TaskHandle`] | a submitted call: its result, and the means to end it |
 //! | [`Task`], [`TaskCall`] | a call with a time limit, a limit on waiting, a deadline, a priority, a key, a name; [`Retry`]: how often it is run again |
 //! | [`AsyncTask`] | the same for an `async fn` |

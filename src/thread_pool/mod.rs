@@ -44,15 +44,24 @@ use crate::task::Call;
 /// A pool of threads, with the verbs of a [`ProcessPool`](crate::ProcessPool).
 ///
 /// Arguments and results are moved, not encoded, and a call costs no more than one of tokio's
-/// `spawn_blocking`. What only a process can do, a thread cannot:
+/// `spawn_blocking`. What only a process can do, a thread cannot.
 ///
-/// - Code that runs is never ended. [`abort`](TaskHandle::abort) of a running task only
-///   [asks](crate::task::TaskContext::is_cancelled) it to end and answers `false`; a
-///   [time limit](ThreadTask::timeout) is refused with an error that
-///   [says so](TaskError::is_unsupported); [`terminate`](Self::terminate) ends what waits, and
-///   answers [`Unsupported`](crate::Unsupported) if something runs.
-/// - A panic is an error of its task, as there. A crash, an exit or an abort of the process takes the
-///   program along, and in a program built with `panic = "abort"` so does a panic.
+/// # What is different over threads
+///
+/// | | |
+/// | --- | --- |
+/// | [`abort`](TaskHandle::abort) of a running task | [asks](crate::task::TaskContext::is_cancelled) it to end and answers `false` |
+/// | [`timeout`](ThreadTask::timeout), [`deadline`](ThreadTask::deadline) | each call is refused, with an error that [says so](TaskError::is_unsupported); [`queue_timeout`](ThreadTask::queue_timeout) and [`soft_timeout`](ThreadTask::soft_timeout) are kept |
+/// | [`terminate`](Self::terminate), [`shutdown_with`](Self::shutdown_with) a limit | ends what waits, and answers [`Unsupported`](crate::Unsupported) if something runs |
+/// | a crash, an exit or an abort in a task | takes the program along; with `panic = "abort"` so does a panic, which otherwise is an error of its task as there |
+/// | `async fn`s | there is no verb for them: they have a place in the program's own runtime |
+/// | `retry`, `key` | are not offered: no worker is lost, and the threads share their memory |
+/// | what workers are given (environment, limits, hooks, standard output) and how they are renewed | is not offered: they are this process |
+/// | [`map`](Self::map) | has no chunks: each item is a call |
+/// | [updates](Self::submit_with_progress) | of any size can be sent |
+/// | [`stats`](Self::stats) | all workers have this process's id, and none of them memory of its own |
+/// | [`events`](Self::events) | of tasks, not of the coming and going of threads |
+/// | features `tracing` and `metrics` | no span is made and nothing is counted for others: a task logs where it runs, in its own process |
 ///
 /// Code for either kind of pool is generic over [`Executor`](crate::Executor), and can
 /// [require](crate::Executor::require) what it needs of them.
