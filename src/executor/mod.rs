@@ -1,6 +1,7 @@
 //! What both kinds of pool do, as a trait: code that is generic over it runs on either. Calls with
-//! options are in [`task`] and [`progress`].
+//! options are in [`task`], [`async_task`] and [`progress`].
 
+mod async_task;
 mod progress;
 mod task;
 
@@ -18,16 +19,18 @@ use crate::pool::handle::TaskHandle;
 use crate::pool::map::Map;
 use crate::pool::shutdown::ShutdownOptions;
 use crate::pool::stats::Stats;
-use crate::pool::task::Task;
 use crate::pool::task::progress::ProgressTask;
+use crate::pool::task::{AsyncTask, Task};
 use crate::pool::updates::Updates;
 use crate::process::StartError;
 use crate::task::{Call, Progress};
 use crate::thread_pool::ThreadPool;
+use crate::thread_pool::async_task::ThreadAsyncTask;
 use crate::thread_pool::map::ThreadMap;
 use crate::thread_pool::progress::ThreadProgressTask;
 use crate::thread_pool::task::ThreadTask;
 
+pub use self::async_task::ExecutorAsyncTask;
 pub use self::progress::ExecutorProgressTask;
 pub use self::task::ExecutorTask;
 
@@ -75,6 +78,9 @@ pub trait Executor: Clone + fmt::Debug + Send + Sync + sealed::Sealed + 'static 
     /// A function with options for its calls.
     type Task<A: Portable, R: Portable>: ExecutorTask<A, R>;
 
+    /// An `async fn` with options for its calls.
+    type AsyncTask<A: Portable, Fut: Future<Output: Portable> + 'static>: ExecutorAsyncTask<A, Fut::Output>;
+
     /// A function that says how far it has come, with options for its calls.
     type ProgressTask<A: Portable, P: Portable, R: Portable>: ExecutorProgressTask<A, P, R>;
 
@@ -82,7 +88,7 @@ pub trait Executor: Clone + fmt::Debug + Send + Sync + sealed::Sealed + 'static 
     ///
     /// # Errors
     ///
-    /// A [`ThreadPool`] has none of the [abilities](Ability), and neither has a pool that runs calls
+    /// A [`ThreadPool`] has none of the [abilities](Ability) (async tasks it can end), and neither has a pool that runs calls
     /// [inline](crate::ProcessPoolBuilder::inline); any other [`ProcessPool`] has them all.
     fn require(&self, ability: Ability) -> Result<(), Unsupported>;
 
@@ -123,6 +129,19 @@ pub trait Executor: Clone + fmt::Debug + Send + Sync + sealed::Sealed + 'static 
 
     /// Returns a task: a function whose calls can be given options. See [`ProcessPool::task`].
     fn task<A: Portable, R: Portable>(&self, function: fn(A) -> R) -> Self::Task<A, R>;
+
+    /// Queues a call of an `async fn` and returns at once. See [`ProcessPool::submit_async`].
+    fn submit_async<A, Fut>(&self, function: fn(A) -> Fut, argument: A) -> TaskHandle<Fut::Output>
+    where
+        A: Portable,
+        Fut: Future<Output: Portable> + 'static;
+
+    /// Returns a task of an `async fn`, whose calls can be given options. See
+    /// [`ProcessPool::task_async`].
+    fn task_async<A, Fut>(&self, function: fn(A) -> Fut) -> Self::AsyncTask<A, Fut>
+    where
+        A: Portable,
+        Fut: Future<Output: Portable> + 'static;
 
     /// Queues a call of a function that says how far it has come, and returns at once. See
     /// [`ProcessPool::submit_with_progress`].
@@ -247,6 +266,8 @@ mod sealed {
     impl Sealed for super::ThreadPool {}
     impl<A, R> Sealed for super::Task<A, R> {}
     impl<A, R> Sealed for super::ThreadTask<A, R> {}
+    impl<A, Fut> Sealed for super::AsyncTask<A, Fut> {}
+    impl<A, Fut> Sealed for super::ThreadAsyncTask<A, Fut> {}
     impl<A, P, R> Sealed for super::ProgressTask<A, P, R> {}
     impl<A, P, R> Sealed for super::ThreadProgressTask<A, P, R> {}
 }
@@ -292,6 +313,26 @@ macro_rules! shared {
 
         fn task<A: Portable, R: Portable>(&self, function: fn(A) -> R) -> Self::Task<A, R> {
             $pool::task(self, function)
+        }
+
+        fn submit_async<A, Fut>(
+            &self,
+            function: fn(A) -> Fut,
+            argument: A,
+        ) -> TaskHandle<Fut::Output>
+        where
+            A: Portable,
+            Fut: Future<Output: Portable> + 'static,
+        {
+            $pool::submit_async(self, function, argument)
+        }
+
+        fn task_async<A, Fut>(&self, function: fn(A) -> Fut) -> Self::AsyncTask<A, Fut>
+        where
+            A: Portable,
+            Fut: Future<Output: Portable> + 'static,
+        {
+            $pool::task_async(self, function)
         }
 
         fn submit_with_progress<A, P, R>(
@@ -405,6 +446,8 @@ impl Executor for ProcessPool {
 
     type Task<A: Portable, R: Portable> = Task<A, R>;
 
+    type AsyncTask<A: Portable, Fut: Future<Output: Portable> + 'static> = AsyncTask<A, Fut>;
+
     type ProgressTask<A: Portable, P: Portable, R: Portable> = ProgressTask<A, P, R>;
 
     shared!(ProcessPool);
@@ -439,6 +482,8 @@ impl Executor for ThreadPool {
         R: Portable;
 
     type Task<A: Portable, R: Portable> = ThreadTask<A, R>;
+
+    type AsyncTask<A: Portable, Fut: Future<Output: Portable> + 'static> = ThreadAsyncTask<A, Fut>;
 
     type ProgressTask<A: Portable, P: Portable, R: Portable> = ThreadProgressTask<A, P, R>;
 

@@ -225,8 +225,7 @@ impl CancellationToken {
             // Who waits in futures sleeps on the bell as well, by a thread.
             Source::Page { page, .. } => page.bell().ring_if_awaited(),
             Source::Thread { asked, .. } => {
-                asked.begin(0);
-                asked.look_again();
+                asked.over();
             }
             Source::Place(place) => place.run_is_over(),
         }
@@ -282,6 +281,12 @@ impl Asked {
             self.bell().ring();
             waiting::look();
         }
+    }
+
+    /// No task runs any more.
+    pub(crate) fn over(&self) {
+        self.begin(0);
+        self.look_again();
     }
 
     /// There are news for the task that runs here: whoever waits on its behalf looks for them. They

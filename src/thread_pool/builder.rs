@@ -9,6 +9,11 @@ use crate::pool::error::{BuildError, BuildFault};
 use crate::process::Keeper;
 use crate::task::panic;
 
+/// How many async tasks a thread runs at once unless it is said otherwise, and how many it may at
+/// most. As in workers.
+const MAX_ASYNC: usize = 64;
+const MOST_ASYNC: usize = 1024;
+
 /// Builds a [`ThreadPool`]. Got from [`ThreadPool::builder`].
 ///
 /// ```
@@ -30,6 +35,7 @@ pub struct ThreadPoolBuilder {
     max_pending: Option<usize>,
     task_soft_timeout: Option<Duration>,
     slow_call: Option<Duration>,
+    max_async_per_worker: Option<usize>,
     worker_name: Option<String>,
 }
 
@@ -98,6 +104,14 @@ impl ThreadPoolBuilder {
         self
     }
 
+    /// Sets how many async tasks ([`submit_async`](ThreadPool::submit_async)) may be under way on one
+    /// thread at once. Default: 64. Zero, and more than 1,024, are errors of
+    /// [`build`](Self::build).
+    pub fn max_async_per_worker(mut self, tasks: usize) -> Self {
+        self.max_async_per_worker = Some(tasks);
+        self
+    }
+
     /// Names the threads: the name, a hyphen and a number. Default: `procpool-thread`. The system
     /// shows the first 15 bytes. An empty name, and one with a zero byte, are errors of
     /// [`build`](Self::build).
@@ -123,8 +137,10 @@ impl ThreadPoolBuilder {
             max_pending,
             task_soft_timeout,
             slow_call,
+            max_async_per_worker,
             worker_name,
         } = self;
+        let max_async = max_async_per_worker.unwrap_or(MAX_ASYNC);
         let workers = workers.unwrap_or_else(|| {
             std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get)
         });
@@ -140,6 +156,8 @@ impl ThreadPoolBuilder {
             Some("a soft task timeout must be greater than 0")
         } else if slow_call == Some(Duration::ZERO) {
             Some("the bound for slow calls must be greater than 0")
+        } else if !(1..=MOST_ASYNC).contains(&max_async) {
+            Some("the number of async tasks per worker must be between 1 and 1024")
         } else if worker_name
             .as_ref()
             .is_some_and(|name| name.is_empty() || name.contains('\0'))
@@ -160,6 +178,7 @@ impl ThreadPoolBuilder {
             workers,
             min_workers,
             idle_timeout: idle_timeout.map(bounded),
+            max_async,
             name: worker_name.unwrap_or_else(|| "procpool-thread".to_owned()),
             max_pending,
             task_soft_timeout: task_soft_timeout.map(bounded),

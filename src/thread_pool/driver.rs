@@ -3,15 +3,18 @@
 //!
 //! No code of the user's runs under the lock: jobs are run, answered and dropped without it.
 
+use std::collections::HashMap;
 use std::panic::RefUnwindSafe;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 
+use super::host::Stop;
 use super::job::Job;
-use super::roster::{Roster, Stand, Summons};
+use super::roster::{Roster, Seat, Stand, Summons};
+use super::task::Options;
 use crate::pool::admission;
 use crate::pool::error::{Kind, TaskError};
 use crate::pool::events::Hub;
@@ -32,6 +35,8 @@ pub(super) struct Plan {
     pub(super) min_workers: usize,
     /// After how long without a call the others leave.
     pub(super) idle_timeout: Option<Duration>,
+    /// How many async calls a thread may run at once.
+    pub(super) max_async: usize,
     pub(super) name: String,
     pub(super) max_pending: Option<usize>,
     pub(super) task_soft_timeout: Option<Duration>,
@@ -59,6 +64,8 @@ pub(super) struct State {
     pub(super) counts: Counts,
     /// One for each place that ever had a thread.
     pub(super) places: Vec<Place>,
+    /// The async calls that run.
+    pub(super) guests: HashMap<u64, Arc<Stop>>,
     /// What keeps the crate's thread, until everything is over.
     keeper: Option<Arc<Keeper>>,
 }
@@ -70,6 +77,8 @@ pub(super) struct Desk {
     pub(super) asked: Arc<Asked>,
     /// Tells the thread that there may be something to do for it.
     pub(super) woken: Condvar,
+    /// Tells the thread, while it is host, that there may be a guest, or one less.
+    pub(super) guests: Notify,
 }
 
 /// What the pool knows of a thread beside its books.
@@ -78,6 +87,17 @@ pub(super) struct Place {
     pub(super) desk: Arc<Desk>,
     /// The name of the call that runs there.
     pub(super) call: Option<Arc<str>>,
+}
+
+impl State {
+    /// The name of the first call that a thread runs, if it has one.
+    fn name_of(&self, place: usize, seat: &Seat) -> Option<Arc<str>> {
+        let (number, _) = seat.running.first()?;
+        match self.guests.get(number) {
+            Some(guest) => guest.name.clone(),
+            None => self.places.get(place)?.call.clone(),
+        }
+    }
 }
 
 /// How far the pool is in its life, as those who wait for it see it.
@@ -100,9 +120,10 @@ impl Driver {
             room,
             keeper: keeper.handle().clone(),
             state: Mutex::new(State {
-                roster: Roster::new(plan.workers, plan.min_workers),
+                roster: Roster::new(plan.workers, plan.min_workers, plan.max_async),
                 counts: Counts::new(Moment::now()),
                 places: Vec::new(),
+                guests: HashMap::new(),
                 keeper: Some(keeper),
             }),
             lifetime: watch::Sender::new(Lifetime::default()),
@@ -113,17 +134,22 @@ impl Driver {
     }
 
     /// Accepts a job, which may wait for so long, or answers it at once.
-    pub(super) fn submit(
-        &self,
-        mut job: Job,
-        limit: Option<Duration>,
-        priority: i32,
-    ) -> Option<JobKey> {
+    pub(super) fn submit(&self, mut job: Job, options: &Options) -> Option<JobKey> {
         let mut state = self.lock();
         // The timer finds the lock held until the job is where it looks for it.
         let next = state.roster.next_number();
+        let limit = options.queue_timeout;
         job.timer = limit.map(|limit| self.expire_after(limit, next));
-        match state.roster.submit(job, priority, Moment::now()) {
+        job.deadline = options.deadline.map(|limit| {
+            let until = job.asked_for + limit;
+            let left = Moment::now().until(until);
+            (until, self.expire_in(left, limit, next))
+        });
+        let is_async = job.is_async();
+        let submitted = state
+            .roster
+            .submit(job, is_async, options.priority, Moment::now());
+        match submitted {
             Ok((number, summons)) => {
                 state.counts.submitted += 1;
                 self.summon(state, summons);
@@ -169,9 +195,15 @@ impl Driver {
 
     /// Takes a job out that has not been started, and answers it.
     pub(super) fn withdraw(&self, number: u64, reason: &Kind) -> bool {
-        let Some(job) = self.lock().roster.withdraw(number) else {
+        let mut state = self.lock();
+        let Some(job) = state.roster.withdraw(number) else {
             return false;
         };
+        // A guest may have waited behind it.
+        if let Some(host) = state.roster.host() {
+            state.places[host].desk.guests.notify_one();
+        }
+        drop(state);
         self.answer_all([(number, job)], reason);
         true
     }
@@ -211,11 +243,36 @@ impl Driver {
         let Some(Stand::Running(place, _)) = state.roster.stand(number) else {
             return false;
         };
-        let desk = state.places[place].desk.clone();
+        let guest = state.guests.get(&number).map(|guest| guest.asked.clone());
+        let asked = guest.unwrap_or_else(|| state.places[place].desk.asked.clone());
         drop(state);
         // The thread may have gone on to another call by now, which has another number.
-        desk.asked.ask(number, Request::Caller);
+        asked.ask(number, Request::Caller);
         true
+    }
+
+    /// Ends an async call that runs; tells whether that is now its outcome.
+    pub(super) fn end(&self, number: u64, reason: &Kind) -> bool {
+        let mut state = self.lock();
+        let guest = state.guests.get(&number).cloned();
+        let Some(guest) = guest.filter(|guest| guest.claim()) else {
+            return false;
+        };
+        let error = TaskError::new(reason.clone());
+        state.counts.failed(&error, 1);
+        self.hub.note_failure(number, &error);
+        drop(state);
+        self.tell();
+        guest.end(error);
+        true
+    }
+
+    /// Ends all async calls that run.
+    pub(super) fn end_all(&self, reason: &Kind) {
+        let guests: Vec<_> = self.lock().guests.keys().copied().collect();
+        for number in guests {
+            self.end(number, reason);
+        }
     }
 
     pub(super) fn answer_all(&self, jobs: impl IntoIterator<Item = (u64, Job)>, reason: &Kind) {
@@ -252,9 +309,9 @@ impl Driver {
         drop(keeper);
     }
 
-    /// Tells whether anything runs now.
+    /// Tells whether anything runs now that cannot be ended.
     pub(super) fn is_running(&self) -> bool {
-        self.lock().roster.running() > 0
+        self.lock().roster.is_blocked()
     }
 
     pub(super) fn lifetime(&self) -> Lifetime {
@@ -273,15 +330,16 @@ impl Driver {
         let workers = roster.seats().map(|(place, seat)| WorkerStats {
             name: self.thread_name(place),
             pid: std::process::id(),
-            state: match seat.running {
+            state: match seat.running.first() {
                 Some(_) => WorkerState::Running,
                 None => WorkerState::Idle,
             },
             age: seat.since.until(now),
-            running: seat.running.map(|(number, _)| number),
-            running_name: state.places.get(place).and_then(|place| place.call.clone()),
-            running_for: seat.running.map(|(_, since)| since.until(now)),
-            held: usize::from(seat.running.is_some()),
+            running: seat.running.first().map(|(number, _)| *number),
+            running_name: state.name_of(place, seat),
+            running_for: seat.running.first().map(|(_, since)| since.until(now)),
+            held: seat.running.len(),
+            async_tasks: if seat.is_host { seat.running.len() } else { 0 },
             done: seat.done,
             ..WorkerStats::default()
         });
@@ -323,7 +381,8 @@ fn wake_all(state: &mut State) {
 fn answer(mut job: Job, error: TaskError) {
     job.permit = None;
     panic::contain(|| job.listener = None);
-    job.work.answer(Some(error));
+    job.deadline = None;
+    job.work.refuse(error);
 }
 
 /// As the pool of processes' driver is, and for the same reason.
@@ -334,9 +393,12 @@ impl Holder for Driver {
         self.withdraw(key.number(), &Kind::Cancelled)
     }
 
-    /// What runs cannot be ended, and is asked to.
+    /// A blocking call that runs cannot be ended, and is asked to.
     fn abort(&self, key: JobKey) -> bool {
         if self.withdraw(key.number(), &Kind::Aborted { started: false }) {
+            return true;
+        }
+        if self.end(key.number(), &Kind::Aborted { started: true }) {
             return true;
         }
         self.ask(key.number());

@@ -7,13 +7,15 @@
 //!   TaskHandle ◀── reply ◀── a thread runs the job ◀─────┘
 //! ```
 //!
-//! - [`builder`], [`shutdown`], [`task`], [`progress`], [`map`]: what can be asked for.
+//! - [`builder`], [`shutdown`], [`task`], [`async_task`], [`progress`], [`map`]: what can be asked for.
 //! - [`roster`]: who waits, who runs where (pure). [`driver`]: the lock around it. [`threads`]: their
-//!   lives. [`timers`]: what happens after a time.
+//!   lives. [`host`]: async calls on them. [`timers`]: what happens after a time.
 //! - [`job`]: a function with its argument and the duty to answer.
 
+pub(crate) mod async_task;
 pub(crate) mod builder;
 mod driver;
+mod host;
 mod job;
 pub(crate) mod map;
 pub(crate) mod progress;
@@ -50,11 +52,11 @@ use crate::task::Call;
 ///
 /// | | |
 /// | --- | --- |
-/// | [`abort`](TaskHandle::abort) of a running task | [asks](crate::task::TaskContext::is_cancelled) it to end and answers `false` |
-/// | [`timeout`](ThreadTask::timeout), [`deadline`](ThreadTask::deadline) | each call is refused, with an error that [says so](TaskError::is_unsupported); [`queue_timeout`](ThreadTask::queue_timeout) and [`soft_timeout`](ThreadTask::soft_timeout) are kept |
-/// | [`terminate`](Self::terminate), [`shutdown_with`](Self::shutdown_with) a limit | ends what waits, and answers [`Unsupported`](crate::Unsupported) if something runs |
+/// | [`abort`](TaskHandle::abort) of a running blocking task | [asks](crate::task::TaskContext::is_cancelled) it to end and answers `false` |
+/// | [`timeout`](ThreadTask::timeout), [`deadline`](ThreadTask::deadline) of a blocking task | each call is refused, with an error that [says so](TaskError::is_unsupported); [`queue_timeout`](ThreadTask::queue_timeout) and [`soft_timeout`](ThreadTask::soft_timeout) are kept |
+/// | [`terminate`](Self::terminate), [`shutdown_with`](Self::shutdown_with) a limit | ends what waits and what is async, and answers [`Unsupported`](crate::Unsupported) if a blocking task runs |
 /// | a crash, an exit or an abort in a task | takes the program along; with `panic = "abort"` so does a panic, which otherwise is an error of its task as there |
-/// | `async fn`s | there is no verb for them: they have a place in the program's own runtime |
+/// | [async tasks](Self::submit_async) | are ended as there, but for one that does not yield: no thread is killed for it. They send no updates |
 /// | `retry`, `key` | are not offered: no worker is lost, and the threads share their memory |
 /// | what workers are given (environment, limits, hooks, standard output) and how they are renewed | is not offered: they are this process |
 /// | [`map`](Self::map) | has no chunks: each item is a call |

@@ -7,12 +7,11 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::ThreadPool;
 use super::driver::Driver;
-use super::job::Moved;
-use super::task::{Options, accept, admit, find_room, options};
+use super::job::{Labour, Moved};
+use super::task::{Admitted, Options, accept, admit, find_room, options};
 use crate::pool::builder::bounded;
 use crate::pool::error::{Ability, TaskError, TrySubmitError};
 use crate::pool::handle::TaskHandle;
@@ -83,7 +82,7 @@ where
         let (listener, updates) = self.ends();
         let admitted = self.options.check().and_then(|()| admit(&self.driver));
         let handle = match admitted {
-            Ok(permit) => self.accept(argument, permit, listener),
+            Ok(admitted) => self.accept(argument, admitted, listener),
             Err(error) => {
                 let reply = Reply::of_plain_result();
                 reply.clone().give(Err(error));
@@ -104,9 +103,9 @@ where
     ) -> Result<(TaskHandle<R>, Updates<P>), TrySubmitError<A>> {
         let admitted = self.options.check().and_then(|()| admit(&self.driver));
         match admitted {
-            Ok(permit) => {
+            Ok(admitted) => {
                 let (listener, updates) = self.ends();
-                Ok((self.accept(argument, permit, listener), updates))
+                Ok((self.accept(argument, admitted, listener), updates))
             }
             Err(error) => Err(TrySubmitError { error, argument }),
         }
@@ -129,8 +128,8 @@ where
         let task = self.clone();
         let result = async move {
             task.options.check()?;
-            let permit = find_room(&task.driver).await?;
-            let handle = task.accept(argument, permit, listener);
+            let admitted = find_room(&task.driver, None).await?;
+            let handle = task.accept(argument, admitted, listener);
             handle.abort_on_drop().await
         };
         (result, updates)
@@ -142,12 +141,7 @@ where
         (listener, Updates::new(mailbox, payload::decode::<P>, None))
     }
 
-    fn accept(
-        &self,
-        argument: A,
-        permit: Option<OwnedSemaphorePermit>,
-        listener: Listener,
-    ) -> TaskHandle<R> {
+    fn accept(&self, argument: A, admitted: Admitted, listener: Listener) -> TaskHandle<R> {
         let (reply, function) = (Reply::of_plain_result(), self.function);
         let work = Box::new(Moved {
             function: move |argument| function(argument, Progress::of_current()),
@@ -155,8 +149,8 @@ where
             result: None,
             reply: reply.clone(),
         });
-        let listener = Some(listener);
-        accept(&self.driver, reply, work, permit, &self.options, listener)
+        let (work, listener) = (Labour::Blocking(work), Some(listener));
+        accept(&self.driver, reply, work, admitted, &self.options, listener)
     }
 }
 

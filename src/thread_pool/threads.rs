@@ -5,13 +5,15 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::driver::{Desk, Driver, Place, State};
-use super::job::Job;
+use super::host::Host;
+use super::job::{Job, Labour};
 use super::roster::{Step, Summons};
 use crate::pool::error::{Breakage, Kind, TaskError};
 use crate::pool::events::PoolEvent;
 use crate::process::StartError;
 use crate::sys::clock::Moment;
-use crate::task::{context, panic};
+use crate::task::context::{self, OnThread};
+use crate::task::panic;
 
 impl Driver {
     /// Starts all threads that there may be.
@@ -45,6 +47,7 @@ impl Driver {
     pub(super) fn summon(&self, state: MutexGuard<'_, State>, summons: Summons) {
         match summons {
             Summons::Nobody => {}
+            Summons::Host(place) => state.places[place].desk.guests.notify_one(),
             Summons::Wake(place) => state.places[place].desk.woken.notify_one(),
             Summons::Start(place) => {
                 drop(state);
@@ -90,25 +93,37 @@ impl Driver {
     }
 
     /// A thread's life.
-    fn work(&self, place: usize, desk: &Arc<Desk>) {
-        while let Some((number, mut job)) = self.next(place, desk) {
-            job.timer = None;
-            self.tell();
-            let started = Moment::now();
-            let told = self.run(number, &mut job, desk, started);
-            let (waited, ran) = (job.since.until(started), started.until(Moment::now()));
-            self.done(place, number, &told, waited, ran);
-            if let Err(error) = told {
-                panic::contain(|| log(number, &error));
+    fn work(self: &Arc<Self>, place: usize, desk: &Arc<Desk>) {
+        let mut host = None;
+        while let Some((number, job)) = self.next(place, desk) {
+            if job.is_async() {
+                self.receive(place, desk, &mut host, (number, job));
+            } else {
+                self.serve(place, desk, number, job);
             }
-            self.tell();
-            // Room is given back before the answer is, so that who has the answer finds the room.
-            job.permit = None;
-            // And so that the stream of updates has ended.
-            panic::contain(|| job.listener = None);
-            job.work.answer(None);
         }
+        drop::<Option<Host>>(host);
         self.finish_if_over();
+    }
+
+    /// Runs a blocking call and answers it.
+    fn serve(&self, place: usize, desk: &Arc<Desk>, number: u64, mut job: Job) {
+        self.tell();
+        let started = Moment::now();
+        let told = self.run(number, &mut job, desk, started);
+        let (waited, ran) = (job.since.until(started), started.until(Moment::now()));
+        self.done(place, number, &told, waited, ran);
+        if let Err(error) = told {
+            panic::contain(|| log(number, &error));
+        }
+        self.tell();
+        // Room is given back before the answer is, so that who has the answer finds the room.
+        job.permit = None;
+        // And so that the stream of updates has ended.
+        panic::contain(|| job.listener = None);
+        if let Labour::Blocking(work) = job.work {
+            work.answer(None);
+        }
     }
 
     /// Runs a job. What is to happen meanwhile is over with it.
@@ -128,8 +143,18 @@ impl Driver {
         let soft_deadline = soft.map(|limit| started + limit);
         let listener = job.listener.as_ref();
         let hearing = listener.map(|listener| listener.on_thread(&asked));
-        let _current = context::enter_on_thread(number, name, asked, soft_deadline, hearing);
-        job.work.run()
+        let Labour::Blocking(work) = &mut job.work else {
+            return Ok(());
+        };
+        let _current = context::enter_on_thread(OnThread {
+            id: number,
+            name,
+            asked,
+            soft_deadline,
+            deadline: None,
+            hearing,
+        });
+        work.run()
     }
 
     /// Waits for the next job of a thread; `None` when it is to end.
@@ -140,12 +165,11 @@ impl Driver {
         loop {
             match state.roster.take(place, Moment::now()) {
                 Step::Run(number, job) => {
-                    state.places[place].call.clone_from(&job.name);
-                    self.hub.note(|| PoolEvent::TaskStarted {
-                        task: number,
-                        items: 1,
-                        pid: std::process::id(),
-                    });
+                    let job = self.begun(&mut state, place, number, job);
+                    // A guest may have waited behind it.
+                    if let Some(host) = state.roster.host() {
+                        state.places[host].desk.guests.notify_one();
+                    }
                     return Some((number, job));
                 }
                 Step::Wait => {}
@@ -176,6 +200,44 @@ impl Driver {
         }
     }
 
+    /// The next guest of a host, if there is one for it now.
+    pub(super) fn next_guest(&self, place: usize) -> Option<(u64, Job)> {
+        let mut state = self.lock();
+        let now = Moment::now();
+        if let Some((number, job)) = state.roster.take_guest(place, now) {
+            let job = self.begun(&mut state, place, number, job);
+            return Some((number, job));
+        }
+        // Woken for a call that it has no berth for, it leaves it to others.
+        let summons = match state.roster.host() {
+            Some(host) => Summons::Host(host),
+            None => state.roster.summon(now),
+        };
+        self.summon(state, summons);
+        None
+    }
+
+    /// A thread has taken a call.
+    fn begun(&self, state: &mut State, place: usize, number: u64, mut job: Job) -> Job {
+        job.timer = None;
+        if let Labour::Async(work) = &job.work {
+            state.guests.insert(number, Self::stop_of(&job, &**work));
+        } else {
+            state.places[place].call.clone_from(&job.name);
+        }
+        self.hub.note(|| PoolEvent::TaskStarted {
+            task: number,
+            items: 1,
+            pid: std::process::id(),
+        });
+        job
+    }
+
+    /// Has a host look for guests, or find that there are none.
+    pub(super) fn look_for_guests(&self, place: usize) {
+        self.lock().places[place].desk.guests.notify_one();
+    }
+
     /// A thread has run a call: after so long, for so long.
     fn done(
         &self,
@@ -185,11 +247,22 @@ impl Driver {
         waited: Duration,
         ran: Duration,
     ) {
-        let now = Moment::now();
         let mut state = self.lock();
-        state.roster.done(place);
+        state.roster.done(place, number);
         state.places[place].call = None;
-        state.counts.rate.count(now);
+        self.count(&mut state, number, told, waited, ran);
+    }
+
+    /// Counts a call that was run, and notes what there is to tell of it.
+    pub(super) fn count(
+        &self,
+        state: &mut State,
+        number: u64,
+        told: &Result<(), TaskError>,
+        waited: Duration,
+        ran: Duration,
+    ) {
+        state.counts.rate.count(Moment::now());
         state.counts.waited.record(waited);
         state.counts.ran.record(ran);
         match told {
@@ -206,6 +279,6 @@ impl Driver {
 }
 
 /// Says what nobody else may: the handle may be gone.
-fn log(number: u64, error: &TaskError) {
+pub(super) fn log(number: u64, error: &TaskError) {
     tracing::debug!(target: "procpool", call = number, error = format_args!("{error:#}"), "a call has failed");
 }

@@ -1,5 +1,6 @@
 //! What happens after a time, on the crate's own thread.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,6 +36,7 @@ impl Driver {
             let over = lifetime.wait_for(|lifetime| lifetime.finished);
             if tokio::time::timeout(limit, over).await.is_err() {
                 driver.close_and_drop(&reason);
+                driver.end_all(&Kind::ShutDown { started: true });
                 driver
                     .lifetime
                     .send_modify(|lifetime| lifetime.expired = true);
@@ -47,6 +49,32 @@ impl Driver {
         self.after(limit, move |driver| {
             driver.withdraw(number, &Kind::WaitedTooLong(limit));
         })
+    }
+
+    /// Ends a call by then, whether it waits or runs, of which this was the deadline.
+    pub(super) fn expire_in(&self, left: Duration, limit: Duration, number: u64) -> Timer {
+        self.after(left, move |driver| {
+            let expired = |started| Kind::Expired { limit, started };
+            if !driver.withdraw(number, &expired(false)) {
+                driver.end(number, &expired(true));
+            }
+        })
+    }
+
+    /// Ends an async call that has run for so long.
+    pub(super) fn end_after(&self, limit: Duration, number: u64) -> Timer {
+        self.after(limit, move |driver| {
+            driver.end(number, &Kind::RanTooLong(limit));
+        })
+    }
+
+    /// Waits on the crate's thread, for whoever has no runtime.
+    pub(super) fn sleep(&self, limit: Duration) -> impl Future<Output = ()> + Send + use<> {
+        let asleep = self.keeper.spawn(tokio::time::sleep(limit));
+        async move {
+            // Dropped with the keeper only, who ends after the pool.
+            let _ = asleep.await;
+        }
     }
 
     /// Asks a running call to come to its end after a time.
@@ -76,7 +104,10 @@ impl Driver {
         let Some(Stand::Running(place, _)) = state.roster.stand(number) else {
             return;
         };
-        let name = state.places[place].call.clone();
+        let name = match state.guests.get(&number) {
+            Some(guest) => guest.name.clone(),
+            None => state.places[place].call.clone(),
+        };
         let ran_for = started.until(Moment::now());
         self.hub.note(|| PoolEvent::SlowCall {
             task: number,
