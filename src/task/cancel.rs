@@ -103,9 +103,8 @@ impl CancellationToken {
         Self(Source::Place(place))
     }
 
-    /// The token of a task that begins on a pool's thread.
+    /// The token of a task on a pool's thread, which was [begun](Asked::begin) there.
     pub(crate) fn of_thread(asked: Arc<Asked>, number: u64) -> Self {
-        asked.begin(number);
         Self(Source::Thread { asked, number })
     }
 
@@ -264,8 +263,9 @@ pub(crate) struct Asked {
 impl Asked {
     const REASON: u64 = 3;
 
-    /// Another task runs, or with zero none.
-    fn begin(&self, number: u64) {
+    /// Another task runs, or with zero none. From the moment at which others know that it runs, a
+    /// request must find it here.
+    pub(crate) fn begin(&self, number: u64) {
         self.word.store(number << 2, Ordering::SeqCst);
     }
 

@@ -221,8 +221,11 @@ impl Driver {
     fn begun(&self, state: &mut State, place: usize, number: u64, mut job: Job) -> Job {
         job.timer = None;
         if let Labour::Async(work) = &job.work {
-            state.guests.insert(number, Self::stop_of(&job, &**work));
+            let stop = Self::stop_of(&job, &**work);
+            stop.asked.begin(number);
+            state.guests.insert(number, stop);
         } else {
+            state.places[place].desk.asked.begin(number);
             state.places[place].call.clone_from(&job.name);
         }
         self.hub.note(|| PoolEvent::TaskStarted {
