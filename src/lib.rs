@@ -75,8 +75,8 @@
 //! | | |
 //! | --- | --- |
 //! | [`ProcessPool`], [`ProcessPoolBuilder`] | the pool and its options: [`StartMethod`], [`Restart`], [`Stdio`], [`Resource`] |
-//! | [`ThreadPool`], [`ThreadPoolBuilder`], [`ThreadTask`], [`ThreadTaskCall`], [`ThreadMap`] | the same verbs over threads, for code that is trusted |
-//! | [`Executor`], [`ExecutorTask`], [`Portable`], [`Ability`], [`Unsupported`] | code for either kind of pool, and what one of them cannot do |
+//! | [`ThreadPool`], [`ThreadPoolBuilder`], [`ThreadTask`], [`ThreadTaskCall`], [`ThreadAsyncTask`], [`ThreadProgressTask`], [`ThreadMap`] | the same verbs over threads, for code that is trusted |
+//! | [`Executor`], [`ExecutorTask`], [`ExecutorAsyncTask`], [`ExecutorProgressTask`], [`Portable`], [`Ability`], [`Unsupported`] | code for either kind of pool, and what one of them cannot do |
 //! | [`TaskHandle`] | a submitted call: its result, and the means to end it |
 //! | [`Task`], [`TaskCall`] | a call with a time limit, a limit on waiting, a deadline, a priority, a key, a name; [`Retry`]: how often it is run again |
 //! | [`AsyncTask`] | the same for an `async fn` |
@@ -130,7 +130,7 @@ mod tower;
 mod wire;
 mod worker;
 
-pub use executor::{Executor, ExecutorTask, Portable};
+pub use executor::{Executor, ExecutorAsyncTask, ExecutorProgressTask, ExecutorTask, Portable};
 pub use pool::builder::ProcessPoolBuilder;
 pub use pool::error::{
     Ability, BuildError, NotClosed, ResizeError, TaskError, TrySubmitError, Unsupported, WorkerExit,
@@ -155,8 +155,10 @@ pub use task::Call;
 pub use task::Json;
 pub use task::{HookOutcome, PanicInfo, RemoteError};
 pub use thread_pool::ThreadPool;
+pub use thread_pool::async_task::ThreadAsyncTask;
 pub use thread_pool::builder::ThreadPoolBuilder;
 pub use thread_pool::map::{ThreadMap, ThreadMapIter};
+pub use thread_pool::progress::ThreadProgressTask;
 pub use thread_pool::task::{ThreadTask, ThreadTaskCall};
 #[cfg(feature = "tower")]
 pub use tower::{TaskResponse, TaskService};

@@ -5,89 +5,22 @@
 #[path = "support/gate.rs"]
 #[allow(dead_code, reason = "every test binary uses its own part of this")]
 mod gate;
+#[macro_use]
+#[path = "support/kinds.rs"]
+mod kinds;
 mod support;
 
-use std::future::Future;
 use std::time::Duration;
 
 use futures::FutureExt;
 use futures::stream::{self, FusedStream, StreamExt, TryStreamExt};
 use gate::{Gate, acquire, mark, pass};
+use kinds::{Inline, Kind, Threads, on_each_runtime, started};
 use procpool::{
-    Ability, Executor, ExecutorTask, PoolEvent, ProcessPool, ShutdownOptions, StartMethod,
-    TaskError, TaskHandle, ThreadPool, call,
+    Ability, Executor, ExecutorTask, PoolEvent, ShutdownOptions, StartMethod, TaskError,
+    TaskHandle, call,
 };
-use support::{HANG, PROMPTLY, everywhere, runtime, scene, soon};
-
-/// A way to make an executor.
-trait Kind: Copy {
-    type Pool: Executor;
-
-    fn bounded(self, workers: usize, max_pending: usize) -> Self::Pool;
-
-    fn pool(self, workers: usize) -> Self::Pool {
-        self.bounded(workers, usize::MAX)
-    }
-}
-
-#[derive(Clone, Copy)]
-struct Threads;
-
-impl Kind for Threads {
-    type Pool = ThreadPool;
-
-    fn bounded(self, workers: usize, max_pending: usize) -> ThreadPool {
-        let builder = ThreadPool::builder().workers(workers);
-        builder.max_pending(max_pending).build().unwrap()
-    }
-}
-
-impl Kind for StartMethod {
-    type Pool = ProcessPool;
-
-    fn bounded(self, workers: usize, max_pending: usize) -> ProcessPool {
-        let builder = ProcessPool::builder().workers(workers).start_method(self);
-        builder.max_pending(max_pending).build().unwrap()
-    }
-}
-
-#[derive(Clone, Copy)]
-struct Inline;
-
-impl Kind for Inline {
-    type Pool = ProcessPool;
-
-    fn bounded(self, workers: usize, max_pending: usize) -> ProcessPool {
-        let builder = ProcessPool::builder().inline().workers(workers);
-        builder.max_pending(max_pending).build().unwrap()
-    }
-}
-
-/// Runs a case on each kind of runtime, each in a scene of its own.
-fn on_each_runtime<F: Future<Output = ()>>(case: impl Fn() -> F) {
-    for threads in [1, 2] {
-        let scene = scene();
-        let runtime = runtime(threads);
-        runtime.block_on(async {
-            let case = tokio::time::timeout(HANG, case());
-            assert!(case.await.is_ok(), "hangs on {threads} threads");
-        });
-        drop(runtime);
-        drop(scene);
-    }
-}
-
-/// Runs a case with each executor; `and inline` if it can be run where it is called.
-macro_rules! on_every_executor {
-    ($case:ident and inline) => {
-        on_each_runtime(|| $case(Inline));
-        on_every_executor!($case);
-    };
-    ($case:ident) => {
-        on_each_runtime(|| $case(Threads));
-        everywhere($case::<StartMethod>);
-    };
-}
+use support::{HANG, PROMPTLY, everywhere, runtime, soon};
 
 fn add(a: i32, b: i32) -> i32 {
     a + b
@@ -107,13 +40,6 @@ fn marked(told: (String, u64)) -> u64 {
     mark(&gate, &n.to_string());
     pass(gate);
     n
-}
-
-async fn started<R: Send + 'static>(handle: &TaskHandle<R>) {
-    assert!(
-        soon(PROMPTLY, || handle.is_running()).await,
-        "never started"
-    );
 }
 
 /// CF-001, CF-002, CF-035, CF-085, CF-090.

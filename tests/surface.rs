@@ -16,8 +16,9 @@ use procpool::{
     Ability, AsyncProgressTask, BuildError, Call, CallbackId, Enumerated, Exit, Map, NotClosed,
     PanicInfo, ProcessPool, ProcessPoolBuilder, ProgressTask, ResizeError, Restart,
     ShutdownOptions, StartError, StartMethod, Stats, Stdio, Task, TaskCall, TaskError, TaskHandle,
-    ThreadMap, ThreadPool, ThreadPoolBuilder, ThreadTask, ThreadTaskCall, TrySubmitError,
-    UnknownStartMethod, Unsupported, Updates, WhenFull, WorkerExit, WorkerLine, WorkerStats,
+    ThreadAsyncTask, ThreadMap, ThreadPool, ThreadPoolBuilder, ThreadProgressTask, ThreadTask,
+    ThreadTaskCall, TrySubmitError, UnknownStartMethod, Unsupported, Updates, WhenFull, WorkerExit,
+    WorkerLine, WorkerStats,
 };
 use support::everywhere;
 
@@ -57,6 +58,8 @@ fn the_public_types_can_be_shared_shown_and_kept_across_a_caught_panic() {
     shared::<(ThreadPool, ThreadPoolBuilder, Ability)>();
     shared::<ThreadTask<std::cell::Cell<u8>, u8>>();
     shared::<ThreadTaskCall<u8>>();
+    shared::<ThreadAsyncTask<std::cell::Cell<u8>, std::future::Ready<u8>>>();
+    shared::<ThreadProgressTask<std::cell::Cell<u8>, std::rc::Rc<u8>, u8>>();
     moved::<ThreadMap<Items, std::cell::Cell<u8>>>();
     moved::<Enumerated<ThreadMap<Items, u8>>>();
 

@@ -319,6 +319,27 @@ fn a_cancel_that_races_with_the_start_is_exact() {
     });
 }
 
+/// A request that came between the start and the task's first word was lost.
+#[test]
+fn a_task_that_is_known_to_run_hears_what_it_is_asked() {
+    on_each_runtime(|| async {
+        let pool = pool(2);
+        let until_asked = |_: u32| {
+            let stop = task::current().unwrap().cancellation();
+            assert!(stop.wait_timeout(PROMPTLY));
+        };
+        for n in 0..500 {
+            let handle = pool.submit(until_asked, n);
+            while !handle.is_running() {
+                std::hint::spin_loop();
+            }
+            assert!(handle.request_cancel());
+            handle.await.unwrap();
+        }
+        pool.shutdown().await;
+    });
+}
+
 #[test]
 fn a_gate_holds_a_map_only_as_far_as_it_looks_ahead() {
     on_each_runtime(|| async {

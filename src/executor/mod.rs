@@ -1,6 +1,8 @@
 //! What both kinds of pool do, as a trait: code that is generic over it runs on either. Calls with
-//! options are in [`task`].
+//! options are in [`task`], [`async_task`] and [`progress`].
 
+mod async_task;
+mod progress;
 mod task;
 
 use std::fmt;
@@ -11,19 +13,25 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::pool::ProcessPool;
-use crate::pool::error::{Ability, NotClosed, TaskError, TrySubmitError, Unsupported};
+use crate::pool::error::{Ability, NotClosed, ResizeError, TaskError, TrySubmitError, Unsupported};
 use crate::pool::events::Events;
 use crate::pool::handle::TaskHandle;
 use crate::pool::map::Map;
 use crate::pool::shutdown::ShutdownOptions;
 use crate::pool::stats::Stats;
-use crate::pool::task::Task;
+use crate::pool::task::progress::ProgressTask;
+use crate::pool::task::{AsyncTask, Task};
+use crate::pool::updates::Updates;
 use crate::process::StartError;
-use crate::task::Call;
+use crate::task::{Call, Progress};
 use crate::thread_pool::ThreadPool;
+use crate::thread_pool::async_task::ThreadAsyncTask;
 use crate::thread_pool::map::ThreadMap;
+use crate::thread_pool::progress::ThreadProgressTask;
 use crate::thread_pool::task::ThreadTask;
 
+pub use self::async_task::ExecutorAsyncTask;
+pub use self::progress::ExecutorProgressTask;
 pub use self::task::ExecutorTask;
 
 /// An argument or a result that can go to any executor: it can be encoded, and it can be moved to
@@ -70,11 +78,17 @@ pub trait Executor: Clone + fmt::Debug + Send + Sync + sealed::Sealed + 'static 
     /// A function with options for its calls.
     type Task<A: Portable, R: Portable>: ExecutorTask<A, R>;
 
+    /// An `async fn` with options for its calls.
+    type AsyncTask<A: Portable, Fut: Future<Output: Portable> + 'static>: ExecutorAsyncTask<A, Fut::Output>;
+
+    /// A function that says how far it has come, with options for its calls.
+    type ProgressTask<A: Portable, P: Portable, R: Portable>: ExecutorProgressTask<A, P, R>;
+
     /// Fails if the executor is unable to do this.
     ///
     /// # Errors
     ///
-    /// A [`ThreadPool`] has none of the [abilities](Ability), and neither has a pool that runs calls
+    /// A [`ThreadPool`] has none of the [abilities](Ability) (async tasks it can end), and neither has a pool that runs calls
     /// [inline](crate::ProcessPoolBuilder::inline); any other [`ProcessPool`] has them all.
     fn require(&self, ability: Ability) -> Result<(), Unsupported>;
 
@@ -115,6 +129,41 @@ pub trait Executor: Clone + fmt::Debug + Send + Sync + sealed::Sealed + 'static 
 
     /// Returns a task: a function whose calls can be given options. See [`ProcessPool::task`].
     fn task<A: Portable, R: Portable>(&self, function: fn(A) -> R) -> Self::Task<A, R>;
+
+    /// Queues a call of an `async fn` and returns at once. See [`ProcessPool::submit_async`].
+    fn submit_async<A, Fut>(&self, function: fn(A) -> Fut, argument: A) -> TaskHandle<Fut::Output>
+    where
+        A: Portable,
+        Fut: Future<Output: Portable> + 'static;
+
+    /// Returns a task of an `async fn`, whose calls can be given options. See
+    /// [`ProcessPool::task_async`].
+    fn task_async<A, Fut>(&self, function: fn(A) -> Fut) -> Self::AsyncTask<A, Fut>
+    where
+        A: Portable,
+        Fut: Future<Output: Portable> + 'static;
+
+    /// Queues a call of a function that says how far it has come, and returns at once. See
+    /// [`ProcessPool::submit_with_progress`].
+    fn submit_with_progress<A, P, R>(
+        &self,
+        function: fn(A, Progress<P>) -> R,
+        argument: A,
+    ) -> (TaskHandle<R>, Updates<P>)
+    where
+        A: Portable,
+        P: Portable,
+        R: Portable;
+
+    /// Returns a task of a function that says how far it has come, whose calls can be given options.
+    fn task_with_progress<A, P, R>(
+        &self,
+        function: fn(A, Progress<P>) -> R,
+    ) -> Self::ProgressTask<A, P, R>
+    where
+        A: Portable,
+        P: Portable,
+        R: Portable;
 
     /// Runs a function over many items, results in the order of the items. See
     /// [`ProcessPool::map`].
@@ -198,6 +247,13 @@ pub trait Executor: Clone + fmt::Debug + Send + Sync + sealed::Sealed + 'static 
     /// Returns how many workers there may be.
     fn workers(&self) -> usize;
 
+    /// Changes how many workers there may be. See [`ProcessPool::resize`].
+    ///
+    /// # Errors
+    ///
+    /// When it is zero, or more than 65,536. Nothing is changed then.
+    fn resize(&self, workers: usize) -> Result<(), ResizeError>;
+
     /// Returns a snapshot of what it does and has done.
     fn stats(&self) -> Stats;
 }
@@ -210,6 +266,10 @@ mod sealed {
     impl Sealed for super::ThreadPool {}
     impl<A, R> Sealed for super::Task<A, R> {}
     impl<A, R> Sealed for super::ThreadTask<A, R> {}
+    impl<A, Fut> Sealed for super::AsyncTask<A, Fut> {}
+    impl<A, Fut> Sealed for super::ThreadAsyncTask<A, Fut> {}
+    impl<A, P, R> Sealed for super::ProgressTask<A, P, R> {}
+    impl<A, P, R> Sealed for super::ThreadProgressTask<A, P, R> {}
 }
 
 /// The methods that both pools have under the same name and with the same signature.
@@ -253,6 +313,51 @@ macro_rules! shared {
 
         fn task<A: Portable, R: Portable>(&self, function: fn(A) -> R) -> Self::Task<A, R> {
             $pool::task(self, function)
+        }
+
+        fn submit_async<A, Fut>(
+            &self,
+            function: fn(A) -> Fut,
+            argument: A,
+        ) -> TaskHandle<Fut::Output>
+        where
+            A: Portable,
+            Fut: Future<Output: Portable> + 'static,
+        {
+            $pool::submit_async(self, function, argument)
+        }
+
+        fn task_async<A, Fut>(&self, function: fn(A) -> Fut) -> Self::AsyncTask<A, Fut>
+        where
+            A: Portable,
+            Fut: Future<Output: Portable> + 'static,
+        {
+            $pool::task_async(self, function)
+        }
+
+        fn submit_with_progress<A, P, R>(
+            &self,
+            function: fn(A, Progress<P>) -> R,
+            argument: A,
+        ) -> (TaskHandle<R>, Updates<P>)
+        where
+            A: Portable,
+            P: Portable,
+            R: Portable,
+        {
+            $pool::submit_with_progress(self, function, argument)
+        }
+
+        fn task_with_progress<A, P, R>(
+            &self,
+            function: fn(A, Progress<P>) -> R,
+        ) -> Self::ProgressTask<A, P, R>
+        where
+            A: Portable,
+            P: Portable,
+            R: Portable,
+        {
+            $pool::task_with_progress(self, function)
         }
 
         fn map<A, R, I>(
@@ -322,6 +427,10 @@ macro_rules! shared {
             $pool::workers(self)
         }
 
+        fn resize(&self, workers: usize) -> Result<(), ResizeError> {
+            $pool::resize(self, workers)
+        }
+
         fn stats(&self) -> Stats {
             $pool::stats(self)
         }
@@ -336,6 +445,10 @@ impl Executor for ProcessPool {
         R: Portable;
 
     type Task<A: Portable, R: Portable> = Task<A, R>;
+
+    type AsyncTask<A: Portable, Fut: Future<Output: Portable> + 'static> = AsyncTask<A, Fut>;
+
+    type ProgressTask<A: Portable, P: Portable, R: Portable> = ProgressTask<A, P, R>;
 
     shared!(ProcessPool);
 
@@ -369,6 +482,10 @@ impl Executor for ThreadPool {
         R: Portable;
 
     type Task<A: Portable, R: Portable> = ThreadTask<A, R>;
+
+    type AsyncTask<A: Portable, Fut: Future<Output: Portable> + 'static> = ThreadAsyncTask<A, Fut>;
+
+    type ProgressTask<A: Portable, P: Portable, R: Portable> = ThreadProgressTask<A, P, R>;
 
     shared!(ThreadPool);
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 
-pub(super) use self::build::MOST_WORKERS;
+pub(crate) use self::build::MOST_WORKERS;
 use self::hooks::HookOptions;
 use self::observing::ObservingOptions;
 use self::worker::WorkerOptions;

@@ -11,13 +11,14 @@
 //! - [`scheduler`]: decides (pure). [`driver`]: performs, and is told what happens.
 //! - [`rooms`]: decides about async calls (pure).
 //! - [`reply`]: the duty to answer. [`handle`]: the caller's end. [`error`]: how it can fail.
-//! - [`holder`]: what a handle asks of its pool. [`blocking`]: waiting on a blocked thread.
+//! - [`admission`]: how many calls there may be. [`holder`]: what a handle asks of its pool. [`blocking`]: waiting on a blocked thread.
 //! - [`updates`]: what a task says while it runs.
 //! - [`in_place`]: calls that are run where they are made.
 //! - [`map`]: one function over many items.
 //! - [`stats`]: what was done and is being done. [`events`]: what happens, as it happens.
 //!   [`trace`]: the spans of calls. [`meter`]: what is counted for others.
 
+pub(crate) mod admission;
 mod blocking;
 pub(crate) mod builder;
 mod driver;

@@ -10,6 +10,9 @@
 //!           └────────────────── page: credit ◀─────────────────────┘
 //! ```
 //!
+//! A task on a thread of this process puts its updates into the mailbox by itself, and sleeps on its
+//! thread's bell while there is no room.
+//!
 //! The worker is not believed: one that sends more than it was granted is ended for that, so the
 //! mailbox holds no more than its size whoever is at the other end.
 
@@ -25,7 +28,8 @@ use super::blocking;
 use super::driver::Driver;
 use super::error::{Kind, TaskError};
 use crate::supervisor::slot::Slot;
-use crate::task::progress::Hearing;
+use crate::task::cancel::Asked;
+use crate::task::progress::{Admission, Hearing};
 use crate::task::{DecodeError, panic};
 use crate::wire::Ticket;
 use crate::wire::packed::Packed;
@@ -127,14 +131,14 @@ pub enum WhenFull {
 pub struct Updates<P> {
     mailbox: Arc<Mailbox>,
     decode: fn(&[u8]) -> Result<P, DecodeError>,
-    /// Who has the task; `None` if it was refused.
+    /// Who has the task; `None` if it was refused, or if nobody need be driven for it to go on.
     driver: Option<Arc<Driver>>,
     over: bool,
 }
 
 /// Where updates wait for their reader, still encoded.
 #[derive(Debug)]
-pub(super) struct Mailbox {
+pub(crate) struct Mailbox {
     size: usize,
     when_full: WhenFull,
     state: Mutex<State>,
@@ -144,6 +148,8 @@ pub(super) struct Mailbox {
 struct State {
     updates: VecDeque<Packed>,
     sending: Option<Sending>,
+    /// The thread of this process that runs the task, where it may sleep until there is room.
+    thread: Option<Arc<Asked>>,
     /// The task is over.
     over: bool,
     /// Nobody reads any more.
@@ -166,17 +172,18 @@ struct Sending {
 
 /// The job's hold on a mailbox. When the job is over and this is dropped, the stream ends.
 #[derive(Debug)]
-pub(super) struct Listener(Arc<Mailbox>);
+pub(crate) struct Listener(Arc<Mailbox>);
 
 impl Mailbox {
     /// A mailbox, and its two ends.
-    pub(super) fn new(size: usize, when_full: WhenFull) -> (Listener, Arc<Self>) {
+    pub(crate) fn new(size: usize, when_full: WhenFull) -> (Listener, Arc<Self>) {
         let mailbox = Arc::new(Self {
             size,
             when_full,
             state: Mutex::new(State {
                 updates: VecDeque::new(),
                 sending: None,
+                thread: None,
                 over: false,
                 closed: false,
                 dropped: 0,
@@ -192,6 +199,18 @@ impl Mailbox {
             _ if state.closed => Credit::Closed,
             WhenFull::DropOldest => Credit::Unlimited,
             WhenFull::Wait => Credit::Until(arrived.plus(self.size - state.updates.len())),
+        }
+    }
+
+    /// What becomes of an update of a task that is run in this process.
+    fn admission(&self, state: &State) -> Admission {
+        let full = state.updates.len() >= self.size && self.when_full == WhenFull::Wait;
+        if state.closed || state.over {
+            Admission::Closed
+        } else if full && state.thread.is_some() {
+            Admission::Full
+        } else {
+            Admission::Room
         }
     }
 
@@ -217,6 +236,10 @@ impl Mailbox {
         let mut state = self.lock();
         if let Some(update) = state.updates.pop_front() {
             self.grant(&mut state);
+            let thread = state.thread.clone();
+            drop(state);
+            // Who waits there looks into the mailbox, so its lock must be free.
+            thread.inspect(|thread| thread.look_again());
             return Poll::Ready(Some(update));
         }
         if state.over {
@@ -235,7 +258,9 @@ impl Mailbox {
         let unread = std::mem::take(&mut state.updates);
         let reader = state.reader.take();
         self.grant(&mut state);
+        let thread = state.thread.take();
         drop(state);
+        thread.inspect(|thread| thread.look_again());
         drop((unread, reader));
     }
 
@@ -266,6 +291,12 @@ impl Listener {
         Arc::new(Here { mailbox, max_frame })
     }
 
+    /// The job is run on a thread of this process, which may sleep there.
+    pub(crate) fn on_thread(&self, thread: &Arc<Asked>) -> Arc<dyn Hearing> {
+        self.0.lock().thread = Some(thread.clone());
+        self.here(usize::MAX)
+    }
+
     /// An update has come; returns who is to be told of it.
     ///
     /// # Errors
@@ -293,19 +324,20 @@ impl Listener {
     }
 }
 
-/// The mailbox of a task that is run in the place of its caller, who cannot read meanwhile.
+/// The mailbox of a task that is run in this process. One in the place of its caller never finds it
+/// full: the caller cannot read meanwhile, and to wait for a reader would be to wait for oneself.
 struct Here {
     mailbox: Arc<Mailbox>,
     max_frame: usize,
 }
 
 impl Hearing for Here {
-    fn hear(&self, update: &[u8]) -> bool {
+    fn hear(&self, update: &[u8]) -> Admission {
         let mut state = self.mailbox.lock();
-        if state.closed || state.over {
-            return false;
+        let admission = self.mailbox.admission(&state);
+        if admission != Admission::Room {
+            return admission;
         }
-        // To wait for a reader would be to wait for oneself.
         let drops = self.mailbox.when_full == WhenFull::DropOldest;
         if drops && state.updates.len() == self.mailbox.size {
             state.updates.pop_front();
@@ -315,12 +347,11 @@ impl Hearing for Here {
         let reader = state.reader.take();
         drop(state);
         reader.into_iter().for_each(Waker::wake);
-        true
+        admission
     }
 
-    fn is_closed(&self) -> bool {
-        let state = self.mailbox.lock();
-        state.closed || state.over
+    fn admission(&self) -> Admission {
+        self.mailbox.admission(&self.mailbox.lock())
     }
 
     fn max_frame(&self) -> usize {
@@ -333,14 +364,16 @@ impl Drop for Listener {
         let mut state = self.0.lock();
         state.over = true;
         state.sending = None;
+        let thread = state.thread.take();
         let reader = state.reader.take();
         drop(state);
+        thread.inspect(|thread| thread.look_again());
         reader.into_iter().for_each(Waker::wake);
     }
 }
 
 impl<P> Updates<P> {
-    pub(super) fn new(
+    pub(crate) fn new(
         mailbox: Arc<Mailbox>,
         decode: fn(&[u8]) -> Result<P, DecodeError>,
         driver: Option<Arc<Driver>>,

@@ -103,9 +103,8 @@ impl CancellationToken {
         Self(Source::Place(place))
     }
 
-    /// The token of a task that begins on a pool's thread.
+    /// The token of a task on a pool's thread, which was [begun](Asked::begin) there.
     pub(crate) fn of_thread(asked: Arc<Asked>, number: u64) -> Self {
-        asked.begin(number);
         Self(Source::Thread { asked, number })
     }
 
@@ -200,6 +199,17 @@ impl CancellationToken {
         bell.wait(deadline, || self.is_cancelled())
     }
 
+    /// Sleeps on this thread until something holds, which is looked at whenever the token's bell
+    /// rings. In the place of its caller a task has none, and does not sleep.
+    pub(super) fn sleep_until(&self, holds: impl FnMut() -> bool) -> bool {
+        let bell = match &self.0 {
+            Source::Page { page, .. } => page.bell(),
+            Source::Thread { asked, .. } => asked.bell(),
+            Source::Place(_) => return false,
+        };
+        bell.wait(None, holds)
+    }
+
     /// The page that tells, and which call is meant there.
     pub(super) fn page(&self) -> Option<(&Arc<ControlPage>, Ticket)> {
         match &self.0 {
@@ -214,9 +224,7 @@ impl CancellationToken {
             // Who waits in futures sleeps on the bell as well, by a thread.
             Source::Page { page, .. } => page.bell().ring_if_awaited(),
             Source::Thread { asked, .. } => {
-                asked.begin(0);
-                asked.bell().ring_if_awaited();
-                waiting::look();
+                asked.over();
             }
             Source::Place(place) => place.run_is_over(),
         }
@@ -255,8 +263,9 @@ pub(crate) struct Asked {
 impl Asked {
     const REASON: u64 = 3;
 
-    /// Another task runs, or with zero none.
-    fn begin(&self, number: u64) {
+    /// Another task runs, or with zero none. From the moment at which others know that it runs, a
+    /// request must find it here.
+    pub(crate) fn begin(&self, number: u64) {
         self.word.store(number << 2, Ordering::SeqCst);
     }
 
@@ -272,6 +281,19 @@ impl Asked {
             self.bell().ring();
             waiting::look();
         }
+    }
+
+    /// No task runs any more.
+    pub(crate) fn over(&self) {
+        self.begin(0);
+        self.look_again();
+    }
+
+    /// There are news for the task that runs here: whoever waits on its behalf looks for them. They
+    /// were stored in a sequentially consistent way, or behind a lock that is free again.
+    pub(crate) fn look_again(&self) {
+        self.bell().ring_if_awaited();
+        waiting::look();
     }
 
     fn reason(&self, number: u64) -> Option<CancelReason> {

@@ -54,7 +54,7 @@ pub struct TaskContext {
     soft_deadline: Option<Moment>,
     deadline: Option<Moment>,
     outlet: Option<Arc<dyn Outlet>>,
-    /// Who hears its updates in this process, where it is run in the place of its caller.
+    /// Who hears its updates in this process, where it is not run in a worker.
     hearing: Option<Arc<dyn Hearing>>,
 }
 
@@ -161,7 +161,7 @@ impl TaskContext {
     /// [`abort_grace`](crate::ProcessPoolBuilder::abort_grace), by default none. Which it is says
     /// [`CancellationToken::reason`].
     ///
-    /// On a thread of a [`ThreadPool`](crate::ThreadPool) nothing can be ended, and what a task
+    /// On a thread of a [`ThreadPool`](crate::ThreadPool) no blocking task can be ended, and what one
     /// returns is always its result.
     pub fn is_cancelled(&self) -> bool {
         self.cancellation.is_cancelled()
@@ -253,24 +253,41 @@ pub(crate) fn enter_again(context: &TaskContext) -> impl Drop + use<> {
     Entered::with(context.clone(), false)
 }
 
-/// The same on a thread of a pool, where `asked` says which task is to end.
-pub(crate) fn enter_on_thread(
-    id: u64,
-    name: Option<Arc<str>>,
-    asked: Arc<Asked>,
-    soft_deadline: Option<Moment>,
-) -> impl Drop + use<> {
-    let context = TaskContext {
-        cancellation: CancellationToken::of_thread(asked, id),
-        id,
-        name,
-        attempt: 1,
-        soft_deadline,
-        deadline: None,
-        outlet: None,
-        hearing: None,
-    };
-    Entered::with(context, true)
+/// What a pool's thread knows of the call that it is about to run.
+pub(crate) struct OnThread {
+    /// The call's number.
+    pub(crate) id: u64,
+    /// The call's name.
+    pub(crate) name: Option<Arc<str>>,
+    /// Says which task is to end.
+    pub(crate) asked: Arc<Asked>,
+    /// When it is asked to come to its end.
+    pub(crate) soft_deadline: Option<Moment>,
+    /// When its time is up.
+    pub(crate) deadline: Option<Moment>,
+    /// Who hears its updates.
+    pub(crate) hearing: Option<Arc<dyn Hearing>>,
+}
+
+impl TaskContext {
+    /// The context of a call that a pool's thread runs.
+    pub(crate) fn of_thread(running: OnThread) -> Self {
+        Self {
+            cancellation: CancellationToken::of_thread(running.asked, running.id),
+            id: running.id,
+            name: running.name,
+            attempt: 1,
+            soft_deadline: running.soft_deadline,
+            deadline: running.deadline,
+            outlet: None,
+            hearing: running.hearing,
+        }
+    }
+}
+
+/// The same on a thread of a pool.
+pub(crate) fn enter_on_thread(running: OnThread) -> impl Drop + use<> {
+    Entered::with(TaskContext::of_thread(running), true)
 }
 
 /// The same for a call that is run in the place of its caller, which may be a task itself.

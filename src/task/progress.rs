@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde::Serialize;
 use thiserror::Error;
 
+use super::cancel::CancellationToken;
 use super::context;
 use super::error::EncodeError;
 use super::payload;
@@ -102,13 +103,15 @@ pub(crate) trait Outlet: RefUnwindSafe + Send + Sync {
     fn max_frame(&self) -> usize;
 }
 
-/// Who hears the updates of a task that is run in the place of its caller.
+/// Who hears the updates of a task that is run in the process of its caller. Whether there is room
+/// where there was none is worth a look when the bell of the task's
+/// [token](CancellationToken) rings.
 pub(crate) trait Hearing: RefUnwindSafe + Send + Sync {
-    /// Takes an update; tells whether somebody wants to have it.
-    fn hear(&self, update: &[u8]) -> bool;
+    /// Takes an update if there is room for it.
+    fn hear(&self, update: &[u8]) -> Admission;
 
-    /// Whether nobody wants to have any.
-    fn is_closed(&self) -> bool;
+    /// What would become of an update.
+    fn admission(&self) -> Admission;
 
     /// How long an update may be.
     fn max_frame(&self) -> usize;
@@ -119,8 +122,15 @@ pub(crate) trait Hearing: RefUnwindSafe + Send + Sync {
 enum Way {
     /// Out of a worker.
     Line(Arc<Line>),
-    /// The caller is in this process, and waits for the end of the task.
-    Here(Arc<dyn Hearing>),
+    /// The caller is in this process.
+    Here(Here),
+}
+
+/// The way to a caller in this process.
+#[derive(Clone)]
+struct Here {
+    hearing: Arc<dyn Hearing>,
+    token: CancellationToken,
 }
 
 /// The line from one run of a task to its caller.
@@ -137,7 +147,7 @@ pub(super) struct Line {
 
 /// What becomes of an update.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Admission {
+pub(crate) enum Admission {
     /// It may be sent.
     Room,
     /// There is no room for it now.
@@ -148,10 +158,12 @@ enum Admission {
 
 impl<P> Progress<P> {
     /// The way from the task that runs on this thread.
-    pub(super) fn of_current() -> Self {
+    pub(crate) fn of_current() -> Self {
         let way = context::current().and_then(|task| {
             let line = task.line().map(|line| Way::Line(Arc::new(line)));
-            line.or_else(|| task.hearing().map(Way::Here))
+            let token = task.cancellation();
+            let here = |hearing| Way::Here(Here { hearing, token });
+            line.or_else(|| task.hearing().map(here))
         });
         let value = PhantomData;
         Self { way, value }
@@ -183,11 +195,9 @@ impl<P: Serialize> Progress<P> {
             return Ok(false);
         };
         loop {
-            match (way.offer(&update), &way) {
-                (Admission::Room, _) => return Ok(true),
-                (Admission::Full, Way::Line(line)) if line.waits_for_room() => {
-                    line.page.bell().wait(None, || line.holds());
-                }
+            match way.offer(&update) {
+                Admission::Room => return Ok(true),
+                Admission::Full if way.waits_for_room() => way.wait(),
                 _ => return Ok(false),
             }
         }
@@ -229,11 +239,9 @@ impl<P: Serialize> Progress<P> {
                 return Ok(false);
             };
             loop {
-                match (way.offer(&update), &way) {
-                    (Admission::Room, _) => return Ok(true),
-                    (Admission::Full, Way::Line(line)) if line.waits_for_room() => {
-                        Until::new(line.clone()).await;
-                    }
+                match way.offer(&update) {
+                    Admission::Room => return Ok(true),
+                    Admission::Full if way.waits_for_room() => Until::new(way.clone()).await,
                     _ => return Ok(false),
                 }
             }
@@ -263,8 +271,7 @@ impl Way {
     fn admission(&self) -> Admission {
         match self {
             Self::Line(line) => line.admission(),
-            Self::Here(hearing) if hearing.is_closed() => Admission::Closed,
-            Self::Here(_) => Admission::Room,
+            Self::Here(here) => here.hearing.admission(),
         }
     }
 
@@ -272,15 +279,30 @@ impl Way {
     fn offer(&self, update: &[u8]) -> Admission {
         match self {
             Self::Line(line) => line.offer(update),
-            Self::Here(hearing) if hearing.hear(update) => Admission::Room,
-            Self::Here(_) => Admission::Closed,
+            Self::Here(here) => here.hearing.hear(update),
         }
+    }
+
+    /// There was no room: shows the reader what there is, and tells whether the task may wait.
+    fn waits_for_room(&self) -> bool {
+        match self {
+            Self::Line(line) => line.waits_for_room(),
+            Self::Here(here) => !here.token.is_cancelled(),
+        }
+    }
+
+    /// Sleeps on this thread until there is no use in waiting for room any longer.
+    fn wait(&self) {
+        match self {
+            Self::Line(line) => line.page.bell().wait(None, || self.holds()),
+            Self::Here(here) => here.token.sleep_until(|| self.holds()),
+        };
     }
 
     fn max_frame(&self) -> usize {
         match self {
             Self::Line(line) => line.outlet.max_frame(),
-            Self::Here(hearing) => hearing.max_frame(),
+            Self::Here(here) => here.hearing.max_frame(),
         }
     }
 }
@@ -349,13 +371,20 @@ impl Line {
 }
 
 /// That there is no use in waiting for room any longer.
-impl Condition for Arc<Line> {
+impl Condition for Way {
     fn holds(&self) -> bool {
-        self.admission() != Admission::Full || self.page.asked(self.ticket, 0).is_some()
+        let asked = match self {
+            Self::Line(line) => line.page.asked(line.ticket, 0).is_some(),
+            Self::Here(here) => here.token.is_cancelled(),
+        };
+        asked || self.admission() != Admission::Full
     }
 
     fn page(&self) -> Option<&Arc<ControlPage>> {
-        Some(&self.page)
+        match self {
+            Self::Line(line) => Some(&line.page),
+            Self::Here(_) => None,
+        }
     }
 }
 

@@ -1,13 +1,18 @@
 //! The options of a pool of threads.
 
+use std::time::Duration;
+
 use super::ThreadPool;
 use super::driver::{Driver, Plan};
+use crate::pool::builder::{MOST_WORKERS, bounded};
 use crate::pool::error::{BuildError, BuildFault};
 use crate::process::Keeper;
 use crate::task::panic;
 
-/// How many threads there may be: more than any system has room for.
-const MOST_WORKERS: usize = 1 << 16;
+/// How many async tasks a thread runs at once unless it is said otherwise, and how many it may at
+/// most. As in workers.
+const MAX_ASYNC: usize = 64;
+const MOST_ASYNC: usize = 1024;
 
 /// Builds a [`ThreadPool`]. Got from [`ThreadPool::builder`].
 ///
@@ -25,7 +30,12 @@ const MOST_WORKERS: usize = 1 << 16;
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct ThreadPoolBuilder {
     workers: Option<usize>,
+    min_workers: usize,
+    idle_timeout: Option<Duration>,
     max_pending: Option<usize>,
+    task_soft_timeout: Option<Duration>,
+    slow_call: Option<Duration>,
+    max_async_per_worker: Option<usize>,
     worker_name: Option<String>,
 }
 
@@ -38,10 +48,67 @@ impl ThreadPoolBuilder {
         self
     }
 
+    /// Sets how many threads are started when the pool is built, without being asked for, and stay
+    /// however long they have nothing to do. Default: none. More than [`workers`](Self::workers) is
+    /// an error of [`build`](Self::build).
+    pub fn min_workers(mut self, workers: usize) -> Self {
+        self.min_workers = workers;
+        self
+    }
+
+    /// Sets after how long a thread ends that has nothing to do, down to
+    /// [`min_workers`](Self::min_workers). Default: never. Zero is an error of
+    /// [`build`](Self::build).
+    ///
+    /// Calls go to the thread that was busy last, so that the others can end. With it ends what tasks
+    /// have left in its thread-locals.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::time::Duration;
+    /// use procpool::ThreadPool;
+    ///
+    /// let pool = ThreadPool::builder().workers(8).min_workers(1);
+    /// let pool = pool.idle_timeout(Duration::from_secs(10)).build()?;
+    /// assert_eq!(pool.stats().workers.len(), 1);
+    /// # Ok(()) }
+    /// ```
+    pub fn idle_timeout(mut self, timeout: Duration) -> Self {
+        self.idle_timeout = Some(timeout);
+        self
+    }
+
+    /// Asks every task that runs longer than this to come to its end, as
+    /// [`ThreadTask::soft_timeout`](crate::ThreadTask::soft_timeout) does, which goes before it.
+    /// Default: no limit. Zero is an error of [`build`](Self::build).
+    pub fn task_soft_timeout(mut self, limit: Duration) -> Self {
+        self.task_soft_timeout = Some(limit);
+        self
+    }
+
+    /// Has runs that take longer than this told of, while they go on, as
+    /// [`ProcessPoolBuilder::slow_call`](crate::ProcessPoolBuilder::slow_call) does. Default: none.
+    /// Zero is an error of [`build`](Self::build).
+    ///
+    /// Each call then sets a timer, which costs it some microseconds.
+    pub fn slow_call(mut self, bound: Duration) -> Self {
+        self.slow_call = Some(bound);
+        self
+    }
+
     /// Bounds how many tasks may wait, beyond the one that each thread can run. Default: no bound.
     /// As [`ProcessPoolBuilder::max_pending`](crate::ProcessPoolBuilder::max_pending).
     pub fn max_pending(mut self, tasks: usize) -> Self {
         self.max_pending = Some(tasks);
+        self
+    }
+
+    /// Sets how many async tasks ([`submit_async`](ThreadPool::submit_async)) may be under way on one
+    /// thread at once. Default: 64. Zero, and more than 1,024, are errors of
+    /// [`build`](Self::build).
+    pub fn max_async_per_worker(mut self, tasks: usize) -> Self {
+        self.max_async_per_worker = Some(tasks);
         self
     }
 
@@ -55,7 +122,8 @@ impl ThreadPoolBuilder {
         self
     }
 
-    /// Builds the pool. No thread of it is started before the first task.
+    /// Builds the pool. No thread of it is started before the first task, but for those that
+    /// [stay](Self::min_workers).
     ///
     /// # Errors
     ///
@@ -64,9 +132,15 @@ impl ThreadPoolBuilder {
     pub fn build(self) -> Result<ThreadPool, BuildError> {
         let Self {
             workers,
+            min_workers,
+            idle_timeout,
             max_pending,
+            task_soft_timeout,
+            slow_call,
+            max_async_per_worker,
             worker_name,
         } = self;
+        let max_async = max_async_per_worker.unwrap_or(MAX_ASYNC);
         let workers = workers.unwrap_or_else(|| {
             std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get)
         });
@@ -74,6 +148,16 @@ impl ThreadPoolBuilder {
             Some("the number of workers must be greater than 0")
         } else if workers > MOST_WORKERS {
             Some("the number of workers must not be greater than 65536")
+        } else if min_workers > workers {
+            Some("more workers are to be kept warm than there may be")
+        } else if idle_timeout == Some(Duration::ZERO) {
+            Some("the idle timeout must be greater than 0")
+        } else if task_soft_timeout == Some(Duration::ZERO) {
+            Some("a soft task timeout must be greater than 0")
+        } else if slow_call == Some(Duration::ZERO) {
+            Some("the bound for slow calls must be greater than 0")
+        } else if !(1..=MOST_ASYNC).contains(&max_async) {
+            Some("the number of async tasks per worker must be between 1 and 1024")
         } else if worker_name
             .as_ref()
             .is_some_and(|name| name.is_empty() || name.contains('\0'))
@@ -92,9 +176,16 @@ impl ThreadPoolBuilder {
         }
         let plan = Plan {
             workers,
+            min_workers,
+            idle_timeout: idle_timeout.map(bounded),
+            max_async,
             name: worker_name.unwrap_or_else(|| "procpool-thread".to_owned()),
             max_pending,
+            task_soft_timeout: task_soft_timeout.map(bounded),
+            slow_call: slow_call.map(bounded),
         };
-        Ok(ThreadPool::new_with(Driver::start(plan, keeper)))
+        let driver = Driver::start(plan, keeper);
+        driver.start_those_that_stay();
+        Ok(ThreadPool::new_with(driver))
     }
 }

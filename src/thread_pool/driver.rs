@@ -1,34 +1,47 @@
-//! The pool's moving part: the lock around the books, the threads, and what ends a call's waiting.
+//! The pool's moving part: the lock around the books, and what ends a call's waiting. The threads are
+//! in [`threads`](super::threads), what happens after a time in [`timers`](super::timers).
 //!
 //! No code of the user's runs under the lock: jobs are run, answered and dropped without it.
 
-use std::io;
+use std::collections::HashMap;
 use std::panic::RefUnwindSafe;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 
-use super::job::{Job, Timer};
-use super::roster::{Roster, Stand, Step};
-use crate::pool::error::{Breakage, Kind, TaskError};
-use crate::pool::events::{Hub, PoolEvent};
+use super::host::Stop;
+use super::job::Job;
+use super::roster::{Roster, Seat, Stand, Summons};
+use super::task::Options;
+use crate::pool::admission;
+use crate::pool::error::{Kind, TaskError};
+use crate::pool::events::Hub;
 use crate::pool::holder::{Holder, JobKey, Progress};
 use crate::pool::stats::{Counts, Stats, WorkerState, WorkerStats};
-use crate::process::{Keeper, StartError};
+use crate::process::Keeper;
 use crate::sys::clock::Moment;
 use crate::task::cancel::Asked;
-use crate::task::{context, panic};
+use crate::task::panic;
 use crate::wire::page::Request;
 
 /// What a pool is, once its options are settled.
 #[derive(Debug)]
 pub(super) struct Plan {
-    /// How many threads there may be.
+    /// How many threads there may be at first.
     pub(super) workers: usize,
+    /// How many of them stay when they have nothing to do.
+    pub(super) min_workers: usize,
+    /// After how long without a call the others leave.
+    pub(super) idle_timeout: Option<Duration>,
+    /// How many async calls a thread may run at once.
+    pub(super) max_async: usize,
     pub(super) name: String,
     pub(super) max_pending: Option<usize>,
+    pub(super) task_soft_timeout: Option<Duration>,
+    /// Runs that take longer are told of.
+    pub(super) slow_call: Option<Duration>,
 }
 
 /// A pool at work. Lives until the last of its handles, tasks and threads is gone.
@@ -37,23 +50,54 @@ pub(super) struct Driver {
     /// Room in the queue, where that is bounded.
     pub(super) room: Option<Arc<Semaphore>>,
     /// The crate's thread, for what is to happen after a time.
-    keeper: Handle,
+    pub(super) keeper: Handle,
     state: Mutex<State>,
-    /// Tells threads that a call waits, or that the pool was closed.
-    changed: Condvar,
-    lifetime: watch::Sender<Lifetime>,
+    pub(super) lifetime: watch::Sender<Lifetime>,
     /// Where events are told.
     pub(super) hub: Hub,
-    this: Weak<Driver>,
+    pub(super) this: Weak<Driver>,
 }
 
-struct State {
-    roster: Roster<Job>,
-    counts: Counts,
-    /// For each place the number of the call that was last asked to end there.
-    asked: Vec<Arc<Asked>>,
+/// What is behind the lock.
+pub(super) struct State {
+    pub(super) roster: Roster<Job>,
+    pub(super) counts: Counts,
+    /// One for each place that ever had a thread.
+    pub(super) places: Vec<Place>,
+    /// The async calls that run.
+    pub(super) guests: HashMap<u64, Arc<Stop>>,
     /// What keeps the crate's thread, until everything is over.
     keeper: Option<Arc<Keeper>>,
+}
+
+/// What a thread and the pool have in common.
+#[derive(Debug, Default)]
+pub(super) struct Desk {
+    /// Which call was asked to end there.
+    pub(super) asked: Arc<Asked>,
+    /// Tells the thread that there may be something to do for it.
+    pub(super) woken: Condvar,
+    /// Tells the thread, while it is host, that there may be a guest, or one less.
+    pub(super) guests: Notify,
+}
+
+/// What the pool knows of a thread beside its books.
+#[derive(Debug, Default)]
+pub(super) struct Place {
+    pub(super) desk: Arc<Desk>,
+    /// The name of the call that runs there.
+    pub(super) call: Option<Arc<str>>,
+}
+
+impl State {
+    /// The name of the first call that a thread runs, if it has one.
+    fn name_of(&self, place: usize, seat: &Seat) -> Option<Arc<str>> {
+        let (number, _) = seat.running.first()?;
+        match self.guests.get(number) {
+            Some(guest) => guest.name.clone(),
+            None => self.places.get(place)?.call.clone(),
+        }
+    }
 }
 
 /// How far the pool is in its life, as those who wait for it see it.
@@ -69,19 +113,19 @@ impl Driver {
     /// Puts a pool to work.
     pub(super) fn start(plan: Plan, keeper: Arc<Keeper>) -> Arc<Self> {
         let room = plan.max_pending.map(|max| {
-            let permits = max.saturating_add(plan.workers);
-            Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS)))
+            let permits = admission::room_for(max, plan.workers);
+            Arc::new(Semaphore::new(permits))
         });
         Arc::new_cyclic(|this| Self {
             room,
             keeper: keeper.handle().clone(),
             state: Mutex::new(State {
-                roster: Roster::new(plan.workers),
+                roster: Roster::new(plan.workers, plan.min_workers, plan.max_async),
                 counts: Counts::new(Moment::now()),
-                asked: Vec::new(),
+                places: Vec::new(),
+                guests: HashMap::new(),
                 keeper: Some(keeper),
             }),
-            changed: Condvar::new(),
             lifetime: watch::Sender::new(Lifetime::default()),
             hub: Hub::new(),
             this: this.clone(),
@@ -90,25 +134,25 @@ impl Driver {
     }
 
     /// Accepts a job, which may wait for so long, or answers it at once.
-    pub(super) fn submit(
-        &self,
-        mut job: Job,
-        limit: Option<Duration>,
-        priority: i32,
-    ) -> Option<JobKey> {
+    pub(super) fn submit(&self, mut job: Job, options: &Options) -> Option<JobKey> {
         let mut state = self.lock();
         // The timer finds the lock held until the job is where it looks for it.
         let next = state.roster.next_number();
+        let limit = options.queue_timeout;
         job.timer = limit.map(|limit| self.expire_after(limit, next));
-        match state.roster.submit(job, priority) {
-            Ok((number, start)) => {
+        job.deadline = options.deadline.map(|limit| {
+            let until = job.asked_for + limit;
+            let left = Moment::now().until(until);
+            (until, self.expire_in(left, limit, next))
+        });
+        let is_async = job.is_async();
+        let submitted = state
+            .roster
+            .submit(job, is_async, options.priority, Moment::now());
+        match submitted {
+            Ok((number, summons)) => {
                 state.counts.submitted += 1;
-                drop(state);
-                match start {
-                    // Without a thread the call waits for another, or fails.
-                    Some(place) => drop(self.start_thread(place)),
-                    None => self.changed.notify_one(),
-                }
+                self.summon(state, summons);
                 Some(JobKey::of_number(number))
             }
             Err(job) => {
@@ -119,150 +163,57 @@ impl Driver {
         }
     }
 
-    /// Starts all threads that there may be.
-    pub(super) fn start_all(&self) -> Result<(), StartError> {
-        loop {
-            let mut state = self.lock();
-            if state.roster.is_closed() {
-                return Err(StartError::shutting_down());
-            }
-            let place = state.roster.sit_down();
-            drop(state);
-            match place {
-                Some(place) => self.start_thread(place)?,
-                None => return Ok(()),
-            }
-        }
-    }
-
-    fn start_thread(&self, place: usize) -> Result<(), StartError> {
-        let Some(driver) = self.this.upgrade() else {
-            return Err(StartError::shutting_down());
-        };
-        let asked = Arc::new(Asked::default());
+    /// From now on there may be so many threads.
+    pub(super) fn resize(&self, workers: usize) {
         let mut state = self.lock();
-        state.counts.started += 1;
-        if state.asked.len() <= place {
-            state.asked.resize_with(place + 1, Arc::default);
-        }
-        state.asked[place] = asked.clone();
-        drop(state);
-        let thread = std::thread::Builder::new().name(self.thread_name(place));
-        match thread.spawn(move || driver.work(place, &asked)) {
-            Ok(_) => Ok(()),
-            Err(error) => Err(self.not_started(place, &error)),
-        }
-    }
-
-    fn thread_name(&self, place: usize) -> String {
-        format!("{}-{}", self.plan.name, place + 1)
-    }
-
-    /// What waits waits for the other threads; where there are none, it fails.
-    fn not_started(&self, place: usize, error: &io::Error) -> StartError {
-        tracing::warn!(target: "procpool", %error, "a thread could not be started");
-        let error = StartError::system("start a thread", error);
-        let unrun = self.lock().roster.unstarted(place);
-        self.hub.note(|| PoolEvent::StartFailed(error.clone()));
-        self.answer_all(unrun, &Kind::Broken(Breakage::Start(error.clone())));
-        self.tell();
-        self.finish_if_over();
-        error
-    }
-
-    /// A thread's life.
-    fn work(&self, place: usize, asked: &Arc<Asked>) {
-        while let Some((number, mut job)) = self.next(place) {
-            job.timer = None;
-            self.tell();
-            let started = Moment::now();
-            let told = {
-                let name = job.name.take();
-                let soft = job.soft_timeout.map(|limit| {
-                    let timer = self.ask_after(limit, number, asked.clone());
-                    (timer, started + limit)
-                });
-                let soft_deadline = soft.as_ref().map(|(_, deadline)| *deadline);
-                let _current = context::enter_on_thread(number, name, asked.clone(), soft_deadline);
-                job.work.run()
-            };
-            let (waited, ran) = (job.since.until(started), started.until(Moment::now()));
-            self.done(place, number, &told, waited, ran);
-            if let Err(error) = told {
-                panic::contain(|| log(number, &error));
-            }
-            self.tell();
-            // Room is given back before the answer is, so that who has the answer finds the room.
-            job.permit = None;
-            job.work.answer(None);
-        }
-        self.finish_if_over();
-    }
-
-    /// Waits for the next job of a thread; `None` when it is to end.
-    fn next(&self, place: usize) -> Option<(u64, Job)> {
-        let mut state = self.lock();
-        loop {
-            match state.roster.take(place, Moment::now()) {
-                Step::Run(number, job) => {
-                    self.hub.note(|| PoolEvent::TaskStarted {
-                        task: number,
-                        items: 1,
-                        pid: std::process::id(),
-                    });
-                    return Some((number, job));
-                }
-                Step::Wait => {
-                    let woken = self.changed.wait(state);
-                    state = woken.unwrap_or_else(PoisonError::into_inner);
-                }
-                Step::Leave => {
-                    state.counts.ended += 1;
-                    return None;
-                }
-            }
-        }
-    }
-
-    /// A thread has run a call: after so long, for so long.
-    fn done(
-        &self,
-        place: usize,
-        number: u64,
-        told: &Result<(), TaskError>,
-        waited: Duration,
-        ran: Duration,
-    ) {
+        let before = state.roster.limit();
+        state.roster.resize(workers);
+        // Those that are too many leave, the others sleep on.
+        wake_all(&mut state);
         let now = Moment::now();
-        let mut state = self.lock();
-        state.roster.done(place);
-        state.counts.rate.count(now);
-        state.counts.waited.record(waited);
-        state.counts.ran.record(ran);
-        match told {
-            Ok(()) => {
-                state.counts.completed += 1;
-                self.hub.note_return(number, ran);
-            }
-            Err(error) => {
-                state.counts.failed += 1;
-                self.hub.note_failure(number, error);
-            }
+        let mut places = Vec::new();
+        while let Summons::Start(place) = state.roster.summon(now) {
+            places.push(place);
         }
+        while let Some(place) = state.roster.sit_down_to_stay(now) {
+            places.push(place);
+        }
+        if let Some((room, max)) = self.room.as_ref().zip(self.plan.max_pending) {
+            admission::resize(room, max, (before, workers), &self.keeper);
+        }
+        drop(state);
+        for place in places {
+            // Without a thread its call waits for another, or fails.
+            let _ = self.start_thread(place);
+        }
+    }
+
+    /// How many threads there may be.
+    pub(super) fn workers(&self) -> usize {
+        self.lock().roster.limit()
     }
 
     /// Takes a job out that has not been started, and answers it.
-    fn withdraw(&self, number: u64, reason: &Kind) -> bool {
-        let Some(job) = self.lock().roster.withdraw(number) else {
+    pub(super) fn withdraw(&self, number: u64, reason: &Kind) -> bool {
+        let mut state = self.lock();
+        let Some(job) = state.roster.withdraw(number) else {
             return false;
         };
+        // A guest may have waited behind it.
+        if let Some(host) = state.roster.host() {
+            state.places[host].desk.guests.notify_one();
+        }
+        drop(state);
         self.answer_all([(number, job)], reason);
         true
     }
 
     /// Takes no new work.
     pub(super) fn close(&self) {
-        self.lock().roster.close();
+        let mut state = self.lock();
+        state.roster.close();
+        wake_all(&mut state);
+        drop(state);
         self.closed();
     }
 
@@ -271,56 +222,19 @@ impl Driver {
         let mut state = self.lock();
         state.roster.close();
         let dropped = state.roster.drain();
+        wake_all(&mut state);
         drop(state);
         self.answer_all(dropped, reason);
         self.closed();
     }
 
-    /// Tells everybody that no new work is taken: who waits for room, for calls, for the end.
+    /// Tells everybody that no new work is taken: who waits for room, and for the end.
     fn closed(&self) {
         if let Some(room) = &self.room {
             room.close();
         }
         self.lifetime.send_modify(|lifetime| lifetime.closed = true);
-        self.changed.notify_all();
         self.finish_if_over();
-    }
-
-    /// Does the same after a time, unless everything is over by then.
-    pub(super) fn close_and_drop_after(&self, limit: Duration, reason: Kind) {
-        let Some(driver) = self.this.upgrade() else {
-            return;
-        };
-        let mut lifetime = self.watch();
-        self.keeper.spawn(async move {
-            let over = lifetime.wait_for(|lifetime| lifetime.finished);
-            if tokio::time::timeout(limit, over).await.is_err() {
-                driver.close_and_drop(&reason);
-                driver
-                    .lifetime
-                    .send_modify(|lifetime| lifetime.expired = true);
-            }
-        });
-    }
-
-    fn expire_after(&self, limit: Duration, number: u64) -> Timer {
-        let driver = self.this.clone();
-        let timer = self.keeper.spawn(async move {
-            tokio::time::sleep(limit).await;
-            if let Some(driver) = driver.upgrade() {
-                driver.withdraw(number, &Kind::WaitedTooLong(limit));
-            }
-        });
-        Timer(timer.abort_handle())
-    }
-
-    /// Asks a running call to come to its end after a time.
-    fn ask_after(&self, limit: Duration, number: u64, asked: Arc<Asked>) -> Timer {
-        let timer = self.keeper.spawn(async move {
-            tokio::time::sleep(limit).await;
-            asked.ask(number, Request::SoftLimit);
-        });
-        Timer(timer.abort_handle())
     }
 
     /// Asks a call to come to its end; tells whether it runs.
@@ -329,14 +243,39 @@ impl Driver {
         let Some(Stand::Running(place, _)) = state.roster.stand(number) else {
             return false;
         };
-        let asked = state.asked[place].clone();
+        let guest = state.guests.get(&number).map(|guest| guest.asked.clone());
+        let asked = guest.unwrap_or_else(|| state.places[place].desk.asked.clone());
         drop(state);
         // The thread may have gone on to another call by now, which has another number.
         asked.ask(number, Request::Caller);
         true
     }
 
-    fn answer_all(&self, jobs: impl IntoIterator<Item = (u64, Job)>, reason: &Kind) {
+    /// Ends an async call that runs; tells whether that is now its outcome.
+    pub(super) fn end(&self, number: u64, reason: &Kind) -> bool {
+        let mut state = self.lock();
+        let guest = state.guests.get(&number).cloned();
+        let Some(guest) = guest.filter(|guest| guest.claim()) else {
+            return false;
+        };
+        let error = TaskError::new(reason.clone());
+        state.counts.failed(&error, 1);
+        self.hub.note_failure(number, &error);
+        drop(state);
+        self.tell();
+        guest.end(error);
+        true
+    }
+
+    /// Ends all async calls that run.
+    pub(super) fn end_all(&self, reason: &Kind) {
+        let guests: Vec<_> = self.lock().guests.keys().copied().collect();
+        for number in guests {
+            self.end(number, reason);
+        }
+    }
+
+    pub(super) fn answer_all(&self, jobs: impl IntoIterator<Item = (u64, Job)>, reason: &Kind) {
         for (number, job) in jobs {
             let error = TaskError::new(reason.clone());
             let mut state = self.lock();
@@ -355,7 +294,7 @@ impl Driver {
         }
     }
 
-    fn finish_if_over(&self) {
+    pub(super) fn finish_if_over(&self) {
         let mut state = self.lock();
         if !state.roster.is_over() {
             return;
@@ -370,9 +309,9 @@ impl Driver {
         drop(keeper);
     }
 
-    /// Tells whether anything runs now.
+    /// Tells whether anything runs now that cannot be ended.
     pub(super) fn is_running(&self) -> bool {
-        self.lock().roster.running() > 0
+        self.lock().roster.is_blocked()
     }
 
     pub(super) fn lifetime(&self) -> Lifetime {
@@ -391,18 +330,21 @@ impl Driver {
         let workers = roster.seats().map(|(place, seat)| WorkerStats {
             name: self.thread_name(place),
             pid: std::process::id(),
-            state: match seat.running {
+            state: match seat.running.first() {
                 Some(_) => WorkerState::Running,
                 None => WorkerState::Idle,
             },
-            running: seat.running.map(|(number, _)| number),
-            running_for: seat.running.map(|(_, since)| since.until(now)),
-            held: usize::from(seat.running.is_some()),
+            age: seat.since.until(now),
+            running: seat.running.first().map(|(number, _)| *number),
+            running_name: state.name_of(place, seat),
+            running_for: seat.running.first().map(|(_, since)| since.until(now)),
+            held: seat.running.len(),
+            async_tasks: if seat.is_host { seat.running.len() } else { 0 },
             done: seat.done,
             ..WorkerStats::default()
         });
         Stats {
-            max_workers: self.plan.workers,
+            max_workers: roster.limit(),
             workers: workers.collect(),
             queued: roster.waiting(),
             unfinished: roster.waiting() + roster.running(),
@@ -422,21 +364,25 @@ impl Driver {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         // No user code runs under the lock.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Says what nobody else may: the handle may be gone.
-fn log(number: u64, error: &TaskError) {
-    tracing::debug!(target: "procpool", call = number, error = format_args!("{error:#}"), "a call has failed");
+/// Wakes all threads that sleep.
+fn wake_all(state: &mut State) {
+    for place in state.roster.wake_all() {
+        state.places[place].desk.woken.notify_one();
+    }
 }
 
 /// Answers a job that was never run. Room is given back before the answer is.
 fn answer(mut job: Job, error: TaskError) {
     job.permit = None;
-    job.work.answer(Some(error));
+    panic::contain(|| job.listener = None);
+    job.deadline = None;
+    job.work.refuse(error);
 }
 
 /// As the pool of processes' driver is, and for the same reason.
@@ -447,9 +393,12 @@ impl Holder for Driver {
         self.withdraw(key.number(), &Kind::Cancelled)
     }
 
-    /// What runs cannot be ended, and is asked to.
+    /// A blocking call that runs cannot be ended, and is asked to.
     fn abort(&self, key: JobKey) -> bool {
         if self.withdraw(key.number(), &Kind::Aborted { started: false }) {
+            return true;
+        }
+        if self.end(key.number(), &Kind::Aborted { started: true }) {
             return true;
         }
         self.ask(key.number());

@@ -283,7 +283,8 @@ impl<S: Stream, R> PinnedDrop for ThreadMap<S, R> {
         let this = self.project();
         let end = |item: &Item<R>| item.1.give_up(*this.abort_on_drop);
         match this.out {
-            Out::InOrder(items) => items.iter().for_each(end),
+            // From the end: who is asked to hurry would else take the next one before that is given up.
+            Out::InOrder(items) => items.iter().rev().for_each(end),
             Out::AsReady(items) => items.iter().for_each(end),
         }
     }

@@ -7,17 +7,23 @@
 //!   TaskHandle ◀── reply ◀── a thread runs the job ◀─────┘
 //! ```
 //!
-//! - [`builder`], [`shutdown`], [`task`], [`map`]: what can be asked for.
-//! - [`roster`]: who waits, who runs where (pure). [`driver`]: the lock, the threads, the timers.
+//! - [`builder`], [`shutdown`], [`task`], [`async_task`], [`progress`], [`map`]: what can be asked for.
+//! - [`roster`]: who waits, who runs where (pure). [`driver`]: the lock around it. [`threads`]: their
+//!   lives. [`host`]: async calls on them. [`timers`]: what happens after a time.
 //! - [`job`]: a function with its argument and the duty to answer.
 
+pub(crate) mod async_task;
 pub(crate) mod builder;
 mod driver;
+mod host;
 mod job;
 pub(crate) mod map;
+pub(crate) mod progress;
 mod roster;
 mod shutdown;
 pub(crate) mod task;
+mod threads;
+mod timers;
 
 use std::fmt;
 use std::future::Future;
@@ -29,7 +35,8 @@ use self::builder::ThreadPoolBuilder;
 use self::driver::Driver;
 use self::map::{ThreadMap, ThreadMapIter};
 use self::task::{Options, ThreadTask, ThreadTaskCall};
-use crate::pool::error::{BuildError, TaskError, TrySubmitError};
+use crate::pool::builder::MOST_WORKERS;
+use crate::pool::error::{BuildError, ResizeError, TaskError, TrySubmitError};
 use crate::pool::events::Events;
 use crate::pool::handle::TaskHandle;
 use crate::pool::stats::Stats;
@@ -39,15 +46,24 @@ use crate::task::Call;
 /// A pool of threads, with the verbs of a [`ProcessPool`](crate::ProcessPool).
 ///
 /// Arguments and results are moved, not encoded, and a call costs no more than one of tokio's
-/// `spawn_blocking`. What only a process can do, a thread cannot:
+/// `spawn_blocking`. What only a process can do, a thread cannot.
 ///
-/// - Code that runs is never ended. [`abort`](TaskHandle::abort) of a running task only
-///   [asks](crate::task::TaskContext::is_cancelled) it to end and answers `false`; a
-///   [time limit](ThreadTask::timeout) is refused with an error that
-///   [says so](TaskError::is_unsupported); [`terminate`](Self::terminate) ends what waits, and
-///   answers [`Unsupported`](crate::Unsupported) if something runs.
-/// - A panic is an error of its task, as there. A crash, an exit or an abort of the process takes the
-///   program along, and in a program built with `panic = "abort"` so does a panic.
+/// # What is different over threads
+///
+/// | | |
+/// | --- | --- |
+/// | [`abort`](TaskHandle::abort) of a running blocking task | [asks](crate::task::TaskContext::is_cancelled) it to end and answers `false` |
+/// | [`timeout`](ThreadTask::timeout), [`deadline`](ThreadTask::deadline) of a blocking task | each call is refused, with an error that [says so](TaskError::is_unsupported); [`queue_timeout`](ThreadTask::queue_timeout) and [`soft_timeout`](ThreadTask::soft_timeout) are kept |
+/// | [`terminate`](Self::terminate), [`shutdown_with`](Self::shutdown_with) a limit | ends what waits and what is async, and answers [`Unsupported`](crate::Unsupported) if a blocking task runs |
+/// | a crash, an exit or an abort in a task | takes the program along; with `panic = "abort"` so does a panic, which otherwise is an error of its task as there |
+/// | [async tasks](Self::submit_async) | are ended as there, but for one that does not yield: no thread is killed for it. They send no updates |
+/// | `retry`, `key` | are not offered: no worker is lost, and the threads share their memory |
+/// | what workers are given (environment, limits, hooks, standard output) and how they are renewed | is not offered: they are this process |
+/// | [`map`](Self::map) | has no chunks: each item is a call |
+/// | [updates](Self::submit_with_progress) | of any size can be sent |
+/// | [`stats`](Self::stats) | all workers have this process's id, and none of them memory of its own |
+/// | [`events`](Self::events) | of tasks, not of the coming and going of threads |
+/// | features `tracing` and `metrics` | no span is made and nothing is counted for others: a task logs where it runs, in its own process |
 ///
 /// Code for either kind of pool is generic over [`Executor`](crate::Executor), and can
 /// [require](crate::Executor::require) what it needs of them.
@@ -321,7 +337,37 @@ impl ThreadPool {
 
     /// Returns how many threads there may be; they are started as they are needed.
     pub fn workers(&self) -> usize {
-        self.driver().plan.workers
+        self.driver().workers()
+    }
+
+    /// Changes how many threads there may be, while the pool runs. Returns at once.
+    ///
+    /// A pool that grows starts threads as they are needed. In one that shrinks those that are too
+    /// many finish what they run and end; which of them that are is left to chance. No call is lost
+    /// or refused for it. [`max_pending`](ThreadPoolBuilder::max_pending) and
+    /// [`min_workers`](ThreadPoolBuilder::min_workers) are understood as in
+    /// [`ProcessPool::resize`](crate::ProcessPool::resize).
+    ///
+    /// # Errors
+    ///
+    /// When it is zero, or more than 65,536. Nothing is changed then.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = procpool::ThreadPool::builder().workers(1).build()?;
+    /// pool.resize(4)?;
+    /// pool.ready().await?;
+    /// assert_eq!((pool.workers(), pool.stats().workers.len()), (4, 4));
+    /// assert!(pool.resize(0).is_err());
+    /// # Ok(()) }
+    /// ```
+    pub fn resize(&self, workers: usize) -> Result<(), ResizeError> {
+        if !(1..=MOST_WORKERS).contains(&workers) {
+            return Err(ResizeError(workers));
+        }
+        self.driver().resize(workers);
+        Ok(())
     }
 
     /// Returns a snapshot of what the pool does and has done. Its workers are the threads, and the

@@ -93,6 +93,7 @@ impl ThreadPool {
     pub fn terminate(&self) -> impl Future<Output = Result<(), Unsupported>> + Send + use<> {
         let driver = self.driver().clone();
         driver.close_and_drop(&TERMINATED);
+        driver.end_all(&Kind::ShutDown { started: true });
         async move {
             if driver.is_running() {
                 return Err(Unsupported(Ability::EndRunning));

@@ -7,11 +7,12 @@ use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
+use futures::future::{Either, select};
 use futures::stream::{self, Stream};
 use tokio::sync::{OwnedSemaphorePermit, TryAcquireError};
 
 use super::driver::Driver;
-use super::job::{Encoded, Job, Moved, Work};
+use super::job::{Encoded, Job, Labour, Moved};
 use super::map::{ThreadMap, ThreadMapIter};
 use crate::pool::builder::bounded;
 use crate::pool::error::{Ability, Kind, TaskError, TrySubmitError, Unsupported};
@@ -21,6 +22,7 @@ use crate::pool::map::LOOK_AHEAD;
 use crate::pool::reply::{Answer, Raw, Reply};
 use crate::pool::task::maps::map_verbs;
 use crate::pool::task::options::{short_name, waiting_options};
+use crate::pool::updates::Listener;
 use crate::sys::clock::Moment;
 use crate::task::Call;
 use crate::task::call::Parts;
@@ -70,12 +72,15 @@ pub struct ThreadTaskCall<R> {
 /// What can be said of a call beside function and argument.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Options {
-    queue_timeout: Option<Duration>,
-    soft_timeout: Option<Duration>,
-    priority: i32,
-    name: Option<Arc<str>>,
+    pub(super) queue_timeout: Option<Duration>,
+    /// Of async calls alone, as the next.
+    pub(super) timeout: Option<Duration>,
+    pub(super) deadline: Option<Duration>,
+    pub(super) soft_timeout: Option<Duration>,
+    pub(super) priority: i32,
+    pub(super) name: Option<Arc<str>>,
     /// What was asked for and cannot be had.
-    unsupported: Option<Ability>,
+    pub(super) unsupported: Option<Ability>,
 }
 
 /// The options that tasks and calls have in common.
@@ -110,6 +115,22 @@ macro_rules! options {
             self.timeout(limit)
         }
     };
+}
+pub(super) use options;
+
+/// A call that may be queued.
+pub(super) struct Admitted {
+    /// Its part of the room in the queue.
+    permit: Option<OwnedSemaphorePermit>,
+    /// When it was asked for.
+    since: Moment,
+}
+
+impl Admitted {
+    fn now(permit: Option<OwnedSemaphorePermit>) -> Self {
+        let since = Moment::now();
+        Self { permit, since }
+    }
 }
 
 /// Whether a call takes room in the queue: what a map takes is bounded by its reader.
@@ -159,10 +180,10 @@ where
         let reply = Reply::of_plain_result();
         let admitted = match room {
             Room::Needed => self.options.check().and_then(|()| admit(&self.driver)),
-            Room::NotNeeded => self.options.check().map(|()| None),
+            Room::NotNeeded => self.options.check().map(|()| Admitted::now(None)),
         };
         match admitted {
-            Ok(permit) => self.accept(reply, argument, permit),
+            Ok(admitted) => self.accept(reply, argument, admitted),
             Err(error) => {
                 reply.clone().give(Err(error));
                 TaskHandle::new(reply, None)
@@ -179,7 +200,7 @@ where
     pub fn try_submit(&self, argument: A) -> Result<TaskHandle<R>, TrySubmitError<A>> {
         let admitted = self.options.check().and_then(|()| admit(&self.driver));
         match admitted {
-            Ok(permit) => Ok(self.accept(Reply::of_plain_result(), argument, permit)),
+            Ok(admitted) => Ok(self.accept(Reply::of_plain_result(), argument, admitted)),
             Err(error) => Err(TrySubmitError { error, argument }),
         }
     }
@@ -198,26 +219,22 @@ where
         let task = self.clone();
         async move {
             task.options.check()?;
-            let permit = find_room(&task.driver).await?;
-            task.accept(Reply::of_plain_result(), argument, permit)
+            let admitted = find_room(&task.driver, None).await?;
+            task.accept(Reply::of_plain_result(), argument, admitted)
                 .abort_on_drop()
                 .await
         }
     }
 
-    fn accept(
-        &self,
-        reply: Arc<Reply<R>>,
-        argument: A,
-        permit: Option<OwnedSemaphorePermit>,
-    ) -> TaskHandle<R> {
+    fn accept(&self, reply: Arc<Reply<R>>, argument: A, admitted: Admitted) -> TaskHandle<R> {
         let work = Box::new(Moved {
             function: self.function,
             argument: Some(argument),
             result: None,
             reply: reply.clone(),
         });
-        accept(&self.driver, reply, work, permit, &self.options)
+        let work = Labour::Blocking(work);
+        accept(&self.driver, reply, work, admitted, &self.options, None)
     }
 
     map_verbs!("ThreadPool", ThreadMap, ThreadMapIter);
@@ -254,14 +271,14 @@ impl<R: Send + 'static> ThreadTaskCall<R> {
     /// Dropping the future aborts the task, as far as [`TaskHandle::abort`] can do that here.
     pub async fn run(self) -> Result<R, TaskError> {
         self.options.check()?;
-        let permit = find_room(&self.driver).await?;
-        let handle = enqueue_call(&self.driver, self.call, &self.options, |_| Ok(permit));
+        let admitted = find_room(&self.driver, None).await?;
+        let handle = enqueue_call(&self.driver, self.call, &self.options, |_| Ok(admitted));
         handle.abort_on_drop().await
     }
 }
 
 impl Options {
-    fn check(&self) -> Result<(), TaskError> {
+    pub(super) fn check(&self) -> Result<(), TaskError> {
         match self.unsupported {
             None => Ok(()),
             Some(ability) => Err(TaskError::new(Kind::Unsupported(Unsupported(ability)))),
@@ -282,7 +299,7 @@ fn enqueue_call<R: Send + 'static>(
     driver: &Arc<Driver>,
     call: Call<R>,
     options: &Options,
-    room: impl FnOnce(&Driver) -> Result<Option<OwnedSemaphorePermit>, TaskError>,
+    room: impl FnOnce(&Driver) -> Result<Admitted, TaskError>,
 ) -> TaskHandle<R> {
     let Parts {
         target,
@@ -297,14 +314,15 @@ fn enqueue_call<R: Send + 'static>(
         Ok((target, argument, room(driver)?))
     };
     match ready() {
-        Ok((target, argument, permit)) => {
+        Ok((target, argument, admitted)) => {
             let work = Box::new(Encoded {
                 target,
                 argument,
                 result: None,
                 reply: reply.clone(),
             });
-            accept(driver, reply, work, permit, options)
+            let work = Labour::Blocking(work);
+            accept(driver, reply, work, admitted, options, None)
         }
         Err(error) => {
             reply.clone().resolve(Raw::Failed(error));
@@ -314,37 +332,42 @@ fn enqueue_call<R: Send + 'static>(
 }
 
 /// Hands a call to the driver; a refusal comes through the handle.
-fn accept<R: Send + 'static>(
+pub(super) fn accept<R: Send + 'static>(
     driver: &Arc<Driver>,
     reply: Arc<Reply<R>>,
-    work: Box<dyn Work>,
-    permit: Option<OwnedSemaphorePermit>,
+    work: Labour,
+    admitted: Admitted,
     options: &Options,
+    listener: Option<Listener>,
 ) -> TaskHandle<R> {
     let job = Job {
         work,
         name: options.name.clone(),
         soft_timeout: options.soft_timeout,
         since: Moment::now(),
-        permit,
+        asked_for: admitted.since,
+        permit: admitted.permit,
         timer: None,
+        deadline: None,
+        timeout: options.timeout,
+        listener,
     };
-    match driver.submit(job, options.queue_timeout, options.priority) {
+    match driver.submit(job, options) {
         Some(key) => TaskHandle::new(reply, Some((driver.clone(), key))),
         None => TaskHandle::new(reply, None),
     }
 }
 
 /// Takes a part of the room in the queue.
-fn admit(driver: &Driver) -> Result<Option<OwnedSemaphorePermit>, TaskError> {
+pub(super) fn admit(driver: &Driver) -> Result<Admitted, TaskError> {
     if driver.lifetime().closed {
         return Err(shut_down());
     }
     let Some(room) = &driver.room else {
-        return Ok(None);
+        return Ok(Admitted::now(None));
     };
     match room.clone().try_acquire_owned() {
-        Ok(permit) => Ok(Some(permit)),
+        Ok(permit) => Ok(Admitted::now(Some(permit))),
         Err(TryAcquireError::NoPermits) => {
             let limit = driver.plan.max_pending.unwrap_or_default();
             driver
@@ -357,13 +380,31 @@ fn admit(driver: &Driver) -> Result<Option<OwnedSemaphorePermit>, TaskError> {
     }
 }
 
-/// Waits for a part of the room in the queue.
-async fn find_room(driver: &Driver) -> Result<Option<OwnedSemaphorePermit>, TaskError> {
+/// Waits for a part of the room in the queue, until the deadline at the longest.
+pub(super) async fn find_room(
+    driver: &Driver,
+    deadline: Option<Duration>,
+) -> Result<Admitted, TaskError> {
+    let admitted = Admitted::now(None);
     let Some(room) = &driver.room else {
-        return Ok(None);
+        return Ok(admitted);
     };
-    let permit = room.clone().acquire_owned().await;
-    permit.map(Some).map_err(|_| shut_down())
+    let permit = room.clone().acquire_owned();
+    let permit = match deadline {
+        None => permit.await,
+        Some(limit) => {
+            let late = std::pin::pin!(driver.sleep(limit));
+            match select(std::pin::pin!(permit), late).await {
+                Either::Left((permit, _)) => permit,
+                Either::Right(_) => {
+                    let started = false;
+                    return Err(TaskError::new(Kind::Expired { limit, started }));
+                }
+            }
+        }
+    };
+    let permit = Some(permit.map_err(|_| shut_down())?);
+    Ok(Admitted { permit, ..admitted })
 }
 
 fn shut_down() -> TaskError {

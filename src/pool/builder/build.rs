@@ -31,7 +31,7 @@ const LONGEST_FRAME: usize = u32::MAX as usize - 64 * 1024;
 /// run between two of its awaits.
 const YIELD_LIMIT: Duration = Duration::from_secs(1);
 /// How many workers there may be: more than any program needs, and each place costs memory.
-pub(in crate::pool) const MOST_WORKERS: usize = 1 << 16;
+pub(crate) const MOST_WORKERS: usize = 1 << 16;
 
 impl ProcessPoolBuilder {
     /// Builds the pool. No process is started before the first task, or

@@ -50,6 +50,7 @@ use self::slow::SlowCall;
 use self::state::State;
 pub(super) use self::state::{id_of, look};
 use self::time::Anchor;
+use super::admission;
 use super::error::TaskError;
 use super::events::Hub;
 use super::in_place::InPlace;
@@ -150,20 +151,13 @@ pub(crate) struct Done {
     rearm: bool,
 }
 
-/// How many jobs may be in the pool, beside those of maps.
-fn room_for(max_pending: usize, workers: usize) -> usize {
-    max_pending
-        .saturating_add(workers)
-        .min(Semaphore::MAX_PERMITS)
-}
-
 impl Driver {
     /// Puts a pool to work.
     pub(crate) fn start(plan: Plan, venue: Venue, keeper: Arc<Keeper>) -> Arc<Self> {
         let workers = plan.rules.workers;
         let room = plan
             .max_pending
-            .map(|max| Arc::new(Semaphore::new(room_for(max, workers))));
+            .map(|max| Arc::new(Semaphore::new(admission::room_for(max, workers))));
         let hub = Arc::new(Hub::new());
         let (launcher, in_place) = match venue {
             Venue::Workers(launcher) => (Some(Arc::new(launcher)), None),
@@ -336,22 +330,9 @@ impl Driver {
         self.perform(state, now);
         // Fewer may be all that somebody waits for.
         self.progress.send_modify(|_| ());
-        let Some((room, max)) = self.room.as_ref().zip(self.plan.max_pending) else {
-            return;
-        };
-        let (before, after) = (room_for(max, before), room_for(max, workers));
-        if after >= before {
-            return room.add_permits(after - before);
+        if let Some((room, max)) = self.room.as_ref().zip(self.plan.max_pending) {
+            admission::resize(room, max, (before, workers), &self.keeper);
         }
-        // What is in use is taken away as it is given back, before anybody else gets it.
-        let surplus = before - after;
-        let left = surplus - room.forget_permits(surplus);
-        let taken = room.clone().acquire_many_owned(left as u32);
-        self.keeper.spawn(async move {
-            if let Ok(permits) = taken.await {
-                permits.forget();
-            }
-        });
     }
 
     /// The worker that has the job, and how far it has come there.

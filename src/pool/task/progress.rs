@@ -25,7 +25,7 @@ use crate::wire::page::MOST_UPDATES;
 
 /// How many updates may wait for their reader unless it is said otherwise: enough that a reader who
 /// keeps up never makes the task wait, and little memory if one does not.
-pub(super) const BUFFER: usize = 64;
+pub(crate) const BUFFER: usize = 64;
 
 /// The options of tasks that say something while they run.
 macro_rules! updates_options {
@@ -52,7 +52,7 @@ macro_rules! updates_options {
         }
     };
 }
-pub(super) use updates_options;
+pub(crate) use updates_options;
 
 /// A function that takes a [`Progress`] behind its argument, with options for its calls. Got from
 /// [`ProcessPool::task_with_progress`](crate::ProcessPool::task_with_progress).

@@ -1,0 +1,165 @@
+//! Tasks that say how far they have come, on whatever executor.
+
+use std::fmt;
+use std::future::Future;
+use std::time::Duration;
+
+use super::{Portable, sealed};
+use crate::pool::error::{TaskError, TrySubmitError};
+use crate::pool::handle::TaskHandle;
+use crate::pool::task::progress::ProgressTask;
+use crate::pool::updates::{Updates, WhenFull};
+use crate::thread_pool::progress::ThreadProgressTask;
+
+/// A function that says how far it has come, with options for its calls: a [`ProgressTask`] or a
+/// [`ThreadProgressTask`]. Got from
+/// [`Executor::task_with_progress`](crate::Executor::task_with_progress).
+///
+/// ```
+/// use futures::{StreamExt, TryStreamExt};
+/// use procpool::task::Progress;
+/// use procpool::{Executor, ExecutorProgressTask, TaskError, ThreadPool};
+///
+/// fn halve(mut number: u64, halves: Progress<u64>) -> u32 {
+///     let mut steps = 0;
+///     while number > 1 {
+///         (number, steps) = (number / 2, steps + 1);
+///         halves.send(&number).expect("a number can be sent");
+///     }
+///     steps
+/// }
+///
+/// async fn halves(executor: &impl Executor, number: u64) -> Result<Vec<u64>, TaskError> {
+///     let (end, updates) = executor.task_with_progress(halve).buffer(2).submit(number);
+///     let halves = updates.try_collect().await?;
+///     end.await?;
+///     Ok(halves)
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// assert_eq!(halves(&ThreadPool::new()?, 9).await?, [4, 2, 1]);
+/// # Ok(()) }
+/// ```
+pub trait ExecutorProgressTask<A: Portable, P: Portable, R: Portable>:
+    Clone + fmt::Debug + Send + Sync + sealed::Sealed + 'static
+{
+    /// Ends the task when it has run this long, where the executor
+    /// [can](crate::Ability::EndRunning). See [`ProgressTask::timeout`].
+    fn timeout(self, limit: Duration) -> Self;
+
+    /// Ends the task when this long has passed since it was submitted, where the executor
+    /// [can](crate::Ability::EndRunning). See [`ProgressTask::deadline`].
+    fn deadline(self, limit: Duration) -> Self;
+
+    /// Asks the task to come to its end when it has run this long. See
+    /// [`ProgressTask::soft_timeout`].
+    fn soft_timeout(self, limit: Duration) -> Self;
+
+    /// Lets the task go before waiting tasks of lower priority. See [`ProgressTask::priority`].
+    fn priority(self, priority: i32) -> Self;
+
+    /// Gives up on the task when it has waited this long for its start. See
+    /// [`ProgressTask::queue_timeout`].
+    fn queue_timeout(self, limit: Duration) -> Self;
+
+    /// Names the task. See [`ProgressTask::name`].
+    fn name(self, name: impl Into<String>) -> Self;
+
+    /// Sets how many updates may wait for their reader. See [`ProgressTask::buffer`].
+    ///
+    /// # Panics
+    ///
+    /// When it is zero.
+    #[track_caller]
+    fn buffer(self, updates: usize) -> Self;
+
+    /// Sets what happens when the task sends an update and the buffer is full. See
+    /// [`ProgressTask::when_full`].
+    fn when_full(self, when_full: WhenFull) -> Self;
+
+    /// Queues one call and returns at once. See [`ProgressTask::submit`].
+    fn submit(&self, argument: A) -> (TaskHandle<R>, Updates<P>);
+
+    /// Queues one call, or hands the argument back. See [`ProgressTask::try_submit`].
+    ///
+    /// # Errors
+    ///
+    /// With the argument, when the call is not accepted.
+    fn try_submit(&self, argument: A) -> Result<(TaskHandle<R>, Updates<P>), TrySubmitError<A>>;
+
+    /// Waits for room, then for the result; beside it what the task says meanwhile. See
+    /// [`ProgressTask::run`].
+    fn run(
+        &self,
+        argument: A,
+    ) -> (
+        impl Future<Output = Result<R, TaskError>> + Send,
+        Updates<P>,
+    );
+}
+
+/// Each method is the one of that name that the type has itself.
+macro_rules! executor_progress_task {
+    ($task:ident) => {
+        impl<A: Portable, P: Portable, R: Portable> ExecutorProgressTask<A, P, R>
+            for $task<A, P, R>
+        {
+            fn timeout(self, limit: Duration) -> Self {
+                $task::timeout(self, limit)
+            }
+
+            fn deadline(self, limit: Duration) -> Self {
+                $task::deadline(self, limit)
+            }
+
+            fn soft_timeout(self, limit: Duration) -> Self {
+                $task::soft_timeout(self, limit)
+            }
+
+            fn priority(self, priority: i32) -> Self {
+                $task::priority(self, priority)
+            }
+
+            fn queue_timeout(self, limit: Duration) -> Self {
+                $task::queue_timeout(self, limit)
+            }
+
+            fn name(self, name: impl Into<String>) -> Self {
+                $task::name(self, name)
+            }
+
+            fn buffer(self, updates: usize) -> Self {
+                $task::buffer(self, updates)
+            }
+
+            fn when_full(self, when_full: WhenFull) -> Self {
+                $task::when_full(self, when_full)
+            }
+
+            fn submit(&self, argument: A) -> (TaskHandle<R>, Updates<P>) {
+                $task::submit(self, argument)
+            }
+
+            fn try_submit(
+                &self,
+                argument: A,
+            ) -> Result<(TaskHandle<R>, Updates<P>), TrySubmitError<A>> {
+                $task::try_submit(self, argument)
+            }
+
+            fn run(
+                &self,
+                argument: A,
+            ) -> (
+                impl Future<Output = Result<R, TaskError>> + Send,
+                Updates<P>,
+            ) {
+                $task::run(self, argument)
+            }
+        }
+    };
+}
+
+executor_progress_task!(ProgressTask);
+executor_progress_task!(ThreadProgressTask);
