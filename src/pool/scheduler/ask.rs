@@ -4,6 +4,8 @@
 //! reason, and its response counts. So there is no answer to wait for, and a request that comes too
 //! late is no matter: it names what has run, and nothing else is meant by it.
 
+use std::time::Duration;
+
 use super::Scheduler;
 use super::event::{Action, JobKey, Outcome, Request, Ticket, WorkerId};
 use super::place::{Recall, Sent};
@@ -44,12 +46,14 @@ impl Sent {
         if due > now {
             // What was asked, if anything was, is over.
             self.asked = self.asked.filter(|asked| *asked == said);
+            self.patience = Duration::ZERO;
             return (false, Some(due));
         }
         let ask = self.asked.replace(said) != Some(said);
         // Another item of a chunk has a limit of its own. That it may have been begun is known when
         // this one is answered; until then it is looked at the more seldom the longer it runs.
-        let next = (self.items > 0).then(|| now + begun.until(now).max(limit).max(LIMIT_CHECK));
-        (ask, next)
+        let pause = self.patience.max(limit).max(LIMIT_CHECK);
+        self.patience = pause * 2;
+        (ask, (self.items > 0).then(|| now + pause))
     }
 }

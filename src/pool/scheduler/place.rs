@@ -101,6 +101,8 @@ pub(super) struct Sent {
     pub(super) soft_timeout: Option<Duration>,
     /// When that was begun which was asked to come to its end for having run so long.
     pub(super) asked: Option<Moment>,
+    /// If that goes on: it is looked at again after this, or later.
+    pub(super) patience: Duration,
     pub(super) sent_at: Moment,
     /// When it must be over.
     pub(super) deadline: Option<Moment>,

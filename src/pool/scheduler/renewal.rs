@@ -174,7 +174,8 @@ impl<T> Scheduler<T> {
         };
         sent.answered += 1;
         if sent.asked.is_some() {
-            // Another may run now, which has a soft limit of its own.
+            // Another may run now, or in a moment, which has a soft limit of its own.
+            sent.patience = Duration::ZERO;
             self.actions.push_back(Action::Probe(worker, ticket));
         }
     }

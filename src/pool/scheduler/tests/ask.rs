@@ -174,3 +174,25 @@ fn what_goes_on_after_it_was_asked_is_looked_at_the_more_seldom_and_the_next_ite
     desk.pass(MS);
     assert_eq!(desk.asked.len(), 2, "in a minute it would be too late");
 }
+
+#[test]
+fn an_answer_that_comes_before_the_page_says_so_does_not_put_off_the_look_at_the_next_item() {
+    let mut desk = Desk::ready(1);
+    desk.submit(
+        "a",
+        JobSpec {
+            items: 4,
+            ..soft(2 * MS)
+        },
+    );
+    desk.start("a");
+    desk.pass(60_000 * MS);
+    let (worker, ticket) = desk.sent["a"];
+    desk.core.item_answered(worker, ticket);
+    desk.drain();
+    desk.pass(MS / 2);
+    desk.end_item("a");
+    desk.next_item("a");
+    desk.pass(4 * MS);
+    assert_eq!(desk.asked.len(), 2);
+}
