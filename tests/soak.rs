@@ -37,8 +37,10 @@ fn number(variable: &str, full: u64) -> u64 {
 }
 
 fn builder(method: StartMethod) -> ProcessPoolBuilder {
-    // What panics say is of no interest.
+    // What panics say is of no interest. To find out where they come from takes a worker some 40 MiB
+    // and so long, where much is going on, that async calls are in want of its thread.
     let builder = ProcessPool::builder().start_method(method);
+    let builder = builder.env("RUST_BACKTRACE", "0");
     builder.stderr(Stdio::null())
 }
 
