@@ -502,3 +502,22 @@ fn without_workers_all_that_was_sent_is_kept_or_the_newest_of_it() {
         pool.shutdown().await;
     });
 }
+
+#[tokio::test]
+async fn what_an_async_task_says_does_not_wear_out_its_worker() {
+    let pool = ProcessPool::builder().workers(1).max_tasks_per_worker(3);
+    let pool = pool.build().unwrap();
+    let talks = |count: u32, progress: Progress<u32>| async move {
+        for number in 0..count {
+            progress.send_async(&number).await.unwrap();
+        }
+        std::process::id()
+    };
+    let talks = pool.task_async_with_progress(talks);
+    let (first, updates) = talks.submit(20);
+    let first = first.await.unwrap();
+    drop(updates);
+    let (second, _updates) = talks.submit(0);
+    assert_eq!(second.await.unwrap(), first);
+    pool.shutdown().await;
+}

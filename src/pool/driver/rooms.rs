@@ -291,11 +291,14 @@ impl State {
         let Frame { header, payload } = frame;
         let ticket = header.ticket;
         let unknown = |_| format!("a word on an async call that it does not have: {ticket:?}");
+        if header.kind == FrameKind::Update {
+            return self.take_in_update(worker, header, payload, done);
+        }
+        // What the task says while it runs is no end of it, and does not wear out its worker.
         if let Some((_, room)) = self.scheduler.running(worker) {
             self.scheduler.item_answered(worker, room);
         }
         let raw = match header.kind {
-            FrameKind::Update => return self.take_in_update(worker, header, payload, done),
             FrameKind::Passed => return self.rooms.passed(now, worker, ticket).map_err(unknown),
             FrameKind::Returned => Raw::Returned(payload),
             kind => Raw::Failed(failure(kind, &payload, max_frame)?),
