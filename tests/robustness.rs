@@ -5,14 +5,19 @@ mod support;
 #[path = "support/deeds.rs"]
 mod deeds;
 
+use std::fs;
 use std::future::Future;
+use std::io::Write;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use deeds::{
     Misdeed, Scratch, commit, group_of, own_pid, pid_in, send, start_a_sleeper_and_hang, state_of,
-    touch, wait_for,
+    status_line, touch, wait_for,
 };
-use procpool::{ProcessPool, ProcessPoolBuilder, Restart, StartMethod, Stdio, TaskHandle};
+use procpool::{
+    ProcessPool, ProcessPoolBuilder, Restart, StartMethod, Stdio, TaskHandle, WorkerExit,
+};
 use serde::{Deserialize, Serialize};
 use support::{PROMPTLY, children, everywhere, is_alive, runtime, scene, soon};
 
@@ -389,6 +394,49 @@ fn a_worker_that_was_stopped_while_idle_holds_no_call_for_ever() {
         assert!(pid != stopped && begun.elapsed() < PROMPTLY);
         assert!(soon(PROMPTLY, || !is_alive(stopped)).await);
         pool.shutdown().await;
+    });
+}
+
+/// Runs until its worker ends.
+async fn stay(_: ()) {
+    std::future::pending().await
+}
+
+/// Writes what is no frame into the worker's first pipe that it has open for this ('0' to read, '1'
+/// to write).
+fn write_garbage(pid: u32, mode: char) {
+    let is_meant = |path: &PathBuf| {
+        let target = fs::read_link(path).unwrap_or_default();
+        let number: u32 = path.file_name().unwrap().to_str().unwrap().parse().unwrap();
+        let flags = status_line(&format!("/proc/{pid}/fdinfo/{number}"), "flags");
+        number > 2 && target.to_string_lossy().starts_with("pipe:") && flags.ends_with(mode)
+    };
+    let open = fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
+    let mut pipes = open.map(|entry| entry.unwrap().path()).filter(is_meant);
+    let pipe = pipes.next().expect("each worker has two");
+    let mut pipe = fs::OpenOptions::new().write(true).open(pipe).unwrap();
+    pipe.write_all(&[0xff; 64]).unwrap();
+}
+
+/// Whichever way the bytes go, who is asked to make sense of them does not.
+#[test]
+fn a_strangers_bytes_in_a_workers_pipes_cost_that_worker_and_what_it_runs() {
+    everywhere(|method| async move {
+        // What is read there, and what is written.
+        for end in ['0', '1'] {
+            let pool = quiet(method, 1);
+            let calls: Vec<_> = (0..3).map(|_| pool.submit_async(stay, ())).collect();
+            assert!(is_running(&calls[2]).await);
+            let pid = calls[0].worker_pid().unwrap();
+            write_garbage(pid, end);
+            for call in calls {
+                let error = call.await.unwrap_err();
+                assert!(error.is_worker_lost(), "{method}, {end}: {error}");
+                assert_eq!(error.worker_exit().map(WorkerExit::pid), Some(pid));
+            }
+            assert_ne!(pool.submit(own_pid, ()).await.unwrap(), pid);
+            pool.shutdown().await;
+        }
     });
 }
 

@@ -344,6 +344,15 @@ impl ControlPage {
             .any(|state| now == Word::new(ticket, item, state))
     }
 
+    /// Worker: whether the parent has taken the call back, or has ended it, and waits for nothing but
+    /// the word that it is passed by.
+    pub(crate) fn is_given_up(&self, ticket: Ticket) -> bool {
+        let now = self.word(ticket);
+        [State::TakenBack, State::Ended]
+            .into_iter()
+            .any(|state| now == Word::new(ticket, 0, state))
+    }
+
     /// How many bytes of the response stream have been made visible.
     pub(crate) fn visible(&self) -> u64 {
         self.mapping.word(VISIBLE).load(Ordering::Acquire)

@@ -158,7 +158,8 @@ impl Drop for Guest {
                 self.shared.desk.term.task_over();
             }
         }
-        if !self.over {
+        // Where it is still the parent's to have, the worker is going, and it is lost with that.
+        if !self.over && self.shared.desk.page.is_given_up(self.request.ticket) {
             let sent = self.shared.desk.pass(self.request);
             self.shared.answered(sent);
         }

@@ -77,11 +77,11 @@ impl<T> Rooms<T> {
         worker: WorkerId,
         ticket: Ticket,
     ) -> Result<(), UnknownGuest> {
-        match self.leave(now, worker, ticket)? {
-            // It has thrown away what it should have run.
-            Stay::Here(_) => Err(UnknownGuest),
-            Stay::TakenBack | Stay::Ended { .. } => Ok(()),
+        if self.guest(worker, ticket).is_some() {
+            // It has thrown away what it should have run, and is lost with its worker.
+            return Err(UnknownGuest);
         }
+        self.leave(now, worker, ticket).map(drop)
     }
 
     /// The call that a guest is, if it is to be answered.
@@ -142,16 +142,15 @@ impl<T> Rooms<T> {
         around: &impl Surroundings,
         worker: WorkerId,
     ) -> Result<(), UnknownGuest> {
-        let Some(room) = self.rooms.get_mut(&worker) else {
-            return Err(UnknownGuest);
-        };
-        room.job = None;
+        self.rooms.get_mut(&worker).ok_or(UnknownGuest)?.job = None;
         self.clear(around, worker);
-        let left = self
-            .rooms
-            .get(&worker)
-            .map_or(0, |room| room.here().count());
-        if left > 0 { Err(UnknownGuest) } else { Ok(()) }
+        let room = self.rooms.get_mut(&worker).ok_or(UnknownGuest)?;
+        if room.here().next().is_none() {
+            return Ok(());
+        }
+        // They have been begun, so they do not go elsewhere: they are lost with their worker.
+        room.ending = Some(Outcome::Lost(worker));
+        Err(UnknownGuest)
     }
 
     /// A worker could not open its room: gives out those that were to be its guests.

@@ -9,8 +9,9 @@ mod stand_in;
 use std::time::Duration;
 
 use self::actor::Manner;
-use self::stage::Stage;
+use self::stage::{Around, Stage};
 use super::CallSpec;
+use super::guests::UnknownGuest;
 use crate::pool::scheduler::{Outcome, Retry};
 
 const MILLI: Duration = Duration::from_millis(1);
@@ -158,6 +159,37 @@ fn a_loss_is_repeated_where_that_is_allowed_and_what_was_not_begun_moves() {
     stage.kill_all();
     stage.wait(Duration::ZERO);
     assert!(matches!(stage.outcome(again), Some(Outcome::Lost(_))));
+}
+
+/// A worker that breaks the protocol, and is killed for that.
+#[test]
+fn a_guest_that_is_passed_by_unasked_is_lost_with_its_worker() {
+    let mut stage = Stage::new(1, 2);
+    let call = stage.submit(call(), Manner::Stays);
+    stage.play();
+    let (worker, ticket) = stage.rooms.holder(call).expect("it is in a room");
+    let believed = stage.rooms.passed(stage.now, worker, ticket);
+    assert_eq!(believed, Err(UnknownGuest));
+    stage.kill_all();
+    stage.play();
+    assert_eq!(stage.outcome(call), Some(Outcome::Lost(worker)));
+    assert_eq!(stage.runs(call), 1);
+}
+
+/// The same.
+#[test]
+fn a_room_that_ends_before_its_guests_takes_them_along() {
+    let mut stage = Stage::new(1, 2);
+    let begun = stage.submit(call(), Manner::Stays);
+    stage.play();
+    let (worker, _) = stage.rooms.holder(begun).expect("it is in a room");
+    let around = Around(&stage.scheduler, &stage.actors);
+    let believed = stage.rooms.closed(&around, worker);
+    assert_eq!(believed, Err(UnknownGuest));
+    stage.kill_all();
+    stage.play();
+    assert_eq!(stage.outcome(begun), Some(Outcome::Lost(worker)));
+    assert_eq!(stage.runs(begun), 1);
 }
 
 #[test]
