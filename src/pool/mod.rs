@@ -7,7 +7,7 @@
 //!   TaskHandle ◀── reply ◀─────────────────┘ ◀── frames, deaths, time
 //! ```
 //!
-//! - [`builder`], [`shared`], [`shutdown`], [`task`]: what can be asked for.
+//! - [`builder`], [`shared`], [`shutdown`], [`task`]: what can be asked for. [`stake`]: who keeps it open.
 //! - [`scheduler`]: decides (pure). [`driver`]: performs, and is told what happens.
 //! - [`rooms`]: decides about async calls (pure).
 //! - [`reply`]: the duty to answer. [`handle`]: the caller's end. [`error`]: how it can fail.
@@ -36,6 +36,7 @@ mod rooms;
 mod scheduler;
 mod shared;
 pub(crate) mod shutdown;
+pub(crate) mod stake;
 pub(crate) mod stats;
 pub(crate) mod task;
 #[cfg(test)]
@@ -55,6 +56,7 @@ use self::driver::Driver;
 use self::error::{BuildError, ResizeError, TaskError, TrySubmitError};
 use self::handle::TaskHandle;
 use self::scheduler::Event;
+use self::stake::Stake;
 use self::stats::Stats;
 use self::task::{AsyncTask, Options, Task, TaskCall};
 use crate::process::StartError;
@@ -80,7 +82,8 @@ pub use self::scheduler::{Restart, Retry};
 /// # Drop
 ///
 /// Dropping the last clone is [`close`](Self::close): what was accepted is finished, and then the
-/// workers leave. It never blocks. To wait for the end use [`shutdown`](Self::shutdown).
+/// workers leave. It never blocks. To wait for the end use [`shutdown`](Self::shutdown). Handles and
+/// tasks do not keep a pool open; a [`Map`](crate::Map) that has not taken its last item does.
 ///
 /// ```
 /// use procpool::ProcessPool;
@@ -99,19 +102,7 @@ pub use self::scheduler::{Restart, Retry};
 #[derive(Clone)]
 #[doc(alias = "ProcessPoolExecutor")]
 pub struct ProcessPool {
-    owner: Arc<Owner>,
-}
-
-/// What all clones share; its drop is the drop of the last one.
-struct Owner(Arc<Driver>);
-
-impl Drop for Owner {
-    fn drop(&mut self) {
-        if !self.0.watch().borrow().closed {
-            tracing::debug!(target: "procpool", "a pool was dropped without being closed");
-        }
-        self.0.tell(Event::Close);
-    }
+    stake: Stake<Driver>,
 }
 
 impl ProcessPool {
@@ -131,12 +122,12 @@ impl ProcessPool {
 
     fn new_with(driver: Arc<Driver>) -> Self {
         Self {
-            owner: Arc::new(Owner(driver)),
+            stake: Stake::new(driver),
         }
     }
 
     fn driver(&self) -> &Arc<Driver> {
-        &self.owner.0
+        self.stake.driver()
     }
 
     /// Queues a call and returns at once.

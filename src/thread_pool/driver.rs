@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::panic::RefUnwindSafe;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use crate::pool::admission;
 use crate::pool::error::{Kind, TaskError};
 use crate::pool::events::Hub;
 use crate::pool::holder::{Holder, JobKey, Progress};
+use crate::pool::stake::Open;
 use crate::pool::stats::{Counts, Stats, WorkerState, WorkerStats};
 use crate::process::Keeper;
 use crate::sys::clock::Moment;
@@ -49,6 +51,8 @@ pub(super) struct Driver {
     pub(super) plan: Plan,
     /// Room in the queue, where that is bounded.
     pub(super) room: Option<Arc<Semaphore>>,
+    /// How many there are who keep the pool open.
+    stakes: AtomicUsize,
     /// The crate's thread, for what is to happen after a time.
     pub(super) keeper: Handle,
     state: Mutex<State>,
@@ -118,6 +122,7 @@ impl Driver {
         });
         Arc::new_cyclic(|this| Self {
             room,
+            stakes: AtomicUsize::new(0),
             keeper: keeper.handle().clone(),
             state: Mutex::new(State {
                 roster: Roster::new(plan.workers, plan.min_workers, plan.max_async),
@@ -383,6 +388,20 @@ fn answer(mut job: Job, error: TaskError) {
     panic::contain(|| job.listener = None);
     job.deadline = None;
     job.work.refuse(error);
+}
+
+impl Open for Driver {
+    fn stakes(&self) -> &AtomicUsize {
+        &self.stakes
+    }
+
+    fn is_closed(&self) -> bool {
+        self.lifetime().closed
+    }
+
+    fn close(&self) {
+        Self::close(self);
+    }
 }
 
 /// As the pool of processes' driver is, and for the same reason.

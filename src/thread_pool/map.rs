@@ -10,10 +10,12 @@ use std::task::{Context, Poll, ready};
 use futures::stream::{self, FusedStream, FuturesUnordered, Stream};
 use pin_project::{pin_project, pinned_drop};
 
+use super::driver::Driver;
 use super::task::{Room, ThreadTask};
 use crate::pool::error::TaskError;
 use crate::pool::handle::TaskHandle;
-use crate::pool::map::Enumerated;
+use crate::pool::map::{Enumerated, with_more};
+use crate::pool::stake::Stake;
 
 /// The results of one function over many items, on threads: a stream of one `Result` per item.
 ///
@@ -22,7 +24,8 @@ use crate::pool::map::Enumerated;
 /// [`map_stream`](crate::ThreadPool::map_stream). `S` is the stream of items.
 ///
 /// It ends when every item has given its result, and stays ended. An item that fails ends neither
-/// the stream nor the work on other items.
+/// the stream nor the work on other items. It keeps its pool open until it has taken the last item
+/// from its source, as a [`Map`](crate::Map) does.
 ///
 /// # Cancel safety
 ///
@@ -52,6 +55,8 @@ pub struct ThreadMap<S: Stream, R> {
     #[pin]
     items: S,
     task: ThreadTask<S::Item, R>,
+    /// Until everything has been taken.
+    open: Option<Stake<Driver>>,
     look_ahead: usize,
     out: Out<R>,
     /// How many items have been taken.
@@ -97,6 +102,7 @@ where
     ) -> Self {
         Self {
             items,
+            open: Some(task.stake()),
             task,
             look_ahead,
             out: if ordered {
@@ -121,7 +127,11 @@ where
                     this.out.push(Item(*this.taken, handle));
                     *this.taken += 1;
                 }
-                Poll::Ready(None) => *this.source_ended = true,
+                Poll::Ready(None) => {
+                    *this.source_ended = true;
+                    // What was taken is finished without it.
+                    *this.open = None;
+                }
                 Poll::Pending => return,
             }
         }
@@ -197,7 +207,8 @@ where
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        if self.ended { (0, Some(0)) } else { (0, None) }
+        let source = (!self.source_ended).then(|| self.items.size_hint());
+        with_more(self.out.len(), source)
     }
 }
 

@@ -39,6 +39,7 @@ use crate::pool::builder::MOST_WORKERS;
 use crate::pool::error::{BuildError, ResizeError, TaskError, TrySubmitError};
 use crate::pool::events::Events;
 use crate::pool::handle::TaskHandle;
+use crate::pool::stake::Stake;
 use crate::pool::stats::Stats;
 use crate::process::StartError;
 use crate::task::Call;
@@ -77,7 +78,8 @@ use crate::task::Call;
 /// # Drop
 ///
 /// Dropping the last clone is [`close`](Self::close): what was accepted is finished, and then the
-/// threads end. It never blocks.
+/// threads end. It never blocks. Handles and tasks do not keep a pool open; a
+/// [`ThreadMap`](crate::ThreadMap) that has not taken its last item does.
 ///
 /// ```
 /// use procpool::ThreadPool;
@@ -97,19 +99,7 @@ use crate::task::Call;
 #[derive(Clone)]
 #[doc(alias = "ThreadPoolExecutor")]
 pub struct ThreadPool {
-    owner: Arc<Owner>,
-}
-
-/// What all clones share; its drop is the drop of the last one.
-struct Owner(Arc<Driver>);
-
-impl Drop for Owner {
-    fn drop(&mut self) {
-        if !self.0.lifetime().closed {
-            tracing::debug!(target: "procpool", "a pool was dropped without being closed");
-        }
-        self.0.close();
-    }
+    stake: Stake<Driver>,
 }
 
 impl ThreadPool {
@@ -129,12 +119,12 @@ impl ThreadPool {
 
     fn new_with(driver: Arc<Driver>) -> Self {
         Self {
-            owner: Arc::new(Owner(driver)),
+            stake: Stake::new(driver),
         }
     }
 
     fn driver(&self) -> &Arc<Driver> {
-        &self.owner.0
+        self.stake.driver()
     }
 
     /// Queues a call and returns at once.

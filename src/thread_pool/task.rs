@@ -20,6 +20,7 @@ use crate::pool::events::PoolEvent;
 use crate::pool::handle::TaskHandle;
 use crate::pool::map::LOOK_AHEAD;
 use crate::pool::reply::{Answer, Raw, Reply};
+use crate::pool::stake::Stake;
 use crate::pool::task::maps::map_verbs;
 use crate::pool::task::options::{short_name, waiting_options};
 use crate::pool::updates::Listener;
@@ -235,6 +236,11 @@ where
         });
         let work = Labour::Blocking(work);
         accept(&self.driver, reply, work, admitted, &self.options, None)
+    }
+
+    /// A share in the pool's being open.
+    pub(super) fn stake(&self) -> Stake<Driver> {
+        Stake::new(self.driver.clone())
     }
 
     map_verbs!("ThreadPool", ThreadMap, ThreadMapIter);

@@ -97,6 +97,8 @@ pub(crate) struct Driver {
     pub(crate) room: Option<Arc<Semaphore>>,
     /// How many workers there may be.
     workers: AtomicUsize,
+    /// How many there are who keep the pool open.
+    pub(super) stakes: AtomicUsize,
     /// What there is instead of workers, if there are none.
     pub(crate) in_place: Option<InPlace>,
     /// The crate's thread, to run things on; a handle to it does not keep it.
@@ -166,6 +168,7 @@ impl Driver {
         let driver = Arc::new_cyclic(|this| Self {
             room,
             workers: AtomicUsize::new(workers),
+            stakes: AtomicUsize::new(0),
             in_place,
             keeper: keeper.handle().clone(),
             state: Mutex::new(State {

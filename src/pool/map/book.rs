@@ -148,13 +148,18 @@ impl Book {
         if self.exhausted {
             return 0;
         }
-        let unread = (self.taken - self.given) as usize;
+        let unread = self.unread();
         let room = self.measure.look_ahead.saturating_sub(unread);
         if room * 4 < self.measure.look_ahead && unread > 0 {
             0
         } else {
             room
         }
+    }
+
+    /// How many items have been taken whose results have not been given.
+    pub(in crate::pool) fn unread(&self) -> usize {
+        (self.taken - self.given) as usize
     }
 
     /// There may be so many workers now.

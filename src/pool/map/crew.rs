@@ -62,6 +62,11 @@ impl Crew {
         self.lock().roster.book().room()
     }
 
+    /// How many items have been taken whose results have not been given.
+    pub(super) fn unread(&self) -> usize {
+        self.lock().roster.book().unread()
+    }
+
     /// Why the pool takes nothing new, if that is so.
     pub(super) fn refusal(&self) -> Option<TaskError> {
         self.driver.refusal()

@@ -28,6 +28,7 @@ use super::ProcessPool;
 use super::driver::Driver;
 use super::error::{ARGUMENT, Kind, TaskError};
 use super::reply::{Raw, decode};
+use super::stake::Stake;
 use super::task::Options;
 use crate::task::DecodeError;
 use crate::task::identity::Target;
@@ -49,9 +50,11 @@ pub(crate) const LOOK_AHEAD: usize = 1_024;
 /// It ends when every item has given its result, and stays ended. An item that fails ends neither
 /// the stream nor the work on other items.
 ///
-/// It does not keep its pool open. When the pool is closed, or its last clone dropped, what was taken
-/// from the source by then is finished, and each item behind it gives an error that
-/// [says so](TaskError::is_shut_down).
+/// It keeps its pool open, as a clone of the pool does, until it has taken the last item from its
+/// source or is dropped. When the pool is [closed](ProcessPool::close) or shut down before that, what
+/// was taken by then is finished, and each item behind it gives an error that
+/// [says so](TaskError::is_shut_down). Over a source without an end those are errors for as long as it
+/// is read: the first of them, or [`is_closed`](ProcessPool::is_closed), says when to stop.
 ///
 /// # Cancel safety
 ///
@@ -86,6 +89,8 @@ pub struct Map<S, R> {
     /// How many items have been answered one by one, where nothing is sent.
     answered: u64,
     on_drop: Ending,
+    /// Until everything has been taken.
+    open: Option<Stake<Driver>>,
     hands: Hands,
     decode: fn(&[u8]) -> Result<R, DecodeError>,
 }
@@ -153,6 +158,7 @@ where
             ended: false,
             answered: 0,
             on_drop: Ending::Cancel,
+            open: Some(Stake::new(driver.clone())),
             hands,
             decode: payload::decode::<R>,
         }
@@ -182,6 +188,10 @@ where
                 }
             }
             crew.take(taken, *this.source_ended);
+            if *this.source_ended {
+                // What was taken is finished without it.
+                *this.open = None;
+            }
             if waits {
                 return;
             }
@@ -223,6 +233,16 @@ impl<S, R> Map<S, R> {
     pub fn enumerate(self) -> Enumerated<Self> {
         Enumerated::new(self)
     }
+}
+
+/// How many results there will be: of what was taken, and of what there may be in the source.
+pub(crate) fn with_more(
+    taken: usize,
+    source: Option<(usize, Option<usize>)>,
+) -> (usize, Option<usize>) {
+    let (least, most) = source.unwrap_or((0, Some(0)));
+    let most = most.and_then(|most| most.checked_add(taken));
+    (least.saturating_add(taken), most)
 }
 
 /// The number of the next one, from zero.
@@ -277,7 +297,10 @@ where
                 item.map(|_| (count(this.answered), Raw::Failed(error.clone())))
             }
         };
-        *this.ended = given.is_none();
+        if given.is_none() {
+            (*this.source_ended, *this.ended) = (true, true);
+            *this.open = None;
+        }
         Poll::Ready(given.map(|(number, raw)| (number, decode(*this.decode, raw))))
     }
 }
@@ -299,7 +322,12 @@ where
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        if self.ended { (0, Some(0)) } else { (0, None) }
+        let taken = match &self.hands {
+            Hands::Crew(crew) => crew.unread(),
+            Hands::Solo(_) | Hands::Nobody(_) => 0,
+        };
+        let source = (!self.source_ended).then(|| self.items.size_hint());
+        with_more(taken, source)
     }
 }
 
