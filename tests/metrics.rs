@@ -41,6 +41,7 @@ impl Kept {
     fn pen(&self, key: &Key) -> Arc<Pen> {
         let labels = key
             .labels()
+            .filter(|label| label.value() != "process")
             .map(|label| format!("{}={}", label.key(), label.value()));
         let name = [key.name().to_owned()].into_iter().chain(labels);
         Arc::new(Pen(self.clone(), name.collect::<Vec<_>>().join(" ")))

@@ -16,7 +16,6 @@ use super::error::TaskError;
 use super::histogram::Histogram;
 use super::job::Job;
 use super::meter::Unsaid;
-use super::reply::Raw;
 use super::scheduler::{Progress, Scheduler};
 use super::trace::CallTrace;
 use crate::supervisor::slot::Slot;
@@ -64,20 +63,26 @@ impl Counts {
         }
     }
 
-    /// A worker has answered a call that was accepted at `since` and ran for so long.
-    pub(crate) fn answered(&mut self, raw: &Raw, now: Moment, since: Moment, took: Duration) {
+    /// A call that was accepted at `since` has run for so long, and returned or failed.
+    pub(crate) fn answered(
+        &mut self,
+        error: Option<&TaskError>,
+        now: Moment,
+        since: Moment,
+        took: Duration,
+    ) {
         let ago = since.until(now);
         self.rate.count(now);
         let (waited, ran) = (ago.saturating_sub(took), took.min(ago));
         self.waited.record(waited);
         self.ran.record(ran);
         self.unsaid.took(waited, ran);
-        match raw {
-            Raw::Returned(_) => {
+        match error {
+            None => {
                 self.completed += 1;
                 self.unsaid.done();
             }
-            Raw::Failed(error) => {
+            Some(error) => {
                 self.failed += 1;
                 self.unsaid.failed(error.reason(), 1);
             }

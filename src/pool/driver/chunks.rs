@@ -94,7 +94,7 @@ impl State {
             }
             returned => returned,
         };
-        self.counts.answered(&raw, now, since, took);
+        self.counts.answered(raw.error(), now, since, took);
         self.hub.note_answer(number, &raw, took);
         done.tell(owner, News::Item(item, raw));
         Ok(())

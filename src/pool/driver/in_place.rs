@@ -153,7 +153,7 @@ impl Driver {
         let mut state = self.lock();
         match (&raw, run.took) {
             (raw, Some(took)) => {
-                state.counts.answered(raw, now, job.since, took);
+                state.counts.answered(raw.error(), now, job.since, took);
                 self.hub.note_answer(number, raw, took);
             }
             (Raw::Failed(error), None) => {

@@ -197,7 +197,7 @@ impl Driver {
             timer: Notify::new(),
             hub: hub.clone(),
             teller: Teller::default(),
-            meters: Meters::new(plan.label.as_deref()),
+            meters: Meters::new("process", plan.label.as_deref()),
             progress: watch::Sender::new(Lifetime::default()),
             this: this.clone(),
             plan,

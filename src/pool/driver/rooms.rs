@@ -314,7 +314,7 @@ impl State {
         if let Some(mut job) = self.rooms.answered(now, worker, ticket).map_err(unknown)? {
             self.trace_answer(worker, &job, &raw, (now, took), done);
             let raw = job.conclude(raw);
-            self.counts.answered(&raw, now, job.since, took);
+            self.counts.answered(raw.error(), now, job.since, took);
             self.hub.note_answer(header.call, &raw, took);
             done.replies.push((header.call, job, raw));
         }

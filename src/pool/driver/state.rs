@@ -223,7 +223,7 @@ impl State {
         let raw = job.conclude(raw);
         match job.client {
             Client::Call(_) => {
-                self.counts.answered(&raw, now, job.since, took);
+                self.counts.answered(raw.error(), now, job.since, took);
                 self.hub.note_answer(header.call, &raw, took);
                 done.replies.push((header.call, job, raw));
                 Ok(())

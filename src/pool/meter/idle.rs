@@ -13,8 +13,8 @@ pub(crate) struct Meters;
 pub(crate) struct Unsaid(());
 
 impl Meters {
-    /// Those of a pool of that name.
-    pub(crate) fn new(_: Option<&str>) -> Self {
+    /// Those of a pool of that kind and name.
+    pub(crate) fn new(_: &'static str, _: Option<&str>) -> Self {
         Self
     }
 

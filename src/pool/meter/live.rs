@@ -1,6 +1,7 @@
 //! The instruments of a pool, and what there is to tell them.
 
 use std::panic::{RefUnwindSafe, UnwindSafe};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
 use metrics::{Counter, Gauge, Histogram, Label, Unit};
@@ -20,16 +21,27 @@ pub(crate) struct Meters {
     busy: Gauge,
     waited: Histogram,
     ran: Histogram,
+    /// What the gauges are to show.
+    standing: Mutex<Standing>,
+    /// Held by who sets them.
+    setting: Mutex<()>,
+}
+
+/// How things stood last.
+#[derive(Debug, Default)]
+struct Standing {
+    turn: u64,
+    /// Not shown yet.
+    unshown: Option<Levels>,
 }
 
 impl Meters {
-    /// Those of a pool of that name.
-    pub(crate) fn new(pool: Option<&str>) -> Self {
+    /// Those of a pool of that kind and name.
+    pub(crate) fn new(kind: &'static str, pool: Option<&str>) -> Self {
         describe();
-        let labels: Vec<_> = pool
-            .map(|pool| Label::new("pool", pool.to_owned()))
-            .into_iter()
-            .collect();
+        let pool = pool.map(|pool| Label::new("pool", pool.to_owned()));
+        let kind = Label::from_static_parts("kind", kind);
+        let labels: Vec<_> = [kind].into_iter().chain(pool).collect();
         let failed = TaskError::REASONS.map(|reason| {
             let reasons = [Label::new("reason", reason)].into_iter();
             let labels: Vec<_> = labels.iter().cloned().chain(reasons).collect();
@@ -46,6 +58,8 @@ impl Meters {
             busy: metrics::gauge!(BUSY, labels.clone()),
             waited: metrics::histogram!(WAITED, labels.clone()),
             ran: metrics::histogram!(RAN, labels),
+            standing: Mutex::default(),
+            setting: Mutex::default(),
         }
     }
 
@@ -66,11 +80,42 @@ impl Meters {
             self.ran.record(ran);
         }
         if let Some(levels) = unsaid.levels {
-            self.queued.set(levels.queued as f64);
-            self.workers.set(levels.workers as f64);
-            self.busy.set(levels.busy as f64);
+            self.show(unsaid.turn, levels);
         }
     }
+
+    /// Sets the gauges, unless they show already how things stood after that: threads that have come
+    /// out of the pool's lock overtake each other on the way here.
+    fn show(&self, turn: u64, levels: Levels) {
+        let mut standing = lock(&self.standing);
+        if turn < standing.turn {
+            return;
+        }
+        *standing = Standing {
+            turn,
+            unshown: Some(levels),
+        };
+        drop(standing);
+        while lock(&self.standing).unshown.is_some() {
+            let _setting = match self.setting.try_lock() {
+                Ok(setting) => setting,
+                // A recorder has panicked.
+                Err(TryLockError::Poisoned(setting)) => setting.into_inner(),
+                // Whoever sets them finds these as well.
+                Err(TryLockError::WouldBlock) => return,
+            };
+            while let Some(levels) = { lock(&self.standing).unshown.take() } {
+                self.queued.set(levels.queued as f64);
+                self.workers.set(levels.workers as f64);
+                self.busy.set(levels.busy as f64);
+            }
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing panics under it.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 // An instrument is the recorder's, and nothing of ours is left half done by a panic in it. Without
@@ -122,6 +167,8 @@ pub(crate) struct Unsaid {
     retried: u64,
     restarted: u64,
     levels: Option<Levels>,
+    /// How many times it was noted how things stand.
+    turn: u64,
 }
 
 impl Unsaid {
@@ -168,17 +215,42 @@ impl Unsaid {
     /// How things stand now.
     pub(crate) fn stand(&mut self, levels: impl FnOnce() -> Levels) {
         self.levels = Some(levels());
+        self.turn += 1;
     }
 
     /// What there is to tell; what is not told yet goes on from here.
     pub(crate) fn take(&mut self) -> Self {
-        let again = self.again;
-        std::mem::replace(
-            self,
-            Self {
-                again,
-                ..Self::default()
-            },
-        )
+        let rest = Self {
+            again: self.again,
+            turn: self.turn,
+            ..Self::default()
+        };
+        std::mem::replace(self, rest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn a_gauge_does_not_go_back_to_how_things_stood_before() {
+        let shown = Arc::new(AtomicU64::new(0));
+        let meters = Meters {
+            busy: Gauge::from_arc(shown.clone()),
+            ..Meters::new("thread", None)
+        };
+        let mut unsaid = Unsaid::default();
+        let [first, second] = [1, 0].map(|busy| {
+            let levels = Levels::default();
+            unsaid.stand(|| Levels { busy, ..levels });
+            unsaid.take()
+        });
+        meters.tell(second);
+        meters.tell(first);
+        assert_eq!(f64::from_bits(shown.load(Ordering::Relaxed)), 0.0);
     }
 }
