@@ -75,7 +75,7 @@
 //! | | |
 //! | --- | --- |
 //! | [`ProcessPool`], [`ProcessPoolBuilder`] | the pool and its options: [`StartMethod`], [`Restart`], [`Stdio`], [`Resource`] |
-//! | [`ThreadPool`], [`ThreadPoolBuilder`], [`ThreadTask`], [`ThreadTaskCall`], [`ThreadAsyncTask`], [`ThreadProgressTask`], [`ThreadMap`] | the same verbs over threads, for code that is trusted |
+//! | [`ThreadPool`], [`ThreadPoolBuilder`], [`ThreadTask`], [`ThreadTaskCall`], [`ThreadAsyncTask`], [`ThreadProgressTask`], [`ThreadAsyncProgressTask`], [`ThreadMap`] | the same verbs over threads, for code that is trusted |
 //! | [`Executor`], [`ExecutorTask`], [`ExecutorAsyncTask`], [`ExecutorProgressTask`], [`Portable`], [`Ability`], [`Unsupported`] | code for either kind of pool, and what one of them cannot do |
 //! | [`TaskHandle`] | a submitted call: its result, and the means to end it |
 //! | [`Task`], [`TaskCall`] | a call with a time limit, a limit on waiting, a deadline, a priority, a key, a name; [`Retry`]: how often it is run again |
@@ -155,6 +155,7 @@ pub use task::Call;
 pub use task::Json;
 pub use task::{HookOutcome, PanicInfo, RemoteError};
 pub use thread_pool::ThreadPool;
+pub use thread_pool::async_progress::ThreadAsyncProgressTask;
 pub use thread_pool::async_task::ThreadAsyncTask;
 pub use thread_pool::builder::ThreadPoolBuilder;
 pub use thread_pool::map::{ThreadMap, ThreadMapIter};

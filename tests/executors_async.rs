@@ -13,9 +13,13 @@ mod support;
 use std::time::Duration;
 
 use futures::future::join_all;
+use futures::{StreamExt, TryStreamExt};
 use gate::{Gate, mark, pass};
 use kinds::{Inline, Kind, Threads, on_each_runtime, started};
-use procpool::{Executor, ExecutorAsyncTask, StartMethod, ThreadPool};
+use procpool::task::Progress;
+use procpool::{
+    Executor, ExecutorAsyncTask, ExecutorProgressTask, StartMethod, ThreadPool, WhenFull,
+};
 use support::{PROMPTLY, everywhere, soon};
 
 const LIMIT: Duration = Duration::from_millis(30);
@@ -252,4 +256,73 @@ fn futures_of_a_thread_pool_stay_on_their_thread() {
     for builder in [0, 1_025].map(|berths| ThreadPool::builder().max_async_per_worker(berths)) {
         assert!(builder.build().unwrap_err().is_invalid_argument());
     }
+}
+
+async fn count(to: u64, progress: Progress<u64>) -> u64 {
+    let mut sent = 0;
+    for n in 1..=to {
+        sent += u64::from(progress.send_async(&n).await.unwrap());
+    }
+    sent
+}
+
+/// Sends until it is ended, and marks when it is.
+async fn send_for_ever(gate: String, progress: Progress<u64>) {
+    let _dropped = Dropped(gate, "dropped");
+    for n in 0.. {
+        progress.send_async(&n).await.unwrap();
+        tokio::task::yield_now().await;
+    }
+}
+
+#[test]
+fn async_tasks_say_how_far_they_have_come_and_wait_for_their_readers_apart() {
+    async fn case<K: Kind>(kind: K) {
+        let pool = kind.pool(1);
+        let task = pool.task_async_with_progress(count).name("count").buffer(2);
+        let (unread, kept) = task.submit(5);
+        // It waits for its reader, and the one beside it does not wait for it.
+        let (read, updates) = task.submit(100);
+        let updates: Vec<_> = updates.try_collect().await.unwrap();
+        assert_eq!(updates, (1..=100).collect::<Vec<_>>());
+        assert_eq!(read.await.unwrap(), 100);
+        assert!(!unread.is_done());
+        let kept: Vec<_> = kept.try_collect().await.unwrap();
+        assert_eq!((kept.len(), unread.await.unwrap()), (5, 5));
+        // Nobody is waited for where the oldest may be dropped, or nobody reads.
+        let newest = task.clone().buffer(1).when_full(WhenFull::DropOldest);
+        let (result, updates) = newest.run(50);
+        assert_eq!(result.await.unwrap(), 50);
+        assert_eq!(updates.try_collect::<Vec<_>>().await.unwrap(), [50]);
+        let (result, updates) = task.try_submit(1_000).unwrap();
+        drop(updates);
+        assert!(result.await.unwrap() < 1_000);
+        pool.shutdown().await;
+        let (refused, mut none) = task.submit(1);
+        assert!(refused.await.unwrap_err().is_shut_down());
+        assert!(none.next().await.is_none());
+        assert!(task.try_submit(1).unwrap_err().error().is_shut_down());
+    }
+    on_every_executor!(case);
+}
+
+#[test]
+fn an_async_task_that_is_ended_says_nothing_more() {
+    async fn case<K: Kind>(kind: K) {
+        let (pool, gate) = (kind.pool(1), Gate::new());
+        let task = pool.task_async_with_progress(send_for_ever);
+        let (endless, mut updates) = task.submit(gate.path());
+        for n in 0..10 {
+            assert_eq!(updates.next().await.unwrap().unwrap(), n);
+        }
+        assert!(endless.abort());
+        assert!(endless.await.unwrap_err().is_aborted());
+        assert!(updates.count().await < 1_000);
+        assert!(marks(&gate, 1).await);
+        let (late, updates) = task.timeout(LIMIT).submit(gate.path());
+        assert!(late.await.unwrap_err().is_timeout());
+        drop(updates);
+        pool.shutdown().await;
+    }
+    on_every_executor!(case);
 }

@@ -19,12 +19,14 @@ use crate::pool::handle::TaskHandle;
 use crate::pool::map::Map;
 use crate::pool::shutdown::ShutdownOptions;
 use crate::pool::stats::Stats;
+use crate::pool::task::async_progress::AsyncProgressTask;
 use crate::pool::task::progress::ProgressTask;
 use crate::pool::task::{AsyncTask, Task};
 use crate::pool::updates::Updates;
 use crate::process::StartError;
 use crate::task::{Call, Progress};
 use crate::thread_pool::ThreadPool;
+use crate::thread_pool::async_progress::ThreadAsyncProgressTask;
 use crate::thread_pool::async_task::ThreadAsyncTask;
 use crate::thread_pool::map::ThreadMap;
 use crate::thread_pool::progress::ThreadProgressTask;
@@ -83,6 +85,9 @@ pub trait Executor: Clone + fmt::Debug + Send + Sync + sealed::Sealed + 'static 
 
     /// A function that says how far it has come, with options for its calls.
     type ProgressTask<A: Portable, P: Portable, R: Portable>: ExecutorProgressTask<A, P, R>;
+
+    /// An `async fn` that says how far it has come, with options for its calls.
+    type AsyncProgressTask<A: Portable, P: Portable, Fut: Future<Output: Portable> + 'static>: ExecutorProgressTask<A, P, Fut::Output>;
 
     /// Fails if the executor is unable to do this.
     ///
@@ -164,6 +169,17 @@ pub trait Executor: Clone + fmt::Debug + Send + Sync + sealed::Sealed + 'static 
         A: Portable,
         P: Portable,
         R: Portable;
+
+    /// Returns a task of an `async fn` that says how far it has come, whose calls can be given
+    /// options. Every executor can end such tasks.
+    fn task_async_with_progress<A, P, Fut>(
+        &self,
+        function: fn(A, Progress<P>) -> Fut,
+    ) -> Self::AsyncProgressTask<A, P, Fut>
+    where
+        A: Portable,
+        P: Portable,
+        Fut: Future<Output: Portable> + 'static;
 
     /// Runs a function over many items, results in the order of the items. See
     /// [`ProcessPool::map`].
@@ -270,6 +286,8 @@ mod sealed {
     impl<A, Fut> Sealed for super::ThreadAsyncTask<A, Fut> {}
     impl<A, P, R> Sealed for super::ProgressTask<A, P, R> {}
     impl<A, P, R> Sealed for super::ThreadProgressTask<A, P, R> {}
+    impl<A, P, Fut> Sealed for super::AsyncProgressTask<A, P, Fut> {}
+    impl<A, P, Fut> Sealed for super::ThreadAsyncProgressTask<A, P, Fut> {}
 }
 
 /// The methods that both pools have under the same name and with the same signature.
@@ -358,6 +376,18 @@ macro_rules! shared {
             R: Portable,
         {
             $pool::task_with_progress(self, function)
+        }
+
+        fn task_async_with_progress<A, P, Fut>(
+            &self,
+            function: fn(A, Progress<P>) -> Fut,
+        ) -> Self::AsyncProgressTask<A, P, Fut>
+        where
+            A: Portable,
+            P: Portable,
+            Fut: Future<Output: Portable> + 'static,
+        {
+            $pool::task_async_with_progress(self, function)
         }
 
         fn map<A, R, I>(
@@ -450,6 +480,9 @@ impl Executor for ProcessPool {
 
     type ProgressTask<A: Portable, P: Portable, R: Portable> = ProgressTask<A, P, R>;
 
+    type AsyncProgressTask<A: Portable, P: Portable, Fut: Future<Output: Portable> + 'static> =
+        AsyncProgressTask<A, P, Fut>;
+
     shared!(ProcessPool);
 
     fn require(&self, ability: Ability) -> Result<(), Unsupported> {
@@ -486,6 +519,9 @@ impl Executor for ThreadPool {
     type AsyncTask<A: Portable, Fut: Future<Output: Portable> + 'static> = ThreadAsyncTask<A, Fut>;
 
     type ProgressTask<A: Portable, P: Portable, R: Portable> = ThreadProgressTask<A, P, R>;
+
+    type AsyncProgressTask<A: Portable, P: Portable, Fut: Future<Output: Portable> + 'static> =
+        ThreadAsyncProgressTask<A, P, Fut>;
 
     shared!(ThreadPool);
 

@@ -7,13 +7,17 @@ use std::time::Duration;
 use super::{Portable, sealed};
 use crate::pool::error::{TaskError, TrySubmitError};
 use crate::pool::handle::TaskHandle;
+use crate::pool::task::async_progress::AsyncProgressTask;
 use crate::pool::task::progress::ProgressTask;
 use crate::pool::updates::{Updates, WhenFull};
+use crate::thread_pool::async_progress::ThreadAsyncProgressTask;
 use crate::thread_pool::progress::ThreadProgressTask;
 
 /// A function that says how far it has come, with options for its calls: a [`ProgressTask`] or a
-/// [`ThreadProgressTask`]. Got from
-/// [`Executor::task_with_progress`](crate::Executor::task_with_progress).
+/// [`ThreadProgressTask`], got from
+/// [`Executor::task_with_progress`](crate::Executor::task_with_progress). Of an `async fn` an
+/// [`AsyncProgressTask`] or a [`ThreadAsyncProgressTask`], got from
+/// [`Executor::task_async_with_progress`](crate::Executor::task_async_with_progress).
 ///
 /// ```
 /// use futures::{StreamExt, TryStreamExt};
@@ -101,9 +105,12 @@ pub trait ExecutorProgressTask<A: Portable, P: Portable, R: Portable>:
 
 /// Each method is the one of that name that the type has itself.
 macro_rules! executor_progress_task {
-    ($task:ident) => {
-        impl<A: Portable, P: Portable, R: Portable> ExecutorProgressTask<A, P, R>
-            for $task<A, P, R>
+    ($task:ident of $made:ident: [$($bound:tt)+] => $result:ty) => {
+        impl<A, P, $made> ExecutorProgressTask<A, P, $result> for $task<A, P, $made>
+        where
+            A: Portable,
+            P: Portable,
+            $made: $($bound)+,
         {
             fn timeout(self, limit: Duration) -> Self {
                 $task::timeout(self, limit)
@@ -137,14 +144,14 @@ macro_rules! executor_progress_task {
                 $task::when_full(self, when_full)
             }
 
-            fn submit(&self, argument: A) -> (TaskHandle<R>, Updates<P>) {
+            fn submit(&self, argument: A) -> (TaskHandle<$result>, Updates<P>) {
                 $task::submit(self, argument)
             }
 
             fn try_submit(
                 &self,
                 argument: A,
-            ) -> Result<(TaskHandle<R>, Updates<P>), TrySubmitError<A>> {
+            ) -> Result<(TaskHandle<$result>, Updates<P>), TrySubmitError<A>> {
                 $task::try_submit(self, argument)
             }
 
@@ -152,7 +159,7 @@ macro_rules! executor_progress_task {
                 &self,
                 argument: A,
             ) -> (
-                impl Future<Output = Result<R, TaskError>> + Send,
+                impl Future<Output = Result<$result, TaskError>> + Send,
                 Updates<P>,
             ) {
                 $task::run(self, argument)
@@ -161,5 +168,7 @@ macro_rules! executor_progress_task {
     };
 }
 
-executor_progress_task!(ProgressTask);
-executor_progress_task!(ThreadProgressTask);
+executor_progress_task!(ProgressTask of R: [Portable] => R);
+executor_progress_task!(ThreadProgressTask of R: [Portable] => R);
+executor_progress_task!(AsyncProgressTask of Fut: [Future<Output: Portable> + 'static] => Fut::Output);
+executor_progress_task!(ThreadAsyncProgressTask of Fut: [Future<Output: Portable> + 'static] => Fut::Output);

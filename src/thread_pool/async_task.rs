@@ -41,6 +41,40 @@ pub struct ThreadAsyncTask<A, Fut> {
     options: Options,
 }
 
+/// The options of async tasks, which can be ended.
+macro_rules! async_options {
+    () => {
+        waiting_options!("ThreadPool");
+
+        /// Ends the task when it has run this long, counted from its true start: its handle resolves at
+        /// once, and its future is dropped at the await where it is.
+        ///
+        /// # Panics
+        ///
+        /// When the limit is zero.
+        #[track_caller]
+        pub fn timeout(mut self, limit: Duration) -> Self {
+            assert!(!limit.is_zero(), "a task timeout must be greater than 0");
+            self.options.timeout = Some(bounded(limit));
+            self
+        }
+
+        /// Ends the task when this long has passed since it was submitted, waiting and running together.
+        /// As [`AsyncTask::deadline`](crate::AsyncTask::deadline).
+        ///
+        /// # Panics
+        ///
+        /// When the limit is zero.
+        #[track_caller]
+        pub fn deadline(mut self, limit: Duration) -> Self {
+            assert!(!limit.is_zero(), "a deadline must be later than now");
+            self.options.deadline = Some(bounded(limit));
+            self
+        }
+    };
+}
+pub(super) use async_options;
+
 impl<A, Fut> ThreadAsyncTask<A, Fut>
 where
     A: Send + 'static,
@@ -55,33 +89,7 @@ where
         }
     }
 
-    waiting_options!("ThreadPool");
-
-    /// Ends the task when it has run this long, counted from its true start: its handle resolves at
-    /// once, and its future is dropped at the await where it is.
-    ///
-    /// # Panics
-    ///
-    /// When the limit is zero.
-    #[track_caller]
-    pub fn timeout(mut self, limit: Duration) -> Self {
-        assert!(!limit.is_zero(), "a task timeout must be greater than 0");
-        self.options.timeout = Some(bounded(limit));
-        self
-    }
-
-    /// Ends the task when this long has passed since it was submitted, waiting and running together.
-    /// As [`AsyncTask::deadline`](crate::AsyncTask::deadline).
-    ///
-    /// # Panics
-    ///
-    /// When the limit is zero.
-    #[track_caller]
-    pub fn deadline(mut self, limit: Duration) -> Self {
-        assert!(!limit.is_zero(), "a deadline must be later than now");
-        self.options.deadline = Some(bounded(limit));
-        self
-    }
+    async_options!();
 
     /// Queues one call and returns at once. See [`ThreadPool::submit_async`].
     ///

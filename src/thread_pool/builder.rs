@@ -179,7 +179,10 @@ impl ThreadPoolBuilder {
             min_workers,
             idle_timeout: idle_timeout.map(bounded),
             max_async,
-            name: worker_name.unwrap_or_else(|| "procpool-thread".to_owned()),
+            name: worker_name
+                .clone()
+                .unwrap_or_else(|| "procpool-thread".to_owned()),
+            label: worker_name,
             max_pending,
             task_soft_timeout: task_soft_timeout.map(bounded),
             slow_call: slow_call.map(bounded),

@@ -20,8 +20,10 @@ use crate::pool::admission;
 use crate::pool::error::{Kind, TaskError};
 use crate::pool::events::Hub;
 use crate::pool::holder::{Holder, JobKey, Progress};
+use crate::pool::meter::Meters;
 use crate::pool::stake::Open;
 use crate::pool::stats::{Counts, Stats, WorkerState, WorkerStats};
+use crate::pool::trace::{CallTrace, End};
 use crate::process::Keeper;
 use crate::sys::clock::Moment;
 use crate::task::cancel::Asked;
@@ -40,6 +42,8 @@ pub(super) struct Plan {
     /// How many async calls a thread may run at once.
     pub(super) max_async: usize,
     pub(super) name: String,
+    /// The name that it was given.
+    pub(super) label: Option<String>,
     pub(super) max_pending: Option<usize>,
     pub(super) task_soft_timeout: Option<Duration>,
     /// Runs that take longer are told of.
@@ -59,6 +63,8 @@ pub(super) struct Driver {
     pub(super) lifetime: watch::Sender<Lifetime>,
     /// Where events are told.
     pub(super) hub: Hub,
+    /// Where it is told what is counted.
+    meters: Meters,
     pub(super) this: Weak<Driver>,
 }
 
@@ -133,6 +139,7 @@ impl Driver {
             }),
             lifetime: watch::Sender::new(Lifetime::default()),
             hub: Hub::new(),
+            meters: Meters::new("thread", plan.label.as_deref()),
             this: this.clone(),
             plan,
         })
@@ -156,13 +163,15 @@ impl Driver {
             .submit(job, is_async, options.priority, Moment::now());
         match submitted {
             Ok((number, summons)) => {
-                state.counts.submitted += 1;
+                state.counts.submitted(1);
                 self.summon(state, summons);
                 Some(JobKey::of_number(number))
             }
             Err(job) => {
                 drop(state);
-                answer(job, TaskError::new(Kind::ShutDown { started: false }));
+                let error = TaskError::new(Kind::ShutDown { started: false });
+                job.trace.refused(error.reason());
+                answer(job, error);
                 None
             }
         }
@@ -186,7 +195,7 @@ impl Driver {
         if let Some((room, max)) = self.room.as_ref().zip(self.plan.max_pending) {
             admission::resize(room, max, (before, workers), &self.keeper);
         }
-        drop(state);
+        self.unlock(state);
         for place in places {
             // Without a thread its call waits for another, or fails.
             let _ = self.start_thread(place);
@@ -266,9 +275,9 @@ impl Driver {
         let error = TaskError::new(reason.clone());
         state.counts.failed(&error, 1);
         self.hub.note_failure(number, &error);
-        drop(state);
+        self.unlock(state);
         self.tell();
-        guest.end(error);
+        guest.end(number, error);
         true
     }
 
@@ -286,7 +295,9 @@ impl Driver {
             let mut state = self.lock();
             state.counts.failed(&error, 1);
             self.hub.note_failure(number, &error);
-            drop(state);
+            self.unlock(state);
+            let waited = job.since.until(Moment::now());
+            tell_end(&job.trace, number, Some(&error), (Some(waited), None));
             answer(job, error);
         }
         self.tell();
@@ -373,6 +384,15 @@ impl Driver {
         // No user code runs under the lock.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Gives the lock back, and then tells what was counted under it, to code of the program's.
+    pub(super) fn unlock(&self, mut state: MutexGuard<'_, State>) {
+        let State { roster, counts, .. } = &mut *state;
+        counts.unsaid.stand(|| roster.levels());
+        let unsaid = counts.unsaid.take();
+        drop(state);
+        panic::contain(|| self.meters.tell(unsaid));
+    }
 }
 
 /// Wakes all threads that sleep.
@@ -387,7 +407,32 @@ fn answer(mut job: Job, error: TaskError) {
     job.permit = None;
     panic::contain(|| job.listener = None);
     job.deadline = None;
+    panic::contain(|| job.trace.end());
     job.work.refuse(error);
+}
+
+/// Tells, of a call that is over, its span and who may be told nowhere else, for the handle may be
+/// gone: after so long it was begun, and ran for so long, if it was. A subscriber may do anything,
+/// and no thread is lost for it.
+pub(super) fn tell_end(
+    trace: &CallTrace,
+    number: u64,
+    error: Option<&TaskError>,
+    (waited, ran): (Option<Duration>, Option<Duration>),
+) {
+    let end = End {
+        slot: None,
+        outcome: error.map_or("returned", TaskError::reason),
+        attempt: ran.is_some().into(),
+        waited,
+        ran,
+    };
+    panic::contain(|| trace.ended(&end));
+    if let Some(error) = error {
+        panic::contain(|| {
+            tracing::debug!(target: "procpool", parent: trace.id(), call = number, error = format_args!("{error:#}"), "a call has failed");
+        });
+    }
 }
 
 impl Open for Driver {

@@ -13,12 +13,12 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::{AbortHandle, LocalSet};
 
-use super::driver::{Desk, Driver};
+use super::driver::{Desk, Driver, tell_end};
 use super::job::{AsyncWork, Begun, Done, Job, Labour};
-use super::threads::log;
 use super::timers::Timer;
 use crate::pool::error::{Breakage, Kind, TaskError};
 use crate::pool::reply::{Answer, Raw};
+use crate::pool::trace::CallTrace;
 use crate::pool::updates::Listener;
 use crate::process::StartError;
 use crate::sys::clock::Moment;
@@ -59,6 +59,8 @@ impl Drop for Host {
 pub(super) struct Stop {
     pub(super) name: Option<Arc<str>>,
     pub(super) asked: Arc<Asked>,
+    accepted: Moment,
+    begun: Moment,
     claimed: AtomicBool,
     reply: Arc<dyn Answer>,
     /// Has the future dropped.
@@ -73,6 +75,7 @@ struct Held {
     permit: Option<OwnedSemaphorePermit>,
     listener: Option<Listener>,
     timers: Vec<Timer>,
+    trace: CallTrace,
 }
 
 impl Stop {
@@ -83,22 +86,33 @@ impl Stop {
 
     /// Ends a call that was claimed for that: its caller is told now, the future is dropped as soon as
     /// its thread comes to that.
-    pub(super) fn end(&self, error: TaskError) {
+    pub(super) fn end(&self, number: u64, error: TaskError) {
         self.asked.over();
         self.task.get().inspect(|task| task.abort());
-        self.release();
+        self.release(number, Some(&error), self.begun.until(Moment::now()));
         panic::contain(|| self.reply.clone().resolve(Raw::Failed(error)));
     }
 
-    fn release(&self) {
+    /// Gives back what the call holds, and tells how it has ended after it ran for so long.
+    fn release(&self, number: u64, error: Option<&TaskError>, ran: Duration) {
+        let trace = self.let_go();
+        let waited = self.accepted.until(self.begun);
+        tell_end(&trace, number, error, (Some(waited), Some(ran)));
+        // The span ends before the caller goes on.
+        panic::contain(|| trace.end());
+    }
+
+    fn let_go(&self) -> CallTrace {
         let Held {
             permit,
             listener,
             timers,
+            trace,
         } = std::mem::take(&mut *self.held());
         drop((permit, timers));
         // It may wake a reader, in code of the user's.
         panic::contain(|| drop(listener));
+        trace
     }
 
     fn held(&self) -> MutexGuard<'_, Held> {
@@ -112,10 +126,15 @@ impl Driver {
         Arc::new(Stop {
             name: job.name.clone(),
             asked: Arc::default(),
+            accepted: job.since,
+            begun: Moment::now(),
             claimed: AtomicBool::new(false),
             reply: work.reply(),
             task: OnceLock::new(),
-            held: Mutex::default(),
+            held: Mutex::new(Held {
+                trace: job.trace.clone(),
+                ..Held::default()
+            }),
         })
     }
 
@@ -170,7 +189,8 @@ impl Driver {
         let Some(stop) = self.lock().guests.get(&number).cloned() else {
             return;
         };
-        let since = Moment::now();
+        panic::contain(|| job.trace.runs_on(|| self.thread_name(place)));
+        let since = stop.begun;
         let soft = job.soft_timeout.or(self.plan.task_soft_timeout);
         let mut timers = Vec::new();
         timers.extend(soft.map(|limit| self.ask_after(limit, number, stop.asked.clone())));
@@ -196,23 +216,19 @@ impl Driver {
         let Labour::Async(work) = job.work else {
             return;
         };
-        let held = Held {
-            permit: job.permit,
-            listener: job.listener,
-            timers,
-        };
-        *stop.held() = held;
+        let mut held = stop.held();
+        (held.permit, held.listener, held.timers) = (job.permit, job.listener, timers);
+        drop(held);
         if stop.claimed.load(Ordering::SeqCst) {
-            // It was ended before it held anything.
-            stop.release();
+            // It was ended before it held these.
+            stop.let_go();
         }
         let guest = Guest {
             driver: self.clone(),
             place,
             number,
-            waiting: job.since.until(since),
-            since,
             stop: stop.clone(),
+            trace: job.trace,
             context,
             call: Some(work.begin()),
         };
@@ -229,10 +245,8 @@ struct Guest {
     driver: Arc<Driver>,
     place: usize,
     number: u64,
-    /// How long it had waited.
-    waiting: Duration,
-    since: Moment,
     stop: Arc<Stop>,
+    trace: CallTrace,
     context: TaskContext,
     call: Option<Begun>,
 }
@@ -246,7 +260,7 @@ impl Future for Guest {
             return Poll::Ready(());
         };
         let current = context::enter_again(&this.context);
-        let polled = call.as_mut().poll(context);
+        let polled = this.trace.inside(|| call.as_mut().poll(context));
         drop(current);
         polled.map(|done| this.leave(Some(done)))
     }
@@ -258,25 +272,26 @@ impl Guest {
         let Some(call) = self.call.take() else { return };
         // What it has in hand may ask which task it is in.
         let current = context::enter_again(&self.context);
-        panic::contain(|| drop(call));
+        let trace = std::mem::take(&mut self.trace);
+        trace.inside(|| panic::contain(|| drop(call)));
+        panic::contain(|| trace.end());
         drop(current);
         self.context.run_is_over();
         let done = done.filter(|_| self.stop.claim());
-        let (waited, ran) = (self.waiting, self.since.until(Moment::now()));
+        let (number, stop) = (self.number, &self.stop);
+        let ran = stop.begun.until(Moment::now());
         let mut state = self.driver.lock();
-        state.guests.remove(&self.number);
-        state.roster.done(self.place, self.number);
-        if let Some(done) = &done {
+        state.guests.remove(&number);
+        state.roster.done(self.place, number);
+        if let Some(Done { told, .. }) = &done {
+            let error = told.as_ref().err();
             self.driver
-                .count(&mut state, self.number, &done.told, waited, ran);
+                .count(&mut state, number, error, stop.accepted, ran);
         }
-        drop(state);
+        self.driver.unlock(state);
         if let Some(Done { told, answer }) = done {
-            if let Err(error) = told {
-                panic::contain(|| log(self.number, &error));
-            }
+            stop.release(number, told.as_ref().err(), ran);
             self.driver.tell();
-            self.stop.release();
             answer();
         }
         self.driver.look_for_guests(self.place);

@@ -12,6 +12,7 @@ use super::timers::Timer;
 use crate::pool::error::{Kind, TaskError};
 use crate::pool::in_place;
 use crate::pool::reply::{Answer, Raw, Reply};
+use crate::pool::trace::CallTrace;
 use crate::pool::updates::Listener;
 use crate::sys::clock::Moment;
 use crate::task::identity::Target;
@@ -38,6 +39,7 @@ pub(super) struct Job {
     pub(super) timeout: Option<Duration>,
     /// Where its updates go, if somebody wants to have them.
     pub(super) listener: Option<Listener>,
+    pub(super) trace: CallTrace,
 }
 
 impl Job {

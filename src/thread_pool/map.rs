@@ -11,11 +11,12 @@ use futures::stream::{self, FusedStream, FuturesUnordered, Stream};
 use pin_project::{pin_project, pinned_drop};
 
 use super::driver::Driver;
-use super::task::{Room, ThreadTask};
+use super::task::ThreadTask;
 use crate::pool::error::TaskError;
 use crate::pool::handle::TaskHandle;
 use crate::pool::map::{Enumerated, with_more};
 use crate::pool::stake::Stake;
+use crate::pool::trace::Origin;
 
 /// The results of one function over many items, on threads: a stream of one `Result` per item.
 ///
@@ -58,6 +59,8 @@ pub struct ThreadMap<S: Stream, R> {
     /// Until everything has been taken.
     open: Option<Stake<Driver>>,
     look_ahead: usize,
+    /// Where the map was asked for.
+    origin: Origin,
     out: Out<R>,
     /// How many items have been taken.
     taken: u64,
@@ -105,6 +108,7 @@ where
             open: Some(task.stake()),
             task,
             look_ahead,
+            origin: Origin::here(),
             out: if ordered {
                 Out::InOrder(VecDeque::new())
             } else {
@@ -123,7 +127,7 @@ where
         while !*this.source_ended && this.out.len() < *this.look_ahead {
             match this.items.as_mut().poll_next(context) {
                 Poll::Ready(Some(item)) => {
-                    let handle = this.task.submit_into(Room::NotNeeded, item);
+                    let handle = this.task.submit_item(item, this.origin);
                     this.out.push(Item(*this.taken, handle));
                     *this.taken += 1;
                 }

@@ -7,11 +7,13 @@
 //!   TaskHandle ◀── reply ◀── a thread runs the job ◀─────┘
 //! ```
 //!
-//! - [`builder`], [`shutdown`], [`task`], [`async_task`], [`progress`], [`map`]: what can be asked for.
+//! - [`builder`], [`shutdown`], [`task`], [`async_task`], [`progress`], [`async_progress`], [`map`]: what
+//!   can be asked for.
 //! - [`roster`]: who waits, who runs where (pure). [`driver`]: the lock around it. [`threads`]: their
 //!   lives. [`host`]: async calls on them. [`timers`]: what happens after a time.
 //! - [`job`]: a function with its argument and the duty to answer.
 
+pub(crate) mod async_progress;
 pub(crate) mod async_task;
 pub(crate) mod builder;
 mod driver;
@@ -57,14 +59,15 @@ use crate::task::Call;
 /// | [`timeout`](ThreadTask::timeout), [`deadline`](ThreadTask::deadline) of a blocking task | each call is refused, with an error that [says so](TaskError::is_unsupported); [`queue_timeout`](ThreadTask::queue_timeout) and [`soft_timeout`](ThreadTask::soft_timeout) are kept |
 /// | [`terminate`](Self::terminate), [`shutdown_with`](Self::shutdown_with) a limit | ends what waits and what is async, and answers [`Unsupported`](crate::Unsupported) if a blocking task runs |
 /// | a crash, an exit or an abort in a task | takes the program along; with `panic = "abort"` so does a panic, which otherwise is an error of its task as there |
-/// | [async tasks](Self::submit_async) | are ended as there, but for one that does not yield: no thread is killed for it. They send no updates |
+/// | [async tasks](Self::submit_async) | are ended as there, but for one that does not yield: no thread is killed for it |
 /// | `retry`, `key` | are not offered: no worker is lost, and the threads share their memory |
 /// | what workers are given (environment, limits, hooks, standard output) and how they are renewed | is not offered: they are this process |
 /// | [`map`](Self::map) | has no chunks: each item is a call |
 /// | [updates](Self::submit_with_progress) | of any size can be sent |
 /// | [`stats`](Self::stats) | all workers have this process's id, and none of them memory of its own |
 /// | [`events`](Self::events) | of tasks, not of the coming and going of threads |
-/// | features `tracing` and `metrics` | no span is made and nothing is counted for others: a task logs where it runs, in its own process |
+/// | feature `tracing` | a task runs in the span of its call, so its own spans are inside of that, and what it logs is not carried anywhere |
+/// | feature `metrics` | the label `kind` is `thread` |
 ///
 /// Code for either kind of pool is generic over [`Executor`](crate::Executor), and can
 /// [require](crate::Executor::require) what it needs of them.

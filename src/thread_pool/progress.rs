@@ -79,7 +79,7 @@ where
     ///
     /// Dropping the handle detaches the task, dropping the updates costs it nothing.
     pub fn submit(&self, argument: A) -> (TaskHandle<R>, Updates<P>) {
-        let (listener, updates) = self.ends();
+        let (listener, updates) = ends(self.buffer, self.when_full);
         let admitted = self.options.check().and_then(|()| admit(&self.driver));
         let handle = match admitted {
             Ok(admitted) => self.accept(argument, admitted, listener),
@@ -104,7 +104,7 @@ where
         let admitted = self.options.check().and_then(|()| admit(&self.driver));
         match admitted {
             Ok(admitted) => {
-                let (listener, updates) = self.ends();
+                let (listener, updates) = ends(self.buffer, self.when_full);
                 Ok((self.accept(argument, admitted, listener), updates))
             }
             Err(error) => Err(TrySubmitError { error, argument }),
@@ -124,7 +124,7 @@ where
         impl Future<Output = Result<R, TaskError>> + Send + use<A, P, R>,
         Updates<P>,
     ) {
-        let (listener, updates) = self.ends();
+        let (listener, updates) = ends(self.buffer, self.when_full);
         let task = self.clone();
         let result = async move {
             task.options.check()?;
@@ -133,12 +133,6 @@ where
             handle.abort_on_drop().await
         };
         (result, updates)
-    }
-
-    fn ends(&self) -> (Listener, Updates<P>) {
-        let (listener, mailbox) = Mailbox::new(self.buffer, self.when_full);
-        // The threads need nobody to drive them.
-        (listener, Updates::new(mailbox, payload::decode::<P>, None))
     }
 
     fn accept(&self, argument: A, admitted: Admitted, listener: Listener) -> TaskHandle<R> {
@@ -152,6 +146,16 @@ where
         let (work, listener) = (Labour::Blocking(work), Some(listener));
         accept(&self.driver, reply, work, admitted, &self.options, listener)
     }
+}
+
+/// Where updates go, and where they come out.
+pub(super) fn ends<P: DeserializeOwned>(
+    buffer: usize,
+    when_full: WhenFull,
+) -> (Listener, Updates<P>) {
+    let (listener, mailbox) = Mailbox::new(buffer, when_full);
+    // The threads need nobody to drive them.
+    (listener, Updates::new(mailbox, payload::decode::<P>, None))
 }
 
 /// With tasks that say how far they have come.

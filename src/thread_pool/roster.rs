@@ -13,6 +13,7 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
+use crate::pool::meter::Levels;
 use crate::sys::clock::Moment;
 
 /// The books of a pool; `J` is carried along unread.
@@ -320,6 +321,16 @@ impl<J> Roster<J> {
     pub(super) fn seats(&self) -> impl Iterator<Item = (usize, &Seat)> {
         let seats = self.seats.iter().enumerate();
         seats.filter_map(|(place, seat)| Some((place, seat.as_ref()?)))
+    }
+
+    /// How many calls wait, how many threads there are, and how many of them run something.
+    pub(super) fn levels(&self) -> Levels {
+        let workers = self.threads();
+        Levels {
+            queued: self.waiting.len(),
+            workers,
+            busy: workers - self.free,
+        }
     }
 
     /// How many calls wait.

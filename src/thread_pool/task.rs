@@ -23,6 +23,7 @@ use crate::pool::reply::{Answer, Raw, Reply};
 use crate::pool::stake::Stake;
 use crate::pool::task::maps::map_verbs;
 use crate::pool::task::options::{short_name, waiting_options};
+use crate::pool::trace::{CallTrace, Origin};
 use crate::pool::updates::Listener;
 use crate::sys::clock::Moment;
 use crate::task::Call;
@@ -125,20 +126,18 @@ pub(super) struct Admitted {
     permit: Option<OwnedSemaphorePermit>,
     /// When it was asked for.
     since: Moment,
+    /// Where it was asked for.
+    origin: Origin,
 }
 
 impl Admitted {
-    fn now(permit: Option<OwnedSemaphorePermit>) -> Self {
-        let since = Moment::now();
-        Self { permit, since }
+    fn here(permit: Option<OwnedSemaphorePermit>) -> Self {
+        Self {
+            permit,
+            since: Moment::now(),
+            origin: Origin::here(),
+        }
     }
-}
-
-/// Whether a call takes room in the queue: what a map takes is bounded by its reader.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Room {
-    Needed,
-    NotNeeded,
 }
 
 impl<A, R> ThreadTask<A, R>
@@ -174,15 +173,23 @@ where
     ///
     /// Dropping the handle detaches the task.
     pub fn submit(&self, argument: A) -> TaskHandle<R> {
-        self.submit_into(Room::Needed, argument)
+        let admitted = self.options.check().and_then(|()| admit(&self.driver));
+        self.submit_admitted(argument, admitted)
     }
 
-    pub(super) fn submit_into(&self, room: Room, argument: A) -> TaskHandle<R> {
+    /// Queues an item of a map that was asked for there. What a map takes is bounded by its reader,
+    /// and takes no room in the queue.
+    pub(super) fn submit_item(&self, argument: A, origin: &Origin) -> TaskHandle<R> {
+        let admitted = self.options.check().map(|()| Admitted {
+            permit: None,
+            since: Moment::now(),
+            origin: origin.clone(),
+        });
+        self.submit_admitted(argument, admitted)
+    }
+
+    fn submit_admitted(&self, argument: A, admitted: Result<Admitted, TaskError>) -> TaskHandle<R> {
         let reply = Reply::of_plain_result();
-        let admitted = match room {
-            Room::Needed => self.options.check().and_then(|()| admit(&self.driver)),
-            Room::NotNeeded => self.options.check().map(|()| Admitted::now(None)),
-        };
         match admitted {
             Ok(admitted) => self.accept(reply, argument, admitted),
             Err(error) => {
@@ -346,6 +353,7 @@ pub(super) fn accept<R: Send + 'static>(
     options: &Options,
     listener: Option<Listener>,
 ) -> TaskHandle<R> {
+    let trace = CallTrace::begin(&admitted.origin, options.name.as_deref(), 0);
     let job = Job {
         work,
         name: options.name.clone(),
@@ -357,9 +365,14 @@ pub(super) fn accept<R: Send + 'static>(
         deadline: None,
         timeout: options.timeout,
         listener,
+        trace: trace.clone(),
     };
     match driver.submit(job, options) {
-        Some(key) => TaskHandle::new(reply, Some((driver.clone(), key))),
+        Some(key) => {
+            // It may be over by now: the span is held here.
+            trace.numbered(key.number());
+            TaskHandle::new(reply, Some((driver.clone(), key)))
+        }
         None => TaskHandle::new(reply, None),
     }
 }
@@ -370,10 +383,10 @@ pub(super) fn admit(driver: &Driver) -> Result<Admitted, TaskError> {
         return Err(shut_down());
     }
     let Some(room) = &driver.room else {
-        return Ok(Admitted::now(None));
+        return Ok(Admitted::here(None));
     };
     match room.clone().try_acquire_owned() {
-        Ok(permit) => Ok(Admitted::now(Some(permit))),
+        Ok(permit) => Ok(Admitted::here(Some(permit))),
         Err(TryAcquireError::NoPermits) => {
             let limit = driver.plan.max_pending.unwrap_or_default();
             driver
@@ -391,7 +404,7 @@ pub(super) async fn find_room(
     driver: &Driver,
     deadline: Option<Duration>,
 ) -> Result<Admitted, TaskError> {
-    let admitted = Admitted::now(None);
+    let admitted = Admitted::here(None);
     let Some(room) = &driver.room else {
         return Ok(admitted);
     };

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::driver::{Desk, Driver, Place, State};
+use super::driver::{Desk, Driver, Place, State, tell_end};
 use super::host::Host;
 use super::job::{Job, Labour};
 use super::roster::{Step, Summons};
@@ -24,7 +24,7 @@ impl Driver {
                 return Err(StartError::shutting_down());
             }
             let place = state.roster.sit_down(Moment::now());
-            drop(state);
+            self.unlock(state);
             match place {
                 Some(place) => self.start_thread(place)?,
                 None => return Ok(()),
@@ -35,7 +35,9 @@ impl Driver {
     /// Starts those that stay. One that cannot be started is told of, and started when it is needed.
     pub(super) fn start_those_that_stay(&self) {
         loop {
-            let place = self.lock().roster.sit_down_to_stay(Moment::now());
+            let mut state = self.lock();
+            let place = state.roster.sit_down_to_stay(Moment::now());
+            self.unlock(state);
             let Some(place) = place else { return };
             if self.start_thread(place).is_err() {
                 return;
@@ -50,11 +52,13 @@ impl Driver {
             Summons::Host(place) => state.places[place].desk.guests.notify_one(),
             Summons::Wake(place) => state.places[place].desk.woken.notify_one(),
             Summons::Start(place) => {
-                drop(state);
+                self.unlock(state);
                 // Without a thread the call waits for another, or fails.
                 let _ = self.start_thread(place);
+                return;
             }
         }
+        self.unlock(state);
     }
 
     pub(super) fn start_thread(&self, place: usize) -> Result<(), StartError> {
@@ -84,7 +88,9 @@ impl Driver {
     fn not_started(&self, place: usize, error: &io::Error) -> StartError {
         tracing::warn!(target: "procpool", %error, "a thread could not be started");
         let error = StartError::system("start a thread", error);
-        let unrun = self.lock().roster.unstarted(place);
+        let mut state = self.lock();
+        let unrun = state.roster.unstarted(place);
+        self.unlock(state);
         self.hub.note(|| PoolEvent::StartFailed(error.clone()));
         self.answer_all(unrun, &Kind::Broken(Breakage::Start(error.clone())));
         self.tell();
@@ -109,18 +115,21 @@ impl Driver {
     /// Runs a blocking call and answers it.
     fn serve(&self, place: usize, desk: &Arc<Desk>, number: u64, mut job: Job) {
         self.tell();
+        panic::contain(|| job.trace.runs_on(|| self.thread_name(place)));
         let started = Moment::now();
         let told = self.run(number, &mut job, desk, started);
-        let (waited, ran) = (job.since.until(started), started.until(Moment::now()));
-        self.done(place, number, &told, waited, ran);
-        if let Err(error) = told {
-            panic::contain(|| log(number, &error));
-        }
+        let error = told.as_ref().err();
+        let ran = started.until(Moment::now());
+        self.done(place, number, error, job.since, ran);
+        let waited = job.since.until(started);
+        tell_end(&job.trace, number, error, (Some(waited), Some(ran)));
         self.tell();
         // Room is given back before the answer is, so that who has the answer finds the room.
         job.permit = None;
         // And so that the stream of updates has ended.
         panic::contain(|| job.listener = None);
+        // The span ends before the caller goes on.
+        panic::contain(|| job.trace.end());
         if let Labour::Blocking(work) = job.work {
             work.answer(None);
         }
@@ -154,7 +163,7 @@ impl Driver {
             deadline: None,
             hearing,
         });
-        work.run()
+        job.trace.inside(|| work.run())
     }
 
     /// Waits for the next job of a thread; `None` when it is to end.
@@ -170,6 +179,7 @@ impl Driver {
                     if let Some(host) = state.roster.host() {
                         state.places[host].desk.guests.notify_one();
                     }
+                    self.unlock(state);
                     return Some((number, job));
                 }
                 Step::Wait => {}
@@ -192,6 +202,7 @@ impl Driver {
                 (state, _) = woken.unwrap_or_else(PoisonError::into_inner);
             } else if state.roster.leave(place) {
                 state.counts.ended += 1;
+                self.unlock(state);
                 return None;
             } else {
                 // It is one of those that stay, until it has run something again.
@@ -206,6 +217,7 @@ impl Driver {
         let now = Moment::now();
         if let Some((number, job)) = state.roster.take_guest(place, now) {
             let job = self.begun(&mut state, place, number, job);
+            self.unlock(state);
             return Some((number, job));
         }
         // Woken for a call that it has no berth for, it leaves it to others.
@@ -241,19 +253,20 @@ impl Driver {
         self.lock().places[place].desk.guests.notify_one();
     }
 
-    /// A thread has run a call: after so long, for so long.
+    /// A thread has run a call that was accepted at `since`, for so long.
     fn done(
         &self,
         place: usize,
         number: u64,
-        told: &Result<(), TaskError>,
-        waited: Duration,
+        error: Option<&TaskError>,
+        since: Moment,
         ran: Duration,
     ) {
         let mut state = self.lock();
         state.roster.done(place, number);
         state.places[place].call = None;
-        self.count(&mut state, number, told, waited, ran);
+        self.count(&mut state, number, error, since, ran);
+        self.unlock(state);
     }
 
     /// Counts a call that was run, and notes what there is to tell of it.
@@ -261,27 +274,14 @@ impl Driver {
         &self,
         state: &mut State,
         number: u64,
-        told: &Result<(), TaskError>,
-        waited: Duration,
+        error: Option<&TaskError>,
+        since: Moment,
         ran: Duration,
     ) {
-        state.counts.rate.count(Moment::now());
-        state.counts.waited.record(waited);
-        state.counts.ran.record(ran);
-        match told {
-            Ok(()) => {
-                state.counts.completed += 1;
-                self.hub.note_return(number, ran);
-            }
-            Err(error) => {
-                state.counts.failed += 1;
-                self.hub.note_failure(number, error);
-            }
+        state.counts.answered(error, Moment::now(), since, ran);
+        match error {
+            None => self.hub.note_return(number, ran),
+            Some(error) => self.hub.note_failure(number, error),
         }
     }
-}
-
-/// Says what nobody else may: the handle may be gone.
-pub(super) fn log(number: u64, error: &TaskError) {
-    tracing::debug!(target: "procpool", call = number, error = format_args!("{error:#}"), "a call has failed");
 }

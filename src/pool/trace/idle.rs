@@ -57,6 +57,17 @@ impl CallTrace {
         Inside
     }
 
+    /// The call runs on a thread of this process.
+    pub(crate) fn runs_on(&self, _: impl FnOnce() -> String) {}
+
+    /// Does the call's work on a thread of this process.
+    pub(crate) fn inside<T>(&self, work: impl FnOnce() -> T) -> T {
+        work()
+    }
+
+    /// The call has ended like this.
+    pub(crate) fn ended(&self, _: &End<'_>) {}
+
     /// The call is over.
     pub(crate) fn end(self) {}
 

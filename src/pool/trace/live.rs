@@ -10,6 +10,7 @@ use tracing::{Dispatch, Id, Span, dispatcher, field};
 use super::{End, replay};
 use crate::supervisor::slot::Slot;
 use crate::task::head::Caller;
+use crate::task::panic;
 use crate::task::record::{Record, number_of};
 use crate::wire::packed::Packed;
 
@@ -110,6 +111,37 @@ impl CallTrace {
         span.entered()
     }
 
+    /// The call runs on the thread of that name of this process.
+    pub(crate) fn runs_on(&self, thread: impl FnOnce() -> String) {
+        if let Some(traced) = &self.0 {
+            traced.place(&thread(), std::process::id());
+        }
+    }
+
+    /// Does the call's work on a thread of this process: what is logged is inside of the span, and goes
+    /// to who listened where the call was submitted.
+    pub(crate) fn inside<T>(&self, work: impl FnOnce() -> T) -> T {
+        let Some(traced) = &self.0 else {
+            return work();
+        };
+        let Traced { span, dispatch, .. } = &**traced;
+        let _listening = dispatcher::set_default(dispatch);
+        // A subscriber that panics keeps nobody from the work. Two panics at once would be too many, so
+        // each step is contained by itself, and no guard is there to be dropped meanwhile.
+        let id = span.id();
+        panic::contain(|| id.iter().for_each(|id| dispatch.enter(id)));
+        let done = work();
+        panic::contain(|| id.iter().for_each(|id| dispatch.exit(id)));
+        done
+    }
+
+    /// The call has ended like this.
+    pub(crate) fn ended(&self, end: &End<'_>) {
+        if let Some(traced) = &self.0 {
+            traced.ended(end);
+        }
+    }
+
     /// The call is over; the span is when nobody else has it.
     pub(crate) fn end(self) {}
 
@@ -122,11 +154,26 @@ impl CallTrace {
 
 impl Traced {
     /// It runs, or has run, in that worker.
-    fn place(&self, slot: &Slot) {
-        let pid = slot.child.pid();
+    fn place(&self, worker: &str, pid: u32) {
         if self.pid.swap(pid, Ordering::Relaxed) != pid {
-            self.span.record("worker", &*slot.name);
+            self.span.record("worker", worker);
             self.span.record("pid", pid);
+        }
+    }
+
+    fn ended(&self, end: &End<'_>) {
+        let span = &self.span;
+        if let Some(slot) = end.slot {
+            self.place(&slot.name, slot.child.pid());
+        }
+        if end.attempt > 0 {
+            span.record("attempt", end.attempt);
+        }
+        span.record("outcome", end.outcome);
+        for (name, time) in [("waited", end.waited), ("ran", end.ran)] {
+            if let Some(time) = time {
+                span.record(name, field::debug(time));
+            }
         }
     }
 }
@@ -268,15 +315,13 @@ impl Tale {
                 waited,
                 ran,
             } => {
-                slot.iter().for_each(|slot| trace.place(slot));
-                if attempt > 0 {
-                    trace.span.record("attempt", attempt);
-                }
-                trace.span.record("outcome", outcome);
-                let waited = waited.map(field::debug);
-                waited.map(|waited| trace.span.record("waited", waited));
-                let ran = ran.map(field::debug);
-                ran.map(|ran| trace.span.record("ran", ran));
+                trace.ended(&End {
+                    slot: slot.as_ref(),
+                    outcome,
+                    attempt,
+                    waited,
+                    ran,
+                });
             }
         }
     }
@@ -301,7 +346,7 @@ fn tell_record(trace: Option<&Traced>, slot: &Slot, record: &[u8], dropped: u64)
         let span = tracing::info_span!(target: "procpool", "worker", worker = slot.name, pid);
         return dispatcher::get_default(|dispatch| replay::replay(&record, dispatch, span.id()));
     };
-    trace.place(slot);
+    trace.place(&slot.name, slot.child.pid());
     let parent = trace.span.id().or_else(|| trace.caller.id());
     replay::replay(&record, &trace.dispatch, parent);
 }
