@@ -76,7 +76,7 @@
 //! | --- | --- |
 //! | [`ProcessPool`], [`ProcessPoolBuilder`] | the pool and its options: [`StartMethod`], [`Restart`], [`Stdio`], [`Resource`] |
 //! | [`ThreadPool`], [`ThreadPoolBuilder`], [`ThreadTask`], [`ThreadTaskCall`], [`ThreadAsyncTask`], [`ThreadProgressTask`], [`ThreadAsyncProgressTask`], [`ThreadMap`] | the same verbs over threads, for code that is trusted |
-//! | [`Executor`], [`ExecutorTask`], [`ExecutorAsyncTask`], [`ExecutorProgressTask`], [`Portable`], [`Ability`], [`Unsupported`] | code for either kind of pool, and what one of them cannot do |
+//! | [`Executor`], [`ExecutorTask`], [`ExecutorTaskCall`], [`ExecutorAsyncTask`], [`ExecutorProgressTask`], [`Portable`], [`Ability`], [`Unsupported`] | code for either kind of pool, and what one of them cannot do |
 //! | [`TaskHandle`] | a submitted call: its result, and the means to end it |
 //! | [`Task`], [`TaskCall`] | a call with a time limit, a limit on waiting, a deadline, a priority, a key, a name; [`Retry`]: how often it is run again |
 //! | [`AsyncTask`] | the same for an `async fn` |
@@ -130,7 +130,9 @@ mod tower;
 mod wire;
 mod worker;
 
-pub use executor::{Executor, ExecutorAsyncTask, ExecutorProgressTask, ExecutorTask, Portable};
+pub use executor::{
+    Executor, ExecutorAsyncTask, ExecutorProgressTask, ExecutorTask, ExecutorTaskCall, Portable,
+};
 pub use pool::builder::ProcessPoolBuilder;
 pub use pool::error::{
     Ability, BuildError, NotClosed, ResizeError, TaskError, TrySubmitError, Unsupported, WorkerExit,

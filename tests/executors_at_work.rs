@@ -17,7 +17,8 @@ use gate::{Gate, mark, pass};
 use kinds::{Inline, Kind, Threads, WANTED, Wanted, on_each_runtime, started};
 use procpool::task::{CancelReason, Progress};
 use procpool::{
-    Executor, ExecutorProgressTask, ExecutorTask, PoolEvent, StartMethod, Updates, WhenFull,
+    Ability, Executor, ExecutorAsyncTask, ExecutorProgressTask, ExecutorTask, ExecutorTaskCall,
+    PoolEvent, StartMethod, TaskError, Updates, WhenFull, call,
 };
 use support::{PROMPTLY, everywhere, soon};
 
@@ -350,4 +351,78 @@ fn updates_can_be_waited_for_on_a_thread_and_end_with_the_task() {
         pool.shutdown().await;
     }
     on_every_executor!(case);
+}
+
+/// What a call gives of which an ability is asked: its result, or that it is refused and was not run.
+fn as_able(able: bool, result: Result<u64, TaskError>) {
+    match result {
+        Ok(result) => assert!(able && result == 4),
+        Err(error) => {
+            assert!(!able && error.is_unsupported(), "{error:#}");
+            assert!(!error.maybe_executed());
+        }
+    }
+}
+
+#[test]
+fn an_option_is_kept_or_its_calls_are_refused() {
+    fn telling(n: u64, _: Progress<u64>) -> u64 {
+        double(n)
+    }
+    async fn telling_async(n: u64, _: Progress<u64>) -> u64 {
+        double(n)
+    }
+    async fn case<K: Kind>(kind: K) {
+        let pool = kind.pool(2);
+        let able = pool.require(Ability::Retry).is_ok();
+        let task = pool.task(double).chunk_size(2).retry(2);
+        as_able(able, task.submit(2).await);
+        as_able(able, task.run(2).await);
+        match task.try_submit(2) {
+            Ok(handle) => as_able(able, handle.await),
+            Err(refused) => assert!(!able && refused.into_argument() == 2),
+        }
+        let mut items = task.map([2, 2, 2]);
+        while let Some(result) = items.next().await {
+            as_able(able, result);
+        }
+        as_able(able, pool.task_call(call!(double(2))).retry(2).run().await);
+        let (handle, _updates) = pool.task_with_progress(telling).retry(2).submit(2);
+        as_able(able, handle.await);
+        let is_async = pool.task_async(|n: u64| async move { double(n) }).retry(2);
+        as_able(able, is_async.submit(2).await);
+        let talks = pool.task_async_with_progress(telling_async).retry(2);
+        as_able(able, talks.run(2).0.await);
+
+        let able = pool.require(Ability::Key).is_ok();
+        as_able(able, pool.task(double).key("a").submit(2).await);
+        let keyed = pool
+            .task_call(call!(double(2)))
+            .key(7)
+            .name("keyed")
+            .priority(1);
+        as_able(able, keyed.submit().await);
+        let plain = pool.task_call(call!(double(2))).soft_timeout(PROMPTLY);
+        assert_eq!(plain.queue_timeout(PROMPTLY).run().await.unwrap(), 4);
+        pool.shutdown().await;
+    }
+    on_every_executor!(case and inline);
+}
+
+/// Calls inline can be repeated, and neither be ended nor do without the process they are in.
+#[test]
+fn executors_say_beforehand_what_they_can_do() {
+    use Ability::{EndRunning, Isolate, Key, Retry};
+    async fn case<K: Kind>(kind: K) {
+        let pool = kind.pool(1);
+        let able = [EndRunning, Isolate, Retry, Key].map(|ability| pool.require(ability).is_ok());
+        let expected = match std::any::type_name::<K>() {
+            name if name == std::any::type_name::<Threads>() => [false; 4],
+            name if name == std::any::type_name::<Inline>() => [false, false, true, true],
+            _ => [true; 4],
+        };
+        assert_eq!(able, expected);
+        pool.shutdown().await;
+    }
+    on_every_executor!(case and inline);
 }

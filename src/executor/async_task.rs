@@ -5,6 +5,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use super::{Portable, sealed};
+use crate::pool::Retry;
 use crate::pool::error::{TaskError, TrySubmitError};
 use crate::pool::handle::TaskHandle;
 use crate::pool::task::AsyncTask;
@@ -42,6 +43,10 @@ pub trait ExecutorAsyncTask<A: Portable, R: Portable>:
 
     /// Asks the task to come to its end when it has run this long. See [`AsyncTask::soft_timeout`].
     fn soft_timeout(self, limit: Duration) -> Self;
+
+    /// Has the task run again when it fails, where the executor [can](crate::Ability::Retry). See
+    /// [`AsyncTask::retry`].
+    fn retry(self, retry: impl Into<Retry>) -> Self;
 
     /// Lets the task go before waiting tasks of lower priority. See [`AsyncTask::priority`].
     fn priority(self, priority: i32) -> Self;
@@ -85,6 +90,10 @@ macro_rules! executor_async_task {
 
             fn soft_timeout(self, limit: Duration) -> Self {
                 $task::soft_timeout(self, limit)
+            }
+
+            fn retry(self, retry: impl Into<Retry>) -> Self {
+                $task::retry(self, retry)
             }
 
             fn priority(self, priority: i32) -> Self {

@@ -1,9 +1,10 @@
 //! What both kinds of pool do, as a trait: code that is generic over it runs on either. Calls with
-//! options are in [`task`], [`async_task`] and [`progress`].
+//! options are in [`task`], [`task_call`], [`async_task`] and [`progress`].
 
 mod async_task;
 mod progress;
 mod task;
+mod task_call;
 
 use std::fmt;
 use std::future::Future;
@@ -21,7 +22,7 @@ use crate::pool::shutdown::ShutdownOptions;
 use crate::pool::stats::Stats;
 use crate::pool::task::async_progress::AsyncProgressTask;
 use crate::pool::task::progress::ProgressTask;
-use crate::pool::task::{AsyncTask, Task};
+use crate::pool::task::{AsyncTask, Task, TaskCall};
 use crate::pool::updates::Updates;
 use crate::process::StartError;
 use crate::task::{Call, Progress};
@@ -30,11 +31,12 @@ use crate::thread_pool::async_progress::ThreadAsyncProgressTask;
 use crate::thread_pool::async_task::ThreadAsyncTask;
 use crate::thread_pool::map::ThreadMap;
 use crate::thread_pool::progress::ThreadProgressTask;
-use crate::thread_pool::task::ThreadTask;
+use crate::thread_pool::task::{ThreadTask, ThreadTaskCall};
 
 pub use self::async_task::ExecutorAsyncTask;
 pub use self::progress::ExecutorProgressTask;
 pub use self::task::ExecutorTask;
+pub use self::task_call::ExecutorTaskCall;
 
 /// An argument or a result that can go to any executor: it can be encoded, and it can be moved to
 /// another thread.
@@ -80,6 +82,9 @@ pub trait Executor: Clone + fmt::Debug + Send + Sync + sealed::Sealed + 'static 
     /// A function with options for its calls.
     type Task<A: Portable, R: Portable>: ExecutorTask<A, R>;
 
+    /// One call with options.
+    type TaskCall<R: Portable>: ExecutorTaskCall<R>;
+
     /// An `async fn` with options for its calls.
     type AsyncTask<A: Portable, Fut: Future<Output: Portable> + 'static>: ExecutorAsyncTask<A, Fut::Output>;
 
@@ -93,8 +98,9 @@ pub trait Executor: Clone + fmt::Debug + Send + Sync + sealed::Sealed + 'static 
     ///
     /// # Errors
     ///
-    /// A [`ThreadPool`] has none of the [abilities](Ability) (async tasks it can end), and neither has a pool that runs calls
-    /// [inline](crate::ProcessPoolBuilder::inline); any other [`ProcessPool`] has them all.
+    /// A [`ThreadPool`] has none of the [abilities](Ability) (async tasks it can end). A pool that runs
+    /// calls [inline](crate::ProcessPoolBuilder::inline) can neither end nor isolate them; any other
+    /// [`ProcessPool`] has them all.
     fn require(&self, ability: Ability) -> Result<(), Unsupported>;
 
     /// Queues a call and returns at once. See [`ProcessPool::submit`].
@@ -134,6 +140,10 @@ pub trait Executor: Clone + fmt::Debug + Send + Sync + sealed::Sealed + 'static 
 
     /// Returns a task: a function whose calls can be given options. See [`ProcessPool::task`].
     fn task<A: Portable, R: Portable>(&self, function: fn(A) -> R) -> Self::Task<A, R>;
+
+    /// Returns a task of a call that [`call!`](crate::call) has made, to be given options. See
+    /// [`ProcessPool::task_call`].
+    fn task_call<R: Portable>(&self, call: Call<R>) -> Self::TaskCall<R>;
 
     /// Queues a call of an `async fn` and returns at once. See [`ProcessPool::submit_async`].
     fn submit_async<A, Fut>(&self, function: fn(A) -> Fut, argument: A) -> TaskHandle<Fut::Output>
@@ -282,6 +292,8 @@ mod sealed {
     impl Sealed for super::ThreadPool {}
     impl<A, R> Sealed for super::Task<A, R> {}
     impl<A, R> Sealed for super::ThreadTask<A, R> {}
+    impl<R> Sealed for super::TaskCall<R> {}
+    impl<R> Sealed for super::ThreadTaskCall<R> {}
     impl<A, Fut> Sealed for super::AsyncTask<A, Fut> {}
     impl<A, Fut> Sealed for super::ThreadAsyncTask<A, Fut> {}
     impl<A, P, R> Sealed for super::ProgressTask<A, P, R> {}
@@ -331,6 +343,10 @@ macro_rules! shared {
 
         fn task<A: Portable, R: Portable>(&self, function: fn(A) -> R) -> Self::Task<A, R> {
             $pool::task(self, function)
+        }
+
+        fn task_call<R: Portable>(&self, call: Call<R>) -> Self::TaskCall<R> {
+            $pool::task_call(self, call)
         }
 
         fn submit_async<A, Fut>(
@@ -476,6 +492,8 @@ impl Executor for ProcessPool {
 
     type Task<A: Portable, R: Portable> = Task<A, R>;
 
+    type TaskCall<R: Portable> = TaskCall<R>;
+
     type AsyncTask<A: Portable, Fut: Future<Output: Portable> + 'static> = AsyncTask<A, Fut>;
 
     type ProgressTask<A: Portable, P: Portable, R: Portable> = ProgressTask<A, P, R>;
@@ -486,10 +504,10 @@ impl Executor for ProcessPool {
     shared!(ProcessPool);
 
     fn require(&self, ability: Ability) -> Result<(), Unsupported> {
-        if self.is_inline() {
-            return Err(Unsupported(ability));
+        match ability {
+            Ability::EndRunning | Ability::Isolate if self.is_inline() => Err(Unsupported(ability)),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     async fn shutdown_with(&self, options: ShutdownOptions) -> Result<(), Unsupported> {
@@ -515,6 +533,8 @@ impl Executor for ThreadPool {
         R: Portable;
 
     type Task<A: Portable, R: Portable> = ThreadTask<A, R>;
+
+    type TaskCall<R: Portable> = ThreadTaskCall<R>;
 
     type AsyncTask<A: Portable, Fut: Future<Output: Portable> + 'static> = ThreadAsyncTask<A, Fut>;
 

@@ -5,6 +5,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use super::{Portable, sealed};
+use crate::pool::Retry;
 use crate::pool::error::{TaskError, TrySubmitError};
 use crate::pool::handle::TaskHandle;
 use crate::pool::task::async_progress::AsyncProgressTask;
@@ -59,6 +60,10 @@ pub trait ExecutorProgressTask<A: Portable, P: Portable, R: Portable>:
     /// Asks the task to come to its end when it has run this long. See
     /// [`ProgressTask::soft_timeout`].
     fn soft_timeout(self, limit: Duration) -> Self;
+
+    /// Has the task run again when it fails, where the executor [can](crate::Ability::Retry). See
+    /// [`ProgressTask::retry`].
+    fn retry(self, retry: impl Into<Retry>) -> Self;
 
     /// Lets the task go before waiting tasks of lower priority. See [`ProgressTask::priority`].
     fn priority(self, priority: i32) -> Self;
@@ -122,6 +127,10 @@ macro_rules! executor_progress_task {
 
             fn soft_timeout(self, limit: Duration) -> Self {
                 $task::soft_timeout(self, limit)
+            }
+
+            fn retry(self, retry: impl Into<Retry>) -> Self {
+                $task::retry(self, retry)
             }
 
             fn priority(self, priority: i32) -> Self {

@@ -2,11 +2,13 @@
 
 use std::fmt;
 use std::future::Future;
+use std::hash::Hash;
 use std::time::Duration;
 
 use futures::stream::{self, FusedStream, Stream};
 
 use super::{Portable, sealed};
+use crate::pool::Retry;
 use crate::pool::error::{TaskError, TrySubmitError};
 use crate::pool::handle::TaskHandle;
 use crate::pool::map::Map;
@@ -55,6 +57,14 @@ pub trait ExecutorTask<A: Portable, R: Portable>:
     /// [can](crate::Ability::EndRunning). See [`Task::deadline`].
     fn deadline(self, limit: Duration) -> Self;
 
+    /// Has the task run again when it fails, where the executor [can](crate::Ability::Retry). See
+    /// [`Task::retry`].
+    fn retry(self, retry: impl Into<Retry>) -> Self;
+
+    /// Sends the task to the worker of its key, where the executor [can](crate::Ability::Key). See
+    /// [`Task::key`].
+    fn key(self, key: impl Hash) -> Self;
+
     /// Lets the task go before waiting tasks of lower priority. See [`Task::priority`].
     fn priority(self, priority: i32) -> Self;
 
@@ -64,6 +74,15 @@ pub trait ExecutorTask<A: Portable, R: Portable>:
 
     /// Asks the task to come to its end when it has run this long. See [`Task::soft_timeout`].
     fn soft_timeout(self, limit: Duration) -> Self;
+
+    /// Sets how many items [`map`](Self::map) and its relatives hand over at once, where they are
+    /// handed over. See [`Task::chunk_size`].
+    ///
+    /// # Panics
+    ///
+    /// When it is zero.
+    #[track_caller]
+    fn chunk_size(self, items: usize) -> Self;
 
     /// Sets how many items [`map`](Self::map) and its relatives take ahead of the reader. See
     /// [`Task::look_ahead`].
@@ -126,6 +145,14 @@ macro_rules! executor_task {
                 $task::deadline(self, limit)
             }
 
+            fn retry(self, retry: impl Into<Retry>) -> Self {
+                $task::retry(self, retry)
+            }
+
+            fn key(self, key: impl Hash) -> Self {
+                $task::key(self, key)
+            }
+
             fn priority(self, priority: i32) -> Self {
                 $task::priority(self, priority)
             }
@@ -136,6 +163,10 @@ macro_rules! executor_task {
 
             fn soft_timeout(self, limit: Duration) -> Self {
                 $task::soft_timeout(self, limit)
+            }
+
+            fn chunk_size(self, items: usize) -> Self {
+                $task::chunk_size(self, items)
             }
 
             fn look_ahead(self, items: usize) -> Self {

@@ -13,9 +13,10 @@ use super::async_task::async_options;
 use super::driver::Driver;
 use super::job::{Labour, MovedAsync};
 use super::progress::ends;
-use super::task::{Admitted, Options, accept, admit, find_room};
+use super::task::{Admitted, Options, accept, admit, find_room, refused_options};
+use crate::pool::Retry;
 use crate::pool::builder::bounded;
-use crate::pool::error::{TaskError, TrySubmitError};
+use crate::pool::error::{Ability, TaskError, TrySubmitError};
 use crate::pool::handle::TaskHandle;
 use crate::pool::reply::Reply;
 use crate::pool::task::options::{short_name, waiting_options};
@@ -87,7 +88,7 @@ where
     /// Dropping the handle detaches the task, dropping the updates costs it nothing.
     pub fn submit(&self, argument: A) -> (TaskHandle<Fut::Output>, Updates<P>) {
         let (listener, updates) = ends(self.buffer, self.when_full);
-        let handle = match admit(&self.driver) {
+        let handle = match admit(&self.driver, &self.options) {
             Ok(admitted) => self.accept(argument, admitted, listener),
             Err(error) => {
                 let reply = Reply::of_plain_result();
@@ -102,7 +103,7 @@ where
     ///
     /// # Errors
     ///
-    /// When the queue is full, or when the pool is shut down.
+    /// When the queue is full, when the pool is shut down, or when an option is unsupported.
     #[expect(
         clippy::type_complexity,
         reason = "it is what submit returns, or the argument"
@@ -111,7 +112,7 @@ where
         &self,
         argument: A,
     ) -> Result<(TaskHandle<Fut::Output>, Updates<P>), TrySubmitError<A>> {
-        match admit(&self.driver) {
+        match admit(&self.driver, &self.options) {
             Ok(admitted) => {
                 let (listener, updates) = ends(self.buffer, self.when_full);
                 Ok((self.accept(argument, admitted, listener), updates))
@@ -136,7 +137,7 @@ where
         let (listener, updates) = ends(self.buffer, self.when_full);
         let task = self.clone();
         let result = async move {
-            let admitted = find_room(&task.driver, task.options.deadline).await?;
+            let admitted = find_room(&task.driver, &task.options).await?;
             let handle = task.accept(argument, admitted, listener);
             handle.abort_on_drop().await
         };

@@ -8,9 +8,10 @@ use std::time::Duration;
 use super::ThreadPool;
 use super::driver::Driver;
 use super::job::{Labour, MovedAsync};
-use super::task::{Admitted, Options, accept, admit, find_room};
+use super::task::{Admitted, Options, accept, admit, find_room, refused_options};
+use crate::pool::Retry;
 use crate::pool::builder::bounded;
-use crate::pool::error::{TaskError, TrySubmitError};
+use crate::pool::error::{Ability, TaskError, TrySubmitError};
 use crate::pool::handle::TaskHandle;
 use crate::pool::reply::Reply;
 use crate::pool::task::options::{short_name, waiting_options};
@@ -45,6 +46,7 @@ pub struct ThreadAsyncTask<A, Fut> {
 macro_rules! async_options {
     () => {
         waiting_options!("ThreadPool");
+        refused_options!();
 
         /// Ends the task when it has run this long, counted from its true start: its handle resolves at
         /// once, and its future is dropped at the await where it is.
@@ -95,7 +97,7 @@ where
     ///
     /// Dropping the handle detaches the task.
     pub fn submit(&self, argument: A) -> TaskHandle<Fut::Output> {
-        match admit(&self.driver) {
+        match admit(&self.driver, &self.options) {
             Ok(admitted) => self.accept(argument, admitted),
             Err(error) => {
                 let reply = Reply::of_plain_result();
@@ -109,9 +111,9 @@ where
     ///
     /// # Errors
     ///
-    /// When the queue is full, or when the pool is shut down.
+    /// When the queue is full, when the pool is shut down, or when an option is unsupported.
     pub fn try_submit(&self, argument: A) -> Result<TaskHandle<Fut::Output>, TrySubmitError<A>> {
-        match admit(&self.driver) {
+        match admit(&self.driver, &self.options) {
             Ok(admitted) => Ok(self.accept(argument, admitted)),
             Err(error) => Err(TrySubmitError { error, argument }),
         }
@@ -128,7 +130,7 @@ where
     ) -> impl Future<Output = Result<Fut::Output, TaskError>> + Send + use<A, Fut> {
         let task = self.clone();
         async move {
-            let admitted = find_room(&task.driver, task.options.deadline).await?;
+            let admitted = find_room(&task.driver, &task.options).await?;
             task.accept(argument, admitted).abort_on_drop().await
         }
     }

@@ -60,7 +60,7 @@ use crate::task::Call;
 /// | [`terminate`](Self::terminate), [`shutdown_with`](Self::shutdown_with) a limit | ends what waits and what is async, and answers [`Unsupported`](crate::Unsupported) if a blocking task runs |
 /// | a crash, an exit or an abort in a task | takes the program along; with `panic = "abort"` so does a panic, which otherwise is an error of its task as there |
 /// | [async tasks](Self::submit_async) | are ended as there, but for one that does not yield: no thread is killed for it |
-/// | `retry`, `key` | are not offered: no worker is lost, and the threads share their memory |
+/// | [`retry`](ThreadTask::retry), [`key`](ThreadTask::key) | each call is refused, with an error that says so: an argument is moved, and the threads share their memory |
 /// | what workers are given (environment, limits, hooks, standard output) and how they are renewed | is not offered: they are this process |
 /// | [`map`](Self::map) | has no chunks: each item is a call |
 /// | [updates](Self::submit_with_progress) | of any size can be sent |

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,8 @@ use serde::de::DeserializeOwned;
 use super::ThreadPool;
 use super::driver::Driver;
 use super::job::{Labour, Moved};
-use super::task::{Admitted, Options, accept, admit, find_room, options};
+use super::task::{Admitted, Options, accept, admit, find_room, options, refused_options};
+use crate::pool::Retry;
 use crate::pool::builder::bounded;
 use crate::pool::error::{Ability, TaskError, TrySubmitError};
 use crate::pool::handle::TaskHandle;
@@ -80,7 +82,7 @@ where
     /// Dropping the handle detaches the task, dropping the updates costs it nothing.
     pub fn submit(&self, argument: A) -> (TaskHandle<R>, Updates<P>) {
         let (listener, updates) = ends(self.buffer, self.when_full);
-        let admitted = self.options.check().and_then(|()| admit(&self.driver));
+        let admitted = admit(&self.driver, &self.options);
         let handle = match admitted {
             Ok(admitted) => self.accept(argument, admitted, listener),
             Err(error) => {
@@ -101,7 +103,7 @@ where
         &self,
         argument: A,
     ) -> Result<(TaskHandle<R>, Updates<P>), TrySubmitError<A>> {
-        let admitted = self.options.check().and_then(|()| admit(&self.driver));
+        let admitted = admit(&self.driver, &self.options);
         match admitted {
             Ok(admitted) => {
                 let (listener, updates) = ends(self.buffer, self.when_full);
@@ -127,8 +129,7 @@ where
         let (listener, updates) = ends(self.buffer, self.when_full);
         let task = self.clone();
         let result = async move {
-            task.options.check()?;
-            let admitted = find_room(&task.driver, None).await?;
+            let admitted = find_room(&task.driver, &task.options).await?;
             let handle = task.accept(argument, admitted, listener);
             handle.abort_on_drop().await
         };

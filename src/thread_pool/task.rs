@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::hash::Hash;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Waker};
@@ -14,6 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, TryAcquireError};
 use super::driver::Driver;
 use super::job::{Encoded, Job, Labour, Moved};
 use super::map::{ThreadMap, ThreadMapIter};
+use crate::pool::Retry;
 use crate::pool::builder::bounded;
 use crate::pool::error::{Ability, Kind, TaskError, TrySubmitError, Unsupported};
 use crate::pool::events::PoolEvent;
@@ -116,9 +118,33 @@ macro_rules! options {
         pub fn deadline(self, limit: Duration) -> Self {
             self.timeout(limit)
         }
+
+        refused_options!();
+
+        /// Sends the task to the worker of its key, which no pool of threads does: each call is
+        /// refused with an error that [says so](TaskError::is_unsupported). What tasks keep in
+        /// statics all threads find again.
+        pub fn key(mut self, _key: impl Hash) -> Self {
+            self.options.unsupported = Some(Ability::Key);
+            self
+        }
     };
 }
 pub(super) use options;
+
+/// What can be asked of no task on a thread.
+macro_rules! refused_options {
+    () => {
+        /// Has the task run again when it fails, which no pool of threads can, because the argument is
+        /// moved into the call: each call is refused with an error that
+        /// [says so](TaskError::is_unsupported).
+        pub fn retry(mut self, _retry: impl Into<Retry>) -> Self {
+            self.options.unsupported = Some(Ability::Retry);
+            self
+        }
+    };
+}
+pub(super) use refused_options;
 
 /// A call that may be queued.
 pub(super) struct Admitted {
@@ -156,6 +182,18 @@ where
 
     options!();
 
+    /// Makes no difference: each item of a [`map`](Self::map) is a call of its own, because nothing
+    /// is gained by handing over several at once where nothing is encoded.
+    ///
+    /// # Panics
+    ///
+    /// When it is zero.
+    #[track_caller]
+    pub fn chunk_size(self, items: usize) -> Self {
+        assert!(items > 0, "a chunk size must be greater than 0");
+        self
+    }
+
     /// Sets how many items [`map`](Self::map) and its relatives take ahead of the reader. Default:
     /// 1,024.
     ///
@@ -173,7 +211,7 @@ where
     ///
     /// Dropping the handle detaches the task.
     pub fn submit(&self, argument: A) -> TaskHandle<R> {
-        let admitted = self.options.check().and_then(|()| admit(&self.driver));
+        let admitted = admit(&self.driver, &self.options);
         self.submit_admitted(argument, admitted)
     }
 
@@ -206,7 +244,7 @@ where
     ///
     /// When the queue is full, when the pool is shut down, or when an option is unsupported.
     pub fn try_submit(&self, argument: A) -> Result<TaskHandle<R>, TrySubmitError<A>> {
-        let admitted = self.options.check().and_then(|()| admit(&self.driver));
+        let admitted = admit(&self.driver, &self.options);
         match admitted {
             Ok(admitted) => Ok(self.accept(Reply::of_plain_result(), argument, admitted)),
             Err(error) => Err(TrySubmitError { error, argument }),
@@ -226,8 +264,7 @@ where
     ) -> impl Future<Output = Result<R, TaskError>> + Send + use<A, R> {
         let task = self.clone();
         async move {
-            task.options.check()?;
-            let admitted = find_room(&task.driver, None).await?;
+            let admitted = find_room(&task.driver, &task.options).await?;
             task.accept(Reply::of_plain_result(), argument, admitted)
                 .abort_on_drop()
                 .await
@@ -283,15 +320,14 @@ impl<R: Send + 'static> ThreadTaskCall<R> {
     ///
     /// Dropping the future aborts the task, as far as [`TaskHandle::abort`] can do that here.
     pub async fn run(self) -> Result<R, TaskError> {
-        self.options.check()?;
-        let admitted = find_room(&self.driver, None).await?;
-        let handle = enqueue_call(&self.driver, self.call, &self.options, |_| Ok(admitted));
+        let admitted = find_room(&self.driver, &self.options).await?;
+        let handle = enqueue_call(&self.driver, self.call, &self.options, || Ok(admitted));
         handle.abort_on_drop().await
     }
 }
 
 impl Options {
-    pub(super) fn check(&self) -> Result<(), TaskError> {
+    fn check(&self) -> Result<(), TaskError> {
         match self.unsupported {
             None => Ok(()),
             Some(ability) => Err(TaskError::new(Kind::Unsupported(Unsupported(ability)))),
@@ -305,14 +341,14 @@ pub(super) fn submit_call<R: Send + 'static>(
     call: Call<R>,
     options: &Options,
 ) -> TaskHandle<R> {
-    enqueue_call(driver, call, options, admit)
+    enqueue_call(driver, call, options, || admit(driver, options))
 }
 
 fn enqueue_call<R: Send + 'static>(
     driver: &Arc<Driver>,
     call: Call<R>,
     options: &Options,
-    room: impl FnOnce(&Driver) -> Result<Admitted, TaskError>,
+    room: impl FnOnce() -> Result<Admitted, TaskError>,
 ) -> TaskHandle<R> {
     let Parts {
         target,
@@ -323,8 +359,7 @@ fn enqueue_call<R: Send + 'static>(
     let ready = || {
         let target = target.map_err(|error| TaskError::new(Kind::Foreign(error)))?;
         let argument = argument.map_err(|error| TaskError::new(Kind::EncodeArgument(error)))?;
-        options.check()?;
-        Ok((target, argument, room(driver)?))
+        Ok((target, argument, room()?))
     };
     match ready() {
         Ok((target, argument, admitted)) => {
@@ -377,8 +412,9 @@ pub(super) fn accept<R: Send + 'static>(
     }
 }
 
-/// Takes a part of the room in the queue.
-pub(super) fn admit(driver: &Driver) -> Result<Admitted, TaskError> {
+/// Takes a part of the room in the queue, for a call of which nothing is asked that cannot be had.
+pub(super) fn admit(driver: &Driver, options: &Options) -> Result<Admitted, TaskError> {
+    options.check()?;
     if driver.lifetime().closed {
         return Err(shut_down());
     }
@@ -400,16 +436,14 @@ pub(super) fn admit(driver: &Driver) -> Result<Admitted, TaskError> {
 }
 
 /// Waits for a part of the room in the queue, until the deadline at the longest.
-pub(super) async fn find_room(
-    driver: &Driver,
-    deadline: Option<Duration>,
-) -> Result<Admitted, TaskError> {
+pub(super) async fn find_room(driver: &Driver, options: &Options) -> Result<Admitted, TaskError> {
+    options.check()?;
     let admitted = Admitted::here(None);
     let Some(room) = &driver.room else {
         return Ok(admitted);
     };
     let permit = room.clone().acquire_owned();
-    let permit = match deadline {
+    let permit = match options.deadline {
         None => permit.await,
         Some(limit) => {
             let late = std::pin::pin!(driver.sleep(limit));

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// Something that worker processes make possible, and threads do not. See
+/// Something that a pool of processes can do, and one of threads cannot. See
 /// [`Executor::require`](crate::Executor::require).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -14,6 +14,10 @@ pub enum Ability {
     /// To outlive what a task does to the process in which it runs: a crash, an exit, a corrupted
     /// heap.
     Isolate,
+    /// To run a call again that has failed: by [`retry`](crate::Task::retry).
+    Retry,
+    /// To send all calls of one key to one worker: by [`key`](crate::Task::key).
+    Key,
 }
 
 impl fmt::Display for Ability {
@@ -21,6 +25,8 @@ impl fmt::Display for Ability {
         f.write_str(match self {
             Self::EndRunning => "code that runs in the program itself cannot be ended",
             Self::Isolate => "what crashes in the program itself takes it along",
+            Self::Retry => "a call whose argument was moved into it cannot be run again",
+            Self::Key => "threads have their memory in common, and no calls of their own",
         })
     }
 }
