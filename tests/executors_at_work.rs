@@ -287,6 +287,49 @@ fn a_task_waits_for_its_reader_and_keeps_nobody_else_waiting() {
     on_every_executor!(case);
 }
 
+/// What is left of a budget may be nothing.
+#[test]
+fn a_call_whose_deadline_has_passed_is_not_run() {
+    fn is_late<R>(result: Result<R, TaskError>) -> bool {
+        result.is_err_and(|error| error.is_timeout() && !error.maybe_executed())
+    }
+    fn run(gate: String) {
+        mark(&gate, "run");
+    }
+    async fn case<K: Kind>(kind: K) {
+        let (gate, pool) = (Gate::new(), kind.pool(1));
+        pool.ready().await.unwrap();
+        let late = pool.task(run).deadline(Duration::ZERO);
+        assert!(is_late(late.submit(gate.path()).await));
+        assert!(is_late(late.run(gate.path()).await));
+        let (error, path) = late.try_submit(gate.path()).unwrap_err().into_parts();
+        assert!(is_late::<()>(Err(error)) && path == gate.path());
+        let items = late.map(vec![gate.path(); 3]).map(is_late);
+        assert_eq!(items.collect::<Vec<_>>().await, [true; 3]);
+
+        let late = pool
+            .task_async(|path| async move { run(path) })
+            .deadline(Duration::ZERO);
+        assert!(is_late(late.submit(gate.path()).await));
+        assert!(is_late(late.run(gate.path()).await));
+        assert!(is_late(
+            late.try_submit(gate.path())
+                .map_err(|refused| refused.into_parts().0)
+        ));
+
+        let late = pool.task_with_progress(|path, _: Progress<u32>| run(path));
+        let late = late.deadline(Duration::ZERO);
+        let (handle, updates) = late.submit(gate.path());
+        assert!(is_late(handle.await) && all(updates).await.is_empty());
+        let late = pool.task_async_with_progress(|path, _: Progress<u32>| async move { run(path) });
+        let (handle, updates) = late.deadline(Duration::ZERO).submit(gate.path());
+        assert!(is_late(handle.await) && all(updates).await.is_empty());
+        pool.shutdown().await;
+        assert!(gate.marks().is_empty());
+    }
+    on_every_executor!(case and inline);
+}
+
 /// Sends until it cannot; with the number of those that it could send, and whether nobody reads.
 fn send_on(gate: String, progress: Progress<u32>) -> (u32, bool) {
     for n in 0.. {

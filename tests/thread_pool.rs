@@ -411,6 +411,8 @@ fn a_call_can_be_given_options() {
                 .unwrap_err()
                 .is_unsupported()
         );
+        let late = power().deadline(Duration::ZERO).run();
+        assert!(late.await.unwrap_err().is_timeout());
         let (let_go, running) = held(&pool);
         let late = power().queue_timeout(limit).submit();
         assert!(late.await.unwrap_err().is_timeout());

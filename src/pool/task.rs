@@ -155,8 +155,8 @@ where
     ///
     /// # Errors
     ///
-    /// When the queue is full, when the pool is shut down or broken, or when the argument cannot
-    /// be encoded or is too large.
+    /// When the queue is full, when the pool is shut down or broken, when the argument cannot be
+    /// encoded or is too large, or when the deadline has passed.
     pub fn try_submit(&self, argument: A) -> Result<TaskHandle<R>, TrySubmitError<A>> {
         let call = Call::of1(self.function, &argument);
         try_submit(&self.driver, call, &self.options)
@@ -373,6 +373,9 @@ fn prepare<R: Send + 'static>(
         }));
     }
     let deadline = options.deadline.map(Deadline::after);
+    if let Some(passed) = deadline.filter(|deadline| deadline.limit.is_zero()) {
+        return Err(passed.missed());
+    }
     let client = Client::Call(reply.clone());
     Ok(options.job(driver, &Origin::here(), target, argument, deadline, client))
 }

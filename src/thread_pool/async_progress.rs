@@ -103,7 +103,8 @@ where
     ///
     /// # Errors
     ///
-    /// When the queue is full, when the pool is shut down, or when an option is unsupported.
+    /// When the queue is full, when the pool is shut down, when an option is unsupported, or when the
+    /// deadline has passed.
     #[expect(
         clippy::type_complexity,
         reason = "it is what submit returns, or the argument"

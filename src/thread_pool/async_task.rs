@@ -63,13 +63,7 @@ macro_rules! async_options {
 
         /// Ends the task when this long has passed since it was submitted, waiting and running together.
         /// As [`AsyncTask::deadline`](crate::AsyncTask::deadline).
-        ///
-        /// # Panics
-        ///
-        /// When the limit is zero.
-        #[track_caller]
         pub fn deadline(mut self, limit: Duration) -> Self {
-            assert!(!limit.is_zero(), "a deadline must be later than now");
             self.options.deadline = Some(bounded(limit));
             self
         }
@@ -111,7 +105,8 @@ where
     ///
     /// # Errors
     ///
-    /// When the queue is full, when the pool is shut down, or when an option is unsupported.
+    /// When the queue is full, when the pool is shut down, when an option is unsupported, or when the
+    /// deadline has passed.
     pub fn try_submit(&self, argument: A) -> Result<TaskHandle<Fut::Output>, TrySubmitError<A>> {
         match admit(&self.driver, &self.options) {
             Ok(admitted) => Ok(self.accept(argument, admitted)),

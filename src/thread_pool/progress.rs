@@ -98,7 +98,8 @@ where
     ///
     /// # Errors
     ///
-    /// When the queue is full, when the pool is shut down, or when an option is unsupported.
+    /// When the queue is full, when the pool is shut down, when an option is unsupported, or when the
+    /// deadline has passed.
     pub fn try_submit(
         &self,
         argument: A,

@@ -77,8 +77,9 @@ pub struct ThreadTaskCall<R> {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Options {
     pub(super) queue_timeout: Option<Duration>,
-    /// Of async calls alone, as the next.
+    /// Of async calls alone.
     pub(super) timeout: Option<Duration>,
+    /// Of others only one that has passed.
     pub(super) deadline: Option<Duration>,
     pub(super) soft_timeout: Option<Duration>,
     pub(super) priority: i32,
@@ -114,9 +115,14 @@ macro_rules! options {
 
         /// Limits waiting and running together. As [`timeout`](Self::timeout) no pool of threads
         /// can, and each call is refused; of the waiting alone
-        /// [`queue_timeout`](Self::queue_timeout) is a limit.
-        pub fn deadline(self, limit: Duration) -> Self {
-            self.timeout(limit)
+        /// [`queue_timeout`](Self::queue_timeout) is a limit. A deadline of zero can be kept: no call
+        /// is run, and the error of each [says so](TaskError::is_timeout).
+        pub fn deadline(mut self, limit: Duration) -> Self {
+            self.options.deadline = Some(limit);
+            if !limit.is_zero() {
+                self.options.unsupported = Some(Ability::EndRunning);
+            }
+            self
         }
 
         refused_options!();
@@ -211,8 +217,7 @@ where
     ///
     /// Dropping the handle detaches the task.
     pub fn submit(&self, argument: A) -> TaskHandle<R> {
-        let admitted = admit(&self.driver, &self.options);
-        self.submit_admitted(argument, admitted)
+        self.submit_admitted(argument, admit(&self.driver, &self.options))
     }
 
     /// Queues an item of a map that was asked for there. What a map takes is bounded by its reader,
@@ -242,10 +247,10 @@ where
     ///
     /// # Errors
     ///
-    /// When the queue is full, when the pool is shut down, or when an option is unsupported.
+    /// When the queue is full, when the pool is shut down, when an option is unsupported, or when the
+    /// deadline has passed.
     pub fn try_submit(&self, argument: A) -> Result<TaskHandle<R>, TrySubmitError<A>> {
-        let admitted = admit(&self.driver, &self.options);
-        match admitted {
+        match admit(&self.driver, &self.options) {
             Ok(admitted) => Ok(self.accept(Reply::of_plain_result(), argument, admitted)),
             Err(error) => Err(TrySubmitError { error, argument }),
         }
@@ -327,10 +332,14 @@ impl<R: Send + 'static> ThreadTaskCall<R> {
 }
 
 impl Options {
+    /// What stands against any call that is given these.
     fn check(&self) -> Result<(), TaskError> {
-        match self.unsupported {
-            None => Ok(()),
-            Some(ability) => Err(TaskError::new(Kind::Unsupported(Unsupported(ability)))),
+        if let Some(ability) = self.unsupported {
+            return Err(TaskError::new(Kind::Unsupported(Unsupported(ability))));
+        }
+        match self.deadline {
+            Some(limit) if limit.is_zero() => Err(missed(limit)),
+            _ => Ok(()),
         }
     }
 }
@@ -449,15 +458,17 @@ pub(super) async fn find_room(driver: &Driver, options: &Options) -> Result<Admi
             let late = std::pin::pin!(driver.sleep(limit));
             match select(std::pin::pin!(permit), late).await {
                 Either::Left((permit, _)) => permit,
-                Either::Right(_) => {
-                    let started = false;
-                    return Err(TaskError::new(Kind::Expired { limit, started }));
-                }
+                Either::Right(_) => return Err(missed(limit)),
             }
         }
     };
     let permit = Some(permit.map_err(|_| shut_down())?);
     Ok(Admitted { permit, ..admitted })
+}
+
+fn missed(limit: Duration) -> TaskError {
+    let started = false;
+    TaskError::new(Kind::Expired { limit, started })
 }
 
 fn shut_down() -> TaskError {

@@ -199,6 +199,10 @@ macro_rules! options {
         /// and waiting for room in the queue is part of it. Of a map the time counts from the call
         /// of `map`, for all items together: those that are not done by then give that error.
         ///
+        /// Zero is a deadline that has passed: the task is not run, and its answer is that error.
+        /// So what is left of a budget can be passed on as it is. (A [`timeout`](Self::timeout) of
+        /// zero would be one that no task can keep, and is refused as a mistake.)
+        ///
         /// ```
         /// use std::time::Duration;
         ///
@@ -218,13 +222,7 @@ macro_rules! options {
         /// # pool.shutdown().await;
         /// # Ok(()) }
         /// ```
-        ///
-        /// # Panics
-        ///
-        /// When the limit is zero.
-        #[track_caller]
         pub fn deadline(mut self, limit: Duration) -> Self {
-            assert!(!limit.is_zero(), "a deadline must be later than now");
             self.options.deadline = Some(bounded(limit));
             self
         }
