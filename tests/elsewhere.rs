@@ -14,10 +14,10 @@ use std::rc::Rc;
 use std::sync::{Arc, Barrier};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use gate::{Gate, pass};
-use procpool::{ProcessPool, StartMethod, Task, TaskError, TaskHandle};
+use procpool::{ProcessPool, StartMethod, Task, TaskError, TaskHandle, ThreadPool};
 use support::{HANG, PROMPTLY, children, eventually, is_alive, runtime, scene, soon};
 use tokio::runtime::{Builder, Runtime};
 
@@ -95,6 +95,39 @@ fn any_executor_will_do_while_the_home_runtime_is_not_driven() {
         assert!(block_on(pool.submit(same, 1)).unwrap_err().is_shut_down());
         drop(home);
     });
+}
+
+/// A limit on waiting is kept by the crate's own clock.
+#[test]
+fn a_limit_on_waiting_needs_no_runtime() {
+    const LIMIT: Duration = Duration::from_millis(20);
+    fn wait<R: Send + 'static>(mut handle: TaskHandle<R>, gate: &Gate) -> R {
+        let begun = Instant::now();
+        let early = block_on(handle.timeout(LIMIT)).map(drop).unwrap_err();
+        assert!(early.is_elapsed() && begun.elapsed() >= LIMIT);
+        gate.open();
+        block_on(handle.timeout(Duration::MAX)).unwrap()
+    }
+    for method in StartMethod::available() {
+        let _scene = scene();
+        let (pool, gate) = (pool(1, *method), Gate::new());
+        assert_eq!(wait(pool.submit(pass_42, gate.path()), &gate), 42);
+        let (later, gate) = (|gate| async move { pass_42(gate) }, Gate::new());
+        assert_eq!(wait(pool.submit_async(later, gate.path()), &gate), 42);
+        block_on(pool.shutdown());
+        let refused = block_on(pool.submit(same, 1).timeout(LIMIT)).unwrap_err();
+        assert!(refused.is_shut_down());
+    }
+    let _scene = scene();
+    let pool = ThreadPool::builder().workers(1).max_pending(0).build();
+    let (pool, gate) = (pool.unwrap(), Gate::new());
+    let held = pool.submit(pass_42, gate.path());
+    let late = pool.task_async(|n: u32| async move { n });
+    let late = late.deadline(LIMIT).run(1);
+    // Nor does the waiting for room.
+    assert!(block_on(late).unwrap_err().is_timeout());
+    assert_eq!(wait(held, &gate), 42);
+    block_on(pool.shutdown());
 }
 
 /// CF-083.

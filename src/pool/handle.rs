@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures::future::{Either, select};
+
 use super::blocking;
 use super::error::{Kind, TaskError};
 use super::holder::{Holder, JobKey, Progress};
@@ -312,7 +314,8 @@ impl<R: Send + 'static> TaskHandle<R> {
         self.reply.unregister(id)
     }
 
-    /// Waits for the result, but not longer than `limit`; the task is not touched.
+    /// Waits for the result, but not longer than `limit`; the task is not touched. Needs no runtime:
+    /// the crate's own clock is used.
     ///
     /// To end the task itself use [`Task::timeout`](crate::Task::timeout).
     ///
@@ -327,7 +330,7 @@ impl<R: Send + 'static> TaskHandle<R> {
     ///
     /// # Panics
     ///
-    /// When polled outside of a tokio runtime with a timer, or when the result was taken before.
+    /// When the result was taken before.
     ///
     /// ```
     /// use std::time::Duration;
@@ -343,9 +346,14 @@ impl<R: Send + 'static> TaskHandle<R> {
     /// # Ok(()) }
     /// ```
     pub async fn timeout(&mut self, limit: Duration) -> Result<R, TaskError> {
-        match tokio::time::timeout(limit, &mut *self).await {
-            Ok(result) => result,
-            Err(_) => Err(TaskError::new(Kind::Elapsed(limit))),
+        let Some((holder, _)) = &self.job else {
+            // It was refused, so the result is there.
+            return self.await;
+        };
+        let asleep = holder.sleep(limit);
+        match select(self, asleep).await {
+            Either::Left((result, _)) => result,
+            Either::Right(_) => Err(TaskError::new(Kind::Elapsed(limit))),
         }
     }
 

@@ -2,9 +2,11 @@
 //! and so give the same handle.
 
 use std::panic::RefUnwindSafe;
+use std::time::Duration;
 
 use super::driver::Driver;
 use super::scheduler::Event;
+use crate::process::Sleep;
 
 pub(crate) use super::scheduler::{JobKey, Progress};
 
@@ -22,6 +24,9 @@ pub(crate) trait Holder: RefUnwindSafe + Send + Sync {
 
     /// How far an unfinished job has come that was given to a worker, and that worker's process.
     fn progress(&self, key: JobKey) -> Option<(Option<u32>, Progress)>;
+
+    /// Sleeps by a clock that needs no runtime of the caller's.
+    fn sleep(&self, limit: Duration) -> Sleep;
 
     /// Somebody awaits a job on this thread, which may drive a runtime.
     fn awaited_here(&self);
@@ -50,6 +55,10 @@ impl Holder for Driver {
     fn progress(&self, key: JobKey) -> Option<(Option<u32>, Progress)> {
         let (pid, progress) = self.progress(key)?;
         Some((Some(pid), progress))
+    }
+
+    fn sleep(&self, limit: Duration) -> Sleep {
+        self.sleep(limit)
     }
 
     fn awaited_here(&self) {

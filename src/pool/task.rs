@@ -31,6 +31,7 @@ use super::reply::{Answer, Raw, Reply};
 use super::scheduler::Retry;
 use super::trace::Origin;
 use super::updates::Listener;
+use crate::sys::clock::Moment;
 use crate::task::call::{Call, Parts};
 use crate::wire::packed::Packed;
 use crate::wire::page::ITEMS;
@@ -409,7 +410,7 @@ async fn find_room(
     let permit = match deadline {
         None => permit.await,
         Some(deadline) => {
-            let late = std::pin::pin!(driver.sleep_until(deadline.at));
+            let late = driver.sleep(Moment::now().until(deadline.at));
             match select(std::pin::pin!(permit), late).await {
                 Either::Left((permit, _)) => permit,
                 Either::Right(_) => return Err(deadline.missed()),

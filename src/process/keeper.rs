@@ -4,11 +4,16 @@
 //! program has may end at any time.
 
 use std::convert::Infallible;
+use std::future::Future;
 use std::io;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak, mpsc};
+use std::task::{Context, Poll, ready};
 use std::thread;
+use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::task::JoinHandle;
 
 use crate::sys::signal;
 
@@ -67,6 +72,43 @@ impl Keeper {
             pid: std::process::id(),
             _alive: alive,
         })
+    }
+}
+
+/// A sleep by the clock of the keeper's runtime, for whoever may have none. Where that runtime ends
+/// first the sleep does not: what was waited for beside it is decided then, and about to be told.
+#[derive(Debug)]
+pub(crate) struct Sleep(Option<JoinHandle<()>>);
+
+impl Sleep {
+    /// Begins here and now.
+    pub(crate) fn on(keeper: &Handle, limit: Duration) -> Self {
+        let asleep = {
+            let _entered = keeper.enter();
+            tokio::time::sleep(limit)
+        };
+        Self(Some(keeper.spawn(asleep)))
+    }
+}
+
+impl Future for Sleep {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let Some(asleep) = &mut self.0 else {
+            return Poll::Pending;
+        };
+        let slept = ready!(Pin::new(asleep).poll(context));
+        self.0 = None;
+        if slept.is_ok() { Poll::Ready(()) } else { Poll::Pending }
+    }
+}
+
+impl Drop for Sleep {
+    fn drop(&mut self) {
+        if let Some(asleep) = &self.0 {
+            asleep.abort();
+        }
     }
 }
 

@@ -42,7 +42,7 @@ pub(crate) use enter::enter;
 pub(crate) use environment::Environment;
 pub use error::StartError;
 pub use exit::Exit;
-pub(crate) use keeper::Keeper;
+pub(crate) use keeper::{Keeper, Sleep};
 pub(crate) use launcher::{Launcher, Order, Program};
 pub use method::{StartMethod, UnknownStartMethod};
 #[cfg(test)]

@@ -24,7 +24,7 @@ use crate::pool::meter::Meters;
 use crate::pool::stake::Open;
 use crate::pool::stats::{Counts, Stats, WorkerState, WorkerStats};
 use crate::pool::trace::{CallTrace, End};
-use crate::process::Keeper;
+use crate::process::{Keeper, Sleep};
 use crate::sys::clock::Moment;
 use crate::task::cancel::Asked;
 use crate::task::panic;
@@ -481,6 +481,10 @@ impl Holder for Driver {
     }
 
     /// The threads need nobody to drive them.
+    fn sleep(&self, limit: Duration) -> Sleep {
+        self.sleep(limit)
+    }
+
     fn awaited_here(&self) {}
 
     fn help(&self) {}

@@ -455,8 +455,7 @@ pub(super) async fn find_room(driver: &Driver, options: &Options) -> Result<Admi
     let permit = match options.deadline {
         None => permit.await,
         Some(limit) => {
-            let late = std::pin::pin!(driver.sleep(limit));
-            match select(std::pin::pin!(permit), late).await {
+            match select(std::pin::pin!(permit), driver.sleep(limit)).await {
                 Either::Left((permit, _)) => permit,
                 Either::Right(_) => return Err(missed(limit)),
             }

@@ -1,6 +1,5 @@
 //! What happens after a time, on the crate's own thread.
 
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +9,7 @@ use super::driver::Driver;
 use super::roster::Stand;
 use crate::pool::error::Kind;
 use crate::pool::events::PoolEvent;
+use crate::process::Sleep;
 use crate::sys::clock::Moment;
 use crate::task::cancel::Asked;
 use crate::task::panic;
@@ -69,12 +69,8 @@ impl Driver {
     }
 
     /// Waits on the crate's thread, for whoever has no runtime.
-    pub(super) fn sleep(&self, limit: Duration) -> impl Future<Output = ()> + Send + use<> {
-        let asleep = self.keeper.spawn(tokio::time::sleep(limit));
-        async move {
-            // Dropped with the keeper only, who ends after the pool.
-            let _ = asleep.await;
-        }
+    pub(super) fn sleep(&self, limit: Duration) -> Sleep {
+        Sleep::on(&self.keeper, limit)
     }
 
     /// Asks a running call to come to its end after a time.

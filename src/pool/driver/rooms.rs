@@ -15,6 +15,7 @@ use crate::pool::rooms::{Act, CallSpec, Surroundings};
 use crate::pool::scheduler::{
     Event, JobKey as Key, JobSpec, Outcome, Progress, Refusal, Request, Scheduler, Ticket, WorkerId,
 };
+use crate::process::Sleep;
 use crate::supervisor::Owner;
 use crate::supervisor::slot::Slot;
 use crate::sys::clock::Moment;
@@ -371,6 +372,10 @@ impl Holder for AsyncHolder {
         let (worker, ticket) = state.rooms.holder(key.number())?;
         let slot = state.slot(worker)?;
         Some((Some(slot.child.pid()), look(&slot.page, ticket)))
+    }
+
+    fn sleep(&self, limit: Duration) -> Sleep {
+        self.0.sleep(limit)
     }
 
     fn awaited_here(&self) {

@@ -4,17 +4,17 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 
 use super::Driver;
 use crate::pool::scheduler::Event;
+use crate::process::Sleep;
 use crate::sys::clock::Moment;
 
 impl Driver {
     /// Sleeps by the crate's own clockwork: the caller's runtime may have none.
-    pub(crate) fn sleep_until(&self, moment: Moment) -> Sleep {
-        let _entered = self.keeper.enter();
-        tokio::time::sleep(Moment::now().until(moment))
+    pub(crate) fn sleep(&self, limit: Duration) -> Sleep {
+        Sleep::on(&self.keeper, limit)
     }
 
     /// Does something at that moment, on the crate's thread, or as soon as nothing waits any more.
