@@ -238,6 +238,10 @@ impl ProcessPool {
     }
 
     /// Returns a task of an `async fn`, whose calls can be given options.
+    ///
+    /// All but [`key`](Task::key): which worker a call comes to follows from where there is room, and
+    /// the task has no such method. Async calls that are to meet in one worker, for a cache or a
+    /// connection there, go to a pool of their own with [one](ProcessPoolBuilder::workers).
     pub fn task_async<A, Fut>(&self, function: fn(A) -> Fut) -> AsyncTask<A, Fut>
     where
         A: Serialize + DeserializeOwned,
