@@ -15,6 +15,7 @@ use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use deeds::{Scratch, send};
@@ -141,6 +142,8 @@ fn of_three_hundred_files_those_that_cannot_be_done_are_told_and_all_others_are_
     let poisoned = folder.add_bad("1/poison", b"drink me");
     let unreadable = folder.add_unreadable();
     let vanishing = folder.add_bad("zzz", b"soon gone");
+    symlink("empty", folder.input().join("link")).unwrap();
+    symlink("/nowhere", folder.input().join("1/dangling")).unwrap();
     let copies = folder.copies();
 
     let arguments = ["--processes", "1", "--timeout", "2", "--poison", "poison"];
@@ -156,6 +159,7 @@ fn of_three_hundred_files_those_that_cannot_be_done_are_told_and_all_others_are_
     assert_eq!(ended.lines.len(), 296, "{}", ended.said);
     assert_eq!([row(&ended, "done"), row(&ended, "failed")], [296, 4]);
     assert_eq!([row(&ended, "left"), row(&ended, "packed")], [0, 296]);
+    assert_eq!(row(&ended, "skipped"), 2, "links");
     assert!(reason(&ended, &endless).contains("its limit of 2s"));
     assert!(reason(&ended, &poisoned).contains("signal 6 (SIGABRT)"));
     assert!(reason(&ended, &unreadable).starts_with("File name too long"));

@@ -13,16 +13,24 @@ pub(crate) struct File {
     pub(crate) size: u64,
 }
 
-/// What could not be looked at, and why.
-pub(crate) type Unseen = (PathBuf, String);
+/// What there is below a folder.
+#[derive(Default)]
+pub(crate) struct Found {
+    /// The regular files, by name.
+    pub(crate) files: Vec<File>,
+    /// What could not be looked at, and why.
+    pub(crate) unseen: Vec<(PathBuf, String)>,
+    /// How many entries are neither files nor folders. Links are not followed.
+    pub(crate) skipped: usize,
+}
 
-/// All regular files below a folder, by name. Links are not followed.
+/// Looks at everything below a folder.
 ///
 /// # Errors
 ///
 /// When the folder itself cannot be read; one that lies in it is among the unseen instead.
-pub(crate) fn below(folder: &Path) -> io::Result<(Vec<File>, Vec<Unseen>)> {
-    let (mut files, mut unseen) = (Vec::new(), Vec::new());
+pub(crate) fn below(folder: &Path) -> io::Result<Found> {
+    let mut found = Found::default();
     let mut folders = vec![folder.to_owned()];
     while let Some(next) = folders.pop() {
         let entries = match fs::read_dir(&next) {
@@ -32,35 +40,36 @@ pub(crate) fn below(folder: &Path) -> io::Result<(Vec<File>, Vec<Unseen>)> {
                 return Err(io::Error::new(error.kind(), text));
             }
             Err(error) => {
-                unseen.push((next, error.to_string()));
+                found.unseen.push((next, error.to_string()));
                 continue;
             }
         };
         for entry in entries {
-            match entry.and_then(|entry| look_at(&entry, folder, &mut folders)) {
-                Ok(file) => files.extend(file),
-                Err(error) => unseen.push((next.clone(), error.to_string())),
+            let seen = entry.and_then(|entry| look_at(&entry, folder, &mut found, &mut folders));
+            if let Err(error) = seen {
+                found.unseen.push((next.clone(), error.to_string()));
             }
         }
     }
-    files.sort_by(|one: &File, other| one.path.cmp(&other.path));
-    Ok((files, unseen))
+    found.files.sort_by(|one, other| one.path.cmp(&other.path));
+    Ok(found)
 }
 
 fn look_at(
     entry: &DirEntry,
     folder: &Path,
+    found: &mut Found,
     folders: &mut Vec<PathBuf>,
-) -> io::Result<Option<File>> {
+) -> io::Result<()> {
     let (kind, path) = (entry.file_type()?, entry.path());
     if kind.is_dir() {
         folders.push(path);
-        return Ok(None);
+    } else if kind.is_file() {
+        let place = path.strip_prefix(folder).expect("it lies there").to_owned();
+        let size = entry.metadata()?.len();
+        found.files.push(File { path, place, size });
+    } else {
+        found.skipped += 1;
     }
-    if !kind.is_file() {
-        return Ok(None);
-    }
-    let place = path.strip_prefix(folder).expect("it lies there").to_owned();
-    let size = entry.metadata()?.len();
-    Ok(Some(File { path, place, size }))
+    Ok(())
 }

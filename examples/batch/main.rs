@@ -7,7 +7,8 @@
 //!
 //! What goes wrong with a file costs that file: it cannot be read, it is gone by the time it is
 //! looked at, it takes longer than it may, it kills the process that looks at it. All of that is
-//! listed in the end, and the others are done.
+//! listed in the end, and the others are done. Links and other entries that are no files are skipped,
+//! and the summary says how many there were.
 //!
 //! The sums go to the standard output, in the order in which they are ready, as `sha256sum -c`
 //! reads them. Everything else goes to the standard error: a progress bar, where that is a terminal,
@@ -34,7 +35,7 @@ use futures::{Stream, StreamExt};
 use procpool::{BuildError, ProcessPool, RemoteError, Resource, Stdio, TaskError};
 use tokio::signal::unix::{SignalKind, signal};
 
-use self::files::File;
+use self::files::{File, Found};
 use self::options::{Options, Request};
 use self::progress::Progress;
 use self::summary::Summary;
@@ -68,13 +69,17 @@ async fn main() -> ExitCode {
 async fn run(options: &Options) -> Result<Summary, Box<dyn std::error::Error>> {
     // From here on Ctrl-C does not end the program by itself.
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let (files, unseen) = files::below(&options.folder)?;
+    let Found {
+        files,
+        unseen,
+        skipped,
+    } = files::below(&options.folder)?;
     let pool = pool(options)?;
     let mut batch = Batch {
         files: &files,
         done: vec![false; files.len()],
         progress: Progress::begin(&files),
-        summary: Summary::new(files.len(), unseen),
+        summary: Summary::new(files.len(), unseen, skipped),
     };
 
     let orders = files.iter().map(|file| Order::new(file, options));

@@ -7,13 +7,15 @@ use std::time::{Duration, Instant};
 use indicatif::BinaryBytes;
 use procpool::Stats;
 
-use crate::files::{File, Unseen};
+use crate::files::File;
 use crate::work::Yield;
 
 pub(crate) struct Summary {
     begun: Instant,
     took: Duration,
     files: usize,
+    /// Entries that are no files.
+    skipped: usize,
     done: usize,
     read: u64,
     written: Option<u64>,
@@ -25,11 +27,12 @@ pub(crate) struct Summary {
 }
 
 impl Summary {
-    pub(crate) fn new(files: usize, unseen: Vec<Unseen>) -> Self {
+    pub(crate) fn new(files: usize, unseen: Vec<(PathBuf, String)>, skipped: usize) -> Self {
         Self {
             begun: Instant::now(),
             took: Duration::ZERO,
             files: files + unseen.len(),
+            skipped,
             done: 0,
             read: 0,
             written: None,
@@ -77,6 +80,7 @@ impl Summary {
 /// failed       1
 /// left         1
 /// packed     298      9.87 MiB
+/// skipped      2
 /// in 0.41 s (30.05 MiB/s), with 3 processes; interrupted
 /// ```
 impl fmt::Display for Summary {
@@ -98,6 +102,9 @@ impl fmt::Display for Summary {
         row("left", self.files - self.done - self.failed.len(), None)?;
         if let Some(written) = self.written {
             row("packed", self.done, Some(written))?;
+        }
+        if self.skipped > 0 {
+            row("skipped", self.skipped, None)?;
         }
         let seconds = self.took.as_secs_f64();
         let rate = BinaryBytes((self.read as f64 / seconds.max(0.001)) as u64);
