@@ -203,6 +203,41 @@ fn who_does_not_keep_up_is_told_how_much_was_missed() {
     });
 }
 
+/// What is shown of those that tell of a worker's end, and of what a task has said.
+#[test]
+fn an_event_is_a_line_for_a_log() {
+    everywhere(async |method| {
+        let builder = ProcessPool::builder().workers(1).start_method(method);
+        let pool = builder.worker_name("press").build().unwrap();
+        let events = pool.events();
+        let says = pool.submit(|_: ()| -> u8 { panic!("no luck\ntoday") }, ());
+        assert!(says.await.unwrap_err().is_panic());
+        let dies = pool.submit(|_: ()| -> u8 { std::process::exit(3) }, ());
+        assert!(dies.await.unwrap_err().is_worker_lost());
+        pool.submit(|n: u32| n, 1).await.unwrap();
+        pool.shutdown().await;
+        let lines: Vec<_> = events.map(|event| event.to_string()).collect().await;
+        let told = |begin: &str, part: &str| {
+            let mut lines = lines.iter();
+            lines.any(|line| line.starts_with(begin) && line.contains(part))
+        };
+        assert!(told("worker press-1 (pid ", " is ready"), "{lines:#?}");
+        assert!(
+            told("task 1 failed: task panicked: ", r"no luck\ntoday"),
+            "{lines:#?}"
+        );
+        assert!(
+            told("lost: worker press-1 (pid ", "exit code 3"),
+            "{lines:#?}"
+        );
+        assert!(
+            told("worker press-2 (pid ", "ended by exit code 0"),
+            "{lines:#?}"
+        );
+        assert!(lines.iter().all(|line| !line.contains('\n')), "{lines:#?}");
+    });
+}
+
 #[test]
 fn a_start_that_fails_is_told() {
     everywhere(async |method| {

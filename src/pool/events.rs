@@ -3,7 +3,7 @@
 //! Nobody listening, nothing is made: the cost is one look at a number.
 
 use std::collections::VecDeque;
-use std::fmt;
+use std::fmt::{self, Write};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -25,7 +25,7 @@ const BACKLOG: usize = 4_096;
 /// [`ThreadPool::events`](crate::ThreadPool::events), which tells nothing of workers.
 ///
 /// `task` is the number that [`TaskHandle::id`](crate::TaskHandle::id) and
-/// [`task::current`](crate::task::current) give.
+/// [`task::current`](crate::task::current) give. Shown as `{}` an event is one line, made for logs.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum PoolEvent {
@@ -99,6 +99,67 @@ pub enum PoolEvent {
 pub struct Events {
     stream: Pin<Box<dyn Stream<Item = PoolEvent> + Send>>,
     listeners: Arc<AtomicUsize>,
+}
+
+impl fmt::Display for PoolEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut f = OneLine(f);
+        match self {
+            Self::WorkerReady {
+                pid,
+                name,
+                replaces,
+            } => {
+                write!(f, "worker {name} (pid {pid}) is ready")?;
+                replaces.map_or(Ok(()), |pid| write!(f, ", in the place of pid {pid}"))
+            }
+            Self::StartFailed(error) => write!(f, "worker could not be started: {error}"),
+            Self::WorkerLost(exit) => write!(f, "lost: {exit}"),
+            Self::WorkerEnded(exit) => write!(f, "{exit}"),
+            Self::TaskStarted { task, items, pid } => match items {
+                0 | 1 => write!(f, "task {task} was handed to pid {pid}"),
+                _ => write!(
+                    f,
+                    "{items} items from task {task} on were handed to pid {pid}"
+                ),
+            },
+            Self::TaskDone { task, took } => write!(f, "task {task} is done after {took:.1?}"),
+            Self::TaskFailed { task, error } => write!(f, "task {task} failed: {error:#}"),
+            Self::SlowCall {
+                task,
+                name,
+                pid,
+                ran_for,
+            } => {
+                write!(f, "task {task}")?;
+                name.as_ref()
+                    .map_or(Ok(()), |name| write!(f, " ({name})"))?;
+                write!(f, " has been running for {ran_for:.1?} in pid {pid}")
+            }
+            Self::QueueFull { max_pending } => {
+                write!(
+                    f,
+                    "task was refused: queue is full (max_pending is {max_pending})"
+                )
+            }
+            Self::Missed(count) => write!(f, "{count} events were missed"),
+        }
+    }
+}
+
+/// Shows the line breaks in what tasks and users have said.
+struct OneLine<'a, 'f>(&'a mut fmt::Formatter<'f>);
+
+impl fmt::Write for OneLine<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for part in text.split_inclusive('\n') {
+            match part.strip_suffix('\n') {
+                Some(line) => write!(self.0, "{line}\\n")?,
+                None => self.0.write_str(part)?,
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Where events are told.
@@ -270,6 +331,7 @@ mod tests {
     use futures::FutureExt;
 
     use super::*;
+    use crate::pool::error::Kind;
 
     #[test]
     fn who_begins_to_listen_hears_nothing_of_before() {
@@ -284,5 +346,66 @@ mod tests {
         let expected = matches!(heard, Some(PoolEvent::QueueFull { max_pending: 2 }));
         assert!(expected, "{heard:?}");
         assert!(second.next().now_or_never().is_none());
+    }
+
+    #[test]
+    fn each_is_shown_as_one_line() {
+        let (task, pid, took) = (5, 7, Duration::from_millis(1_500));
+        let error = TaskError::new(Kind::Cancelled);
+        let name: Arc<str> = Arc::from("two\nlines");
+        for (event, line) in [
+            (
+                PoolEvent::WorkerReady {
+                    pid,
+                    name: name.clone(),
+                    replaces: Some(6),
+                },
+                r"worker two\nlines (pid 7) is ready, in the place of pid 6",
+            ),
+            (
+                PoolEvent::StartFailed(StartError::shutting_down()),
+                "worker could not be started: no worker is started any more: shutting down",
+            ),
+            (
+                PoolEvent::TaskStarted {
+                    task,
+                    items: 1,
+                    pid,
+                },
+                "task 5 was handed to pid 7",
+            ),
+            (
+                PoolEvent::TaskStarted {
+                    task,
+                    items: 3,
+                    pid,
+                },
+                "3 items from task 5 on were handed to pid 7",
+            ),
+            (
+                PoolEvent::TaskDone { task, took },
+                "task 5 is done after 1.5s",
+            ),
+            (
+                PoolEvent::TaskFailed { task, error },
+                "task 5 failed: task was cancelled before it was started",
+            ),
+            (
+                PoolEvent::SlowCall {
+                    task,
+                    name: Some(name),
+                    pid,
+                    ran_for: took,
+                },
+                r"task 5 (two\nlines) has been running for 1.5s in pid 7",
+            ),
+            (
+                PoolEvent::QueueFull { max_pending: 9 },
+                "task was refused: queue is full (max_pending is 9)",
+            ),
+            (PoolEvent::Missed(2), "2 events were missed"),
+        ] {
+            assert_eq!(event.to_string(), line);
+        }
     }
 }
