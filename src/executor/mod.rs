@@ -277,7 +277,7 @@ pub trait Executor: Clone + fmt::Debug + Send + Sync + sealed::Sealed + 'static 
     ///
     /// # Errors
     ///
-    /// When it is zero, or more than 65,536. Nothing is changed then.
+    /// When it is zero, or more than 65,536, or when no more work is taken. Nothing is changed then.
     fn resize(&self, workers: usize) -> Result<(), ResizeError>;
 
     /// Returns a snapshot of what it does and has done.

@@ -15,8 +15,8 @@ use crate::task::{DecodeError, EncodeError, ForeignFunction, PanicInfo};
 
 pub(crate) use self::exit::Fault;
 pub use self::exit::WorkerExit;
-pub(crate) use self::refused::BuildFault;
 pub use self::refused::{BuildError, NotClosed, ResizeError, TrySubmitError};
+pub(crate) use self::refused::{BuildFault, ResizeFault};
 pub use self::unsupported::{Ability, Unsupported};
 
 /// Why a task has no result.

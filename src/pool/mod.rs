@@ -53,7 +53,7 @@ use serde::de::DeserializeOwned;
 
 use self::builder::{MOST_WORKERS, ProcessPoolBuilder};
 use self::driver::Driver;
-use self::error::{BuildError, ResizeError, TaskError, TrySubmitError};
+use self::error::{BuildError, ResizeError, ResizeFault, TaskError, TrySubmitError};
 use self::handle::TaskHandle;
 use self::scheduler::Event;
 use self::stake::Stake;
@@ -447,7 +447,8 @@ impl ProcessPool {
     ///
     /// # Errors
     ///
-    /// When it is zero, or more than 65,536. Nothing is changed then.
+    /// When it is zero, or more than 65,536, or when the pool takes no more work. Nothing is changed
+    /// then.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -462,10 +463,9 @@ impl ProcessPool {
     /// ```
     pub fn resize(&self, workers: usize) -> Result<(), ResizeError> {
         if !(1..=MOST_WORKERS).contains(&workers) {
-            return Err(ResizeError(workers));
+            return Err(ResizeFault::Number(workers).into());
         }
-        self.driver().resize(workers);
-        Ok(())
+        self.driver().resize(workers)
     }
 
     /// Returns a snapshot of what the pool does and has done.

@@ -100,7 +100,11 @@ impl Future for Sleep {
         };
         let slept = ready!(Pin::new(asleep).poll(context));
         self.0 = None;
-        if slept.is_ok() { Poll::Ready(()) } else { Poll::Pending }
+        if slept.is_ok() {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
     }
 }
 

@@ -17,7 +17,7 @@ use super::job::Job;
 use super::roster::{Roster, Seat, Stand, Summons};
 use super::task::Options;
 use crate::pool::admission;
-use crate::pool::error::{Kind, TaskError};
+use crate::pool::error::{Kind, ResizeError, ResizeFault, TaskError};
 use crate::pool::events::Hub;
 use crate::pool::holder::{Holder, JobKey, Progress};
 use crate::pool::meter::Meters;
@@ -178,8 +178,11 @@ impl Driver {
     }
 
     /// From now on there may be so many threads.
-    pub(super) fn resize(&self, workers: usize) {
+    pub(super) fn resize(&self, workers: usize) -> Result<(), ResizeError> {
         let mut state = self.lock();
+        if state.roster.is_closed() {
+            return Err(ResizeFault::Closed.into());
+        }
         let before = state.roster.limit();
         state.roster.resize(workers);
         // Those that are too many leave, the others sleep on.
@@ -200,6 +203,7 @@ impl Driver {
             // Without a thread its call waits for another, or fails.
             let _ = self.start_thread(place);
         }
+        Ok(())
     }
 
     /// How many threads there may be.

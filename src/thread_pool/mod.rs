@@ -38,7 +38,7 @@ use self::driver::Driver;
 use self::map::{ThreadMap, ThreadMapIter};
 use self::task::{Options, ThreadTask, ThreadTaskCall};
 use crate::pool::builder::MOST_WORKERS;
-use crate::pool::error::{BuildError, ResizeError, TaskError, TrySubmitError};
+use crate::pool::error::{BuildError, ResizeError, ResizeFault, TaskError, TrySubmitError};
 use crate::pool::events::Events;
 use crate::pool::handle::TaskHandle;
 use crate::pool::stake::Stake;
@@ -343,7 +343,8 @@ impl ThreadPool {
     ///
     /// # Errors
     ///
-    /// When it is zero, or more than 65,536. Nothing is changed then.
+    /// When it is zero, or more than 65,536, or when the pool takes no more work. Nothing is changed
+    /// then.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -357,10 +358,9 @@ impl ThreadPool {
     /// ```
     pub fn resize(&self, workers: usize) -> Result<(), ResizeError> {
         if !(1..=MOST_WORKERS).contains(&workers) {
-            return Err(ResizeError(workers));
+            return Err(ResizeFault::Number(workers).into());
         }
-        self.driver().resize(workers);
-        Ok(())
+        self.driver().resize(workers)
     }
 
     /// Returns a snapshot of what the pool does and has done. Its workers are the threads, and the

@@ -454,12 +454,10 @@ pub(super) async fn find_room(driver: &Driver, options: &Options) -> Result<Admi
     let permit = room.clone().acquire_owned();
     let permit = match options.deadline {
         None => permit.await,
-        Some(limit) => {
-            match select(std::pin::pin!(permit), driver.sleep(limit)).await {
-                Either::Left((permit, _)) => permit,
-                Either::Right(_) => return Err(missed(limit)),
-            }
-        }
+        Some(limit) => match select(std::pin::pin!(permit), driver.sleep(limit)).await {
+            Either::Left((permit, _)) => permit,
+            Either::Right(_) => return Err(missed(limit)),
+        },
     };
     let permit = Some(permit.map_err(|_| shut_down())?);
     Ok(Admitted { permit, ..admitted })

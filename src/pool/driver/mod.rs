@@ -51,7 +51,7 @@ use self::state::State;
 pub(super) use self::state::{id_of, look};
 use self::time::Anchor;
 use super::admission;
-use super::error::TaskError;
+use super::error::{ResizeError, ResizeFault, TaskError};
 use super::events::Hub;
 use super::in_place::InPlace;
 use super::job::{ChunkOwner, Client, Job, News};
@@ -323,9 +323,12 @@ impl Driver {
     }
 
     /// Changes how many workers there may be, and with it the room in the queue.
-    pub(crate) fn resize(&self, workers: usize) {
+    pub(crate) fn resize(&self, workers: usize) -> Result<(), ResizeError> {
         let now = Moment::now();
         let mut state = self.lock();
+        if state.scheduler.refusal().is_some() {
+            return Err(ResizeFault::Closed.into());
+        }
         let before = state.scheduler.workers();
         state.make_places(workers);
         self.workers.store(workers, Ordering::Relaxed);
@@ -336,6 +339,7 @@ impl Driver {
         if let Some((room, max)) = self.room.as_ref().zip(self.plan.max_pending) {
             admission::resize(room, max, (before, workers), &self.keeper);
         }
+        Ok(())
     }
 
     /// The worker that has the job, and how far it has come there.

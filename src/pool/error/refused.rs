@@ -182,7 +182,7 @@ impl BuildError {
 }
 
 /// [`ProcessPool::resize`](crate::ProcessPool::resize) was asked for a number of workers that no
-/// pool can have.
+/// pool can have, or of a pool that takes no more work.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -190,12 +190,30 @@ impl BuildError {
 /// # let pool = procpool::ProcessPool::builder().workers(1).build()?;
 /// let refused = pool.resize(0).unwrap_err();
 /// assert_eq!(refused.to_string(), "a pool has between 1 and 65536 workers, not 0");
-/// # pool.shutdown().await;
+///
+/// pool.shutdown().await;
+/// assert!(pool.resize(2).unwrap_err().is_closed());
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a pool has between 1 and 65536 workers, not {0}")]
-pub struct ResizeError(pub(crate) usize);
+#[error(transparent)]
+pub struct ResizeError(#[from] pub(crate) ResizeFault);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum ResizeFault {
+    #[error("a pool has between 1 and 65536 workers, not {0}")]
+    Number(usize),
+    #[error("pool takes no more work")]
+    Closed,
+}
+
+impl ResizeError {
+    /// Tells whether the pool takes no more work: it was closed or shut down, it broke, or its
+    /// runtime ended.
+    pub fn is_closed(&self) -> bool {
+        self.0 == ResizeFault::Closed
+    }
+}
 
 /// [`ProcessPool::join`](crate::ProcessPool::join) was called on a pool that still takes work.
 ///
