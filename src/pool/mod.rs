@@ -186,7 +186,7 @@ impl ProcessPool {
     /// ```
     #[doc(alias = "apply_async")]
     pub fn submit_call<R: Send + 'static>(&self, call: Call<R>) -> TaskHandle<R> {
-        task::submit(self.driver(), call, &Options::default())
+        task::submit(self.driver(), call, &Options::default(), None)
     }
 
     /// Queues a call of an `async fn` and returns at once.

@@ -22,9 +22,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
 
 use super::builder::bounded;
 use super::driver::Driver;
+use super::driver::rooms::AsyncHolder;
 use super::error::{ARGUMENT, Kind, TaskError, TrySubmitError};
 use super::events::PoolEvent;
 use super::handle::TaskHandle;
+use super::holder::Holder;
 use super::job::{Client, Deadline, Job};
 use super::map::{Manner, Map, MapIter};
 use super::reply::{Answer, Raw, Reply};
@@ -33,7 +35,6 @@ use super::trace::Origin;
 use super::updates::Listener;
 use crate::sys::clock::Moment;
 use crate::task::call::{Call, Parts};
-use crate::wire::packed::Packed;
 use crate::wire::page::ITEMS;
 
 pub use self::async_task::AsyncTask;
@@ -116,7 +117,7 @@ where
         let call = Call::of1(self.function, &argument);
         // What is encoded is all that is kept of the argument.
         drop(argument);
-        submit(&self.driver, call, &self.options)
+        submit(&self.driver, call, &self.options, None)
     }
 
     /// Queues one call that has its part of the room already.
@@ -126,16 +127,9 @@ where
         argument: A,
         permit: Option<OwnedSemaphorePermit>,
     ) -> TaskHandle<R> {
-        let parts = Call::of1(self.function, &argument).into_parts();
+        let call = Call::of1(self.function, &argument);
         drop(argument);
-        let reply = Reply::new(parts.decode);
-        let job = prepare(
-            &self.driver,
-            &reply,
-            parts.target,
-            parts.argument,
-            &self.options,
-        );
+        let (reply, job) = prepare(&self.driver, call, &self.options, None);
         accept(&self.driver, reply, job.map(|job| Job { permit, ..job }))
     }
 
@@ -160,7 +154,7 @@ where
     /// encoded or is too large, or when the deadline has passed.
     pub fn try_submit(&self, argument: A) -> Result<TaskHandle<R>, TrySubmitError<A>> {
         let call = Call::of1(self.function, &argument);
-        try_submit(&self.driver, call, &self.options)
+        try_submit(&self.driver, call, &self.options, None)
             .map_err(|error| TrySubmitError { error, argument })
     }
 
@@ -179,7 +173,7 @@ where
         // Encoded here and now: the argument need not be able to move between threads.
         let call = Call::of1(self.function, &argument);
         drop(argument);
-        run(self.driver.clone(), call, self.options.clone())
+        run(self.driver.clone(), call, self.options.clone(), None)
     }
 }
 
@@ -244,7 +238,7 @@ impl<R: Send + 'static> TaskCall<R> {
     ///
     /// Dropping the handle detaches the task.
     pub fn submit(self) -> TaskHandle<R> {
-        submit(&self.driver, self.call, &self.options)
+        submit(&self.driver, self.call, &self.options, None)
     }
 
     /// Waits for room, then for the result. See [`ProcessPool::run`](crate::ProcessPool::run).
@@ -256,129 +250,93 @@ impl<R: Send + 'static> TaskCall<R> {
     ///
     /// Dropping the future aborts the task, as [`TaskHandle::abort`] does.
     pub async fn run(self) -> Result<R, TaskError> {
-        run(self.driver, self.call, self.options).await
+        run(self.driver, self.call, self.options, None).await
     }
 }
 
-/// Queues a call. Whatever stands against it comes through the handle.
+/// Queues a call; `listener` hears what it says while it runs. Whatever stands against it comes through
+/// the handle.
 pub(super) fn submit<R: Send + 'static>(
     driver: &Arc<Driver>,
     call: Call<R>,
     options: &Options,
-) -> TaskHandle<R> {
-    submit_listened(driver, call, options, None)
-}
-
-/// The same, with somebody who hears what it says while it runs.
-fn submit_listened<R: Send + 'static>(
-    driver: &Arc<Driver>,
-    call: Call<R>,
-    options: &Options,
     listener: Option<Listener>,
 ) -> TaskHandle<R> {
-    let Parts {
-        target,
-        argument,
-        decode,
-    } = call.into_parts();
-    let reply = Reply::new(decode);
-    let job = prepare(driver, &reply, target, argument, options)
-        .and_then(|job| admit(driver).map(|permit| Job { permit, ..job }));
-    accept(driver, reply, job.map(|job| Job { listener, ..job }))
+    let (reply, job) = prepare(driver, call, options, listener);
+    let job = job.and_then(|job| admit(driver).map(|permit| Job { permit, ..job }));
+    accept(driver, reply, job)
 }
 
 /// Queues a call, or says what stands against it.
-pub(super) fn try_submit<R: Send + 'static>(
-    driver: &Arc<Driver>,
-    call: Call<R>,
-    options: &Options,
-) -> Result<TaskHandle<R>, TaskError> {
-    try_submit_listened(driver, call, options, None)
-}
-
-/// The same, with somebody who hears what it says while it runs.
-fn try_submit_listened<R: Send + 'static>(
+fn try_submit<R: Send + 'static>(
     driver: &Arc<Driver>,
     call: Call<R>,
     options: &Options,
     listener: Option<Listener>,
 ) -> Result<TaskHandle<R>, TaskError> {
-    let Parts {
-        target,
-        argument,
-        decode,
-    } = call.into_parts();
-    let reply = Reply::new(decode);
-    let job = prepare(driver, &reply, target, argument, options)?;
-    let job = Job {
-        permit: admit(driver)?,
-        listener,
-        ..job
-    };
-    let key = driver.submit(job).map_err(TaskError::of_refused)?;
-    Ok(TaskHandle::new(reply, Some((driver.clone(), key))))
+    let (reply, job) = prepare(driver, call, options, listener);
+    let job = job?;
+    let permit = admit(driver)?;
+    try_accept(driver, reply, Job { permit, ..job })
 }
 
 /// Waits for room, queues the call and waits for its result; dropped, it aborts the call.
-pub(super) async fn run<R: Send + 'static>(
-    driver: Arc<Driver>,
-    call: Call<R>,
-    options: Options,
-) -> Result<R, TaskError> {
-    run_listened(driver, call, options, None).await
-}
-
-/// The same, with somebody who hears what it says while it runs.
-async fn run_listened<R: Send + 'static>(
+async fn run<R: Send + 'static>(
     driver: Arc<Driver>,
     call: Call<R>,
     options: Options,
     listener: Option<Listener>,
 ) -> Result<R, TaskError> {
-    let Parts {
-        target,
-        argument,
-        decode,
-    } = call.into_parts();
-    let reply = Reply::new(decode);
-    let job = prepare(&driver, &reply, target, argument, &options)?;
+    let (reply, job) = prepare(&driver, call, &options, listener);
+    let job = job?;
     let permit = match &driver.room {
         None => None,
         Some(room) => Some(find_room(&driver, room.clone(), job.deadline).await?),
     };
-    let job = Job {
-        permit,
-        listener,
-        ..job
-    };
-    accept(&driver, reply, Ok(job)).abort_on_drop().await
+    let handle = try_accept(&driver, reply, Job { permit, ..job })?;
+    handle.abort_on_drop().await
 }
 
-/// Makes a job of a call.
+/// Makes a job of a call, or says what stands against it; and the place for the answer.
 fn prepare<R: Send + 'static>(
     driver: &Driver,
-    reply: &Arc<Reply<R>>,
-    target: Result<crate::task::identity::Target, crate::task::ForeignFunction>,
-    argument: Result<Packed, crate::task::EncodeError>,
+    call: Call<R>,
     options: &Options,
-) -> Result<Job, TaskError> {
-    let target = target.map_err(|error| TaskError::new(Kind::Foreign(error)))?;
-    let argument = argument.map_err(|error| TaskError::new(Kind::EncodeArgument(error)))?;
-    let limit = driver.plan.recipe.max_frame;
-    if argument.len() > limit {
-        let size = argument.len();
-        return Err(TaskError::new(Kind::TooLarge {
-            what: ARGUMENT,
-            size,
-            limit,
-        }));
-    }
-    let deadline = options.deadline.map(Deadline::after);
-    if let Some(passed) = deadline.filter(|deadline| deadline.limit.is_zero()) {
-        return Err(passed.missed());
-    }
-    let client = Client::Call(reply.clone());
-    Ok(options.job(driver, &Origin::here(), target, argument, deadline, client))
+    listener: Option<Listener>,
+) -> (Arc<Reply<R>>, Result<Job, TaskError>) {
+    let Parts {
+        target,
+        argument,
+        decode,
+        is_async,
+    } = call.into_parts();
+    let reply = Reply::new(decode);
+    let job = || {
+        let target = target.map_err(|error| TaskError::new(Kind::Foreign(error)))?;
+        let argument = argument.map_err(|error| TaskError::new(Kind::EncodeArgument(error)))?;
+        let limit = driver.plan.recipe.max_frame;
+        if argument.len() > limit {
+            let size = argument.len();
+            return Err(TaskError::new(Kind::TooLarge {
+                what: ARGUMENT,
+                size,
+                limit,
+            }));
+        }
+        let deadline = options.deadline.map(Deadline::after);
+        if let Some(passed) = deadline.filter(|deadline| deadline.limit.is_zero()) {
+            return Err(passed.missed());
+        }
+        let client = Client::Call(reply.clone());
+        let job = options.job(driver, &Origin::here(), target, argument, deadline, client);
+        Ok(Job {
+            is_async,
+            listener,
+            ..job
+        })
+    };
+    let job = job();
+    (reply, job)
 }
 
 /// Takes a part of the room in the queue.
@@ -433,14 +391,25 @@ fn accept<R: Send + 'static>(
     reply: Arc<Reply<R>>,
     job: Result<Job, TaskError>,
 ) -> TaskHandle<R> {
-    let accepted = job.and_then(|job| driver.submit(job).map_err(TaskError::of_refused));
-    match accepted {
-        Ok(key) => TaskHandle::new(reply, Some((driver.clone(), key))),
-        Err(error) => {
-            reply.clone().resolve(Raw::Failed(error));
-            TaskHandle::new(reply, None)
-        }
-    }
+    let accepted = job.and_then(|job| try_accept(driver, reply.clone(), job));
+    accepted.unwrap_or_else(|error| {
+        reply.clone().resolve(Raw::Failed(error));
+        TaskHandle::new(reply, None)
+    })
+}
+
+/// Hands a job to the driver, or says why that refuses it.
+fn try_accept<R: Send + 'static>(
+    driver: &Arc<Driver>,
+    reply: Arc<Reply<R>>,
+    job: Job,
+) -> Result<TaskHandle<R>, TaskError> {
+    let holder: Arc<dyn Holder> = match job.is_async {
+        true => Arc::new(AsyncHolder(driver.clone())),
+        false => driver.clone(),
+    };
+    let key = driver.submit(job).map_err(TaskError::of_refused)?;
+    Ok(TaskHandle::new(reply, Some((holder, key))))
 }
 
 impl<A, R> Clone for Task<A, R> {

@@ -35,6 +35,7 @@ pub struct Call<R> {
     target: Result<Target, ForeignFunction>,
     argument: Result<Packed, EncodeError>,
     decode: fn(&[u8]) -> Result<R, DecodeError>,
+    is_async: bool,
 }
 
 /// A [`Call`] taken apart by who runs it.
@@ -45,6 +46,8 @@ pub(crate) struct Parts<R> {
     pub(crate) argument: Result<Packed, EncodeError>,
     /// Reads the result.
     pub(crate) decode: fn(&[u8]) -> Result<R, DecodeError>,
+    /// The function gives a future of the result.
+    pub(crate) is_async: bool,
 }
 
 impl<R: Serialize + DeserializeOwned> Call<R> {
@@ -59,6 +62,7 @@ impl<R: Serialize + DeserializeOwned> Call<R> {
             target: Target::of_async(function),
             argument: payload::pack(argument),
             decode: payload::decode::<R>,
+            is_async: true,
         }
     }
 
@@ -72,6 +76,7 @@ impl<R: Serialize + DeserializeOwned> Call<R> {
             target: Target::of(function),
             argument: payload::pack(argument),
             decode: payload::decode::<R>,
+            is_async: false,
         }
     }
 }
@@ -83,11 +88,13 @@ impl<R> Call<R> {
             target,
             argument,
             decode,
+            is_async,
         } = self;
         Parts {
             target,
             argument,
             decode,
+            is_async,
         }
     }
 }
@@ -118,6 +125,7 @@ macro_rules! constructors {
                     target: Target::of(function),
                     argument: payload::pack(&$arguments),
                     decode: payload::decode::<R>,
+                    is_async: false,
                 }
             }
         )*}

@@ -363,6 +363,7 @@ fn enqueue_call<R: Send + 'static>(
         target,
         argument,
         decode,
+        ..
     } = call.into_parts();
     let reply = Reply::new(decode);
     let ready = || {

@@ -219,6 +219,11 @@ impl Driver {
         if let Some(place) = &self.in_place {
             return self.run_in_place(place, job);
         }
+        let now = Moment::now();
+        job.since = now;
+        if job.is_async {
+            return self.submit_async(job, now);
+        }
         let spec = JobSpec {
             kind: job.kind,
             bytes: job.head.len() + job.argument.len(),
@@ -235,8 +240,6 @@ impl Driver {
             items: job.client.items(),
             room: None,
         };
-        let now = Moment::now();
-        job.since = now;
         let trace = job.trace.clone();
         let mut state = self.lock();
         match state.scheduler.submit(now, spec, job) {

@@ -96,16 +96,7 @@ pub(super) use rooms_of;
 
 impl Driver {
     /// Accepts an async call, or says why not.
-    pub(crate) fn submit_async(
-        &self,
-        mut job: Job,
-        name: Option<Arc<str>>,
-    ) -> Result<JobKey, TaskError> {
-        if let Some(place) = &self.in_place {
-            return self.run_in_place(place, job);
-        }
-        let now = Moment::now();
-        job.since = now;
+    pub(super) fn submit_async(&self, job: Job, now: Moment) -> Result<JobKey, TaskError> {
         let mut state = self.lock();
         if let Some(refusal) = state.scheduler.refusal() {
             let error = state.refused(refusal);
@@ -125,7 +116,7 @@ impl Driver {
             priority: job.priority,
         };
         state.counts.submitted(1);
-        let trace = job.trace.clone();
+        let (name, trace) = (job.name(), job.trace.clone());
         state.rooms.submit(now, spec, name, job);
         self.perform(state, now);
         trace.numbered(number);

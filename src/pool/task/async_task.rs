@@ -9,15 +9,13 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::options::{options, short_name, waiting_options};
-use super::{Job, Options, admit, find_room, prepare};
+use super::{Options, run, submit, try_submit};
 use crate::pool::builder::bounded;
 use crate::pool::driver::Driver;
-use crate::pool::driver::rooms::AsyncHolder;
 use crate::pool::error::{TaskError, TrySubmitError};
 use crate::pool::handle::TaskHandle;
-use crate::pool::reply::{Answer, Raw, Reply};
 use crate::pool::scheduler::Retry;
-use crate::task::call::{Call, Parts};
+use crate::task::call::Call;
 
 /// An `async fn` with options for its calls. Got from
 /// [`ProcessPool::task_async`](crate::ProcessPool::task_async).
@@ -68,13 +66,9 @@ where
     ///
     /// Dropping the handle detaches the task.
     pub fn submit(&self, argument: A) -> TaskHandle<Fut::Output> {
-        let (reply, job) = self.prepare(&argument);
+        let call = Call::of_async(self.function, &argument);
         drop(argument);
-        let job = job.and_then(|job| {
-            let permit = admit(&self.driver)?;
-            Ok(Job { permit, ..job })
-        });
-        accept(&self.driver, &self.options, reply, job)
+        submit(&self.driver, call, &self.options, None)
     }
 
     /// Queues one call, or hands the argument back, as
@@ -82,16 +76,12 @@ where
     ///
     /// # Errors
     ///
-    /// When the queue is full, when the pool is shut down or broken, or when the argument cannot
-    /// be encoded or is too large.
+    /// When the queue is full, when the pool is shut down or broken, when the argument cannot be
+    /// encoded or is too large, or when the deadline has passed.
     pub fn try_submit(&self, argument: A) -> Result<TaskHandle<Fut::Output>, TrySubmitError<A>> {
-        let (reply, job) = self.prepare(&argument);
-        let handle = job.and_then(|job| {
-            let permit = admit(&self.driver)?;
-            let job = Job { permit, ..job };
-            try_accept(&self.driver, &self.options, reply, job).map_err(TaskError::of_refused)
-        });
-        handle.map_err(|error| TrySubmitError { error, argument })
+        let call = Call::of_async(self.function, &argument);
+        try_submit(&self.driver, call, &self.options, None)
+            .map_err(|error| TrySubmitError { error, argument })
     }
 
     /// Waits for room in the queue, then for the result, as
@@ -105,60 +95,10 @@ where
         argument: A,
     ) -> impl Future<Output = Result<Fut::Output, TaskError>> + Send + use<A, Fut> {
         // Encoded here and now: the argument need not be able to move between threads.
-        let (reply, job) = self.prepare(&argument);
+        let call = Call::of_async(self.function, &argument);
         drop(argument);
-        let (driver, options) = (self.driver.clone(), self.options.clone());
-        async move {
-            let job = job?;
-            let permit = match &driver.room {
-                None => None,
-                Some(room) => Some(find_room(&driver, room.clone(), job.deadline).await?),
-            };
-            accept(&driver, &options, reply, Ok(Job { permit, ..job }))
-                .abort_on_drop()
-                .await
-        }
+        run(self.driver.clone(), call, self.options.clone(), None)
     }
-
-    fn prepare(&self, argument: &A) -> (Arc<Reply<Fut::Output>>, Result<Job, TaskError>) {
-        let Parts {
-            target,
-            argument,
-            decode,
-        } = Call::of_async(self.function, argument).into_parts();
-        let reply = Reply::new(decode);
-        let job = prepare(&self.driver, &reply, target, argument, &self.options);
-        let is_async = true;
-        (reply, job.map(|job| Job { is_async, ..job }))
-    }
-}
-
-/// Hands a job to the driver; a refusal comes through the handle.
-pub(super) fn accept<R: Send + 'static>(
-    driver: &Arc<Driver>,
-    options: &Options,
-    reply: Arc<Reply<R>>,
-    job: Result<Job, TaskError>,
-) -> TaskHandle<R> {
-    let accepted = job.and_then(|job| {
-        let accepted = try_accept(driver, options, reply.clone(), job);
-        accepted.map_err(TaskError::of_refused)
-    });
-    accepted.unwrap_or_else(|error| {
-        reply.clone().resolve(Raw::Failed(error));
-        TaskHandle::new(reply, None)
-    })
-}
-
-pub(super) fn try_accept<R: Send + 'static>(
-    driver: &Arc<Driver>,
-    options: &Options,
-    reply: Arc<Reply<R>>,
-    job: Job,
-) -> Result<TaskHandle<R>, TaskError> {
-    let key = driver.submit_async(job, options.name.clone())?;
-    let holder = Arc::new(AsyncHolder(driver.clone()));
-    Ok(TaskHandle::new(reply, Some((holder, key))))
 }
 
 impl<A, Fut> Clone for AsyncTask<A, Fut> {

@@ -11,13 +11,13 @@ use serde::de::DeserializeOwned;
 
 use super::async_progress::AsyncProgressTask;
 use super::options::{Options, key_option, options, short_name, waiting_options};
-use super::{bounded, run_listened, submit_listened, try_submit_listened};
+use super::{bounded, run, submit, try_submit};
 use crate::pool::ProcessPool;
 use crate::pool::driver::Driver;
 use crate::pool::error::{TaskError, TrySubmitError};
 use crate::pool::handle::TaskHandle;
 use crate::pool::scheduler::Retry;
-use crate::pool::updates::{Mailbox, Updates, WhenFull};
+use crate::pool::updates::{Listener, Mailbox, Updates, WhenFull};
 use crate::task::call::Call;
 use crate::task::payload;
 use crate::task::progress::{Progress, Reporting};
@@ -53,6 +53,77 @@ macro_rules! updates_options {
     };
 }
 pub(crate) use updates_options;
+
+/// The options and the verbs of tasks that say something while they run. They differ in what a call
+/// gives in the end, and in how one is made (`call`).
+macro_rules! progress_verbs {
+    ($result:ty, $last:ident, $like:literal) => {
+        options!();
+        updates_options!();
+
+        /// Queues one call and returns at once: with the handle, and with what the task says while it
+        /// runs. See
+        #[doc = concat!("[`ProcessPool::", $like, "`](crate::ProcessPool::", $like, ").")]
+        ///
+        /// Dropping the handle detaches the task, dropping the updates costs it nothing.
+        pub fn submit(&self, argument: A) -> (TaskHandle<$result>, Updates<P>) {
+            let (call, listener, updates) = self.begin(&argument);
+            drop(argument);
+            let handle = submit(&self.driver, call, &self.options, Some(listener));
+            (handle, updates)
+        }
+
+        /// Queues one call, or hands the argument back, as
+        /// [`ProcessPool::try_submit`](crate::ProcessPool::try_submit) does.
+        ///
+        /// # Errors
+        ///
+        /// When the queue is full, when the pool is shut down or broken, when the argument cannot be
+        /// encoded or is too large, or when the deadline has passed.
+        #[allow(
+            clippy::type_complexity,
+            reason = "it is what submit returns, or the argument"
+        )]
+        pub fn try_submit(
+            &self,
+            argument: A,
+        ) -> Result<(TaskHandle<$result>, Updates<P>), TrySubmitError<A>> {
+            let (call, listener, updates) = self.begin(&argument);
+            match try_submit(&self.driver, call, &self.options, Some(listener)) {
+                Ok(handle) => Ok((handle, updates)),
+                Err(error) => Err(TrySubmitError { error, argument }),
+            }
+        }
+
+        /// Waits for room in the queue, then for the result, as
+        /// [`ProcessPool::run`](crate::ProcessPool::run) does once the future is polled; beside it
+        /// what the task says meanwhile.
+        ///
+        /// # Cancel safety
+        ///
+        /// Dropping the future aborts the task, as [`TaskHandle::abort`] does. The updates end then.
+        pub fn run(
+            &self,
+            argument: A,
+        ) -> (
+            impl Future<Output = Result<$result, TaskError>> + Send + use<A, P, $last>,
+            Updates<P>,
+        ) {
+            let (call, listener, updates) = self.begin(&argument);
+            drop(argument);
+            let (driver, options) = (self.driver.clone(), self.options.clone());
+            (run(driver, call, options, Some(listener)), updates)
+        }
+
+        fn begin(&self, argument: &A) -> (Call<$result>, Listener, Updates<P>) {
+            let (listener, mailbox) = Mailbox::new(self.buffer, self.when_full);
+            let driver = Some(self.driver.clone());
+            let updates = Updates::new(mailbox, payload::decode::<P>, driver);
+            (self.call(argument), listener, updates)
+        }
+    };
+}
+pub(super) use progress_verbs;
 
 /// A function that takes a [`Progress`] behind its argument, with options for its calls. Got from
 /// [`ProcessPool::task_with_progress`](crate::ProcessPool::task_with_progress).
@@ -104,67 +175,11 @@ where
         }
     }
 
-    options!();
+    progress_verbs!(R, R, "submit_with_progress");
     key_option!();
 
-    updates_options!();
-
-    /// Queues one call and returns at once: with the handle, and with what the task says while it
-    /// runs. See [`ProcessPool::submit_with_progress`](crate::ProcessPool::submit_with_progress).
-    ///
-    /// Dropping the handle detaches the task, dropping the updates costs it nothing.
-    pub fn submit(&self, argument: A) -> (TaskHandle<R>, Updates<P>) {
-        let (call, (listener, mailbox)) = self.call(&argument);
-        drop(argument);
-        let handle = submit_listened(&self.driver, call, &self.options, Some(listener));
-        (handle, self.updates(mailbox))
-    }
-
-    /// Queues one call, or hands the argument back. See
-    /// [`ProcessPool::try_submit`](crate::ProcessPool::try_submit).
-    ///
-    /// # Errors
-    ///
-    /// When the queue is full, when the pool is shut down or broken, or when the argument cannot
-    /// be encoded or is too large.
-    pub fn try_submit(
-        &self,
-        argument: A,
-    ) -> Result<(TaskHandle<R>, Updates<P>), TrySubmitError<A>> {
-        let (call, (listener, mailbox)) = self.call(&argument);
-        match try_submit_listened(&self.driver, call, &self.options, Some(listener)) {
-            Ok(handle) => Ok((handle, self.updates(mailbox))),
-            Err(error) => Err(TrySubmitError { error, argument }),
-        }
-    }
-
-    /// Waits for room, then for the result, as [`ProcessPool::run`](crate::ProcessPool::run) does
-    /// once the future is polled; beside it what the task says meanwhile.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping the future aborts the task, as [`TaskHandle::abort`] does. The updates end then.
-    pub fn run(
-        &self,
-        argument: A,
-    ) -> (
-        impl Future<Output = Result<R, TaskError>> + Send + use<A, P, R>,
-        Updates<P>,
-    ) {
-        let (call, (listener, mailbox)) = self.call(&argument);
-        drop(argument);
-        let options = self.options.clone();
-        let result = run_listened(self.driver.clone(), call, options, Some(listener));
-        (result, self.updates(mailbox))
-    }
-
-    fn call(&self, argument: &A) -> (Call<R>, (super::Listener, Arc<Mailbox>)) {
-        let call = Call::of(Reporting(self.function), argument);
-        (call, Mailbox::new(self.buffer, self.when_full))
-    }
-
-    fn updates(&self, mailbox: Arc<Mailbox>) -> Updates<P> {
-        Updates::new(mailbox, payload::decode::<P>, Some(self.driver.clone()))
+    fn call(&self, argument: &A) -> Call<R> {
+        Call::of(Reporting(self.function), argument)
     }
 }
 
