@@ -12,13 +12,8 @@ use std::collections::BTreeMap;
 use deeds::own_pid;
 use futures::StreamExt;
 use gate::{Gate, pass};
-use procpool::{ProcessPool, StartMethod, call};
-use support::{PROMPTLY, everywhere, soon};
-
-fn pool(workers: usize, method: StartMethod) -> ProcessPool {
-    let builder = ProcessPool::builder().workers(workers);
-    builder.start_method(method).build().unwrap()
-}
+use procpool::{ProcessPool, call};
+use support::{PROMPTLY, everywhere, pool, soon};
 
 fn pid_after(_: u32) -> u32 {
     std::process::id()

@@ -15,16 +15,8 @@ use std::time::{Duration, Instant};
 use deeds::{Misdeed, commit, hang, own_pid, send};
 use futures::future::{join_all, try_join_all};
 use gate::{Gate, mark};
-use procpool::{ProcessPool, ProcessPoolBuilder, Retry, ShutdownOptions, StartMethod};
-use support::{PROMPTLY, everywhere, soon};
-
-fn builder(method: StartMethod) -> ProcessPoolBuilder {
-    ProcessPool::builder().workers(1).start_method(method)
-}
-
-fn pool(method: StartMethod) -> ProcessPool {
-    builder(method).build().unwrap()
-}
+use procpool::{ProcessPool, Retry, ShutdownOptions};
+use support::{PROMPTLY, builder, everywhere, pool, soon};
 
 async fn add_one(n: u64) -> u64 {
     tokio::task::yield_now().await;
@@ -87,7 +79,7 @@ async fn hog(gate: String) {
 #[test]
 fn an_async_task_gives_its_result() {
     everywhere(|method| async move {
-        let pool = pool(method);
+        let pool = pool(1, method);
         assert_eq!(pool.submit_async(add_one, 1).await.unwrap(), 2);
         for n in 0..50 {
             assert_eq!(pool.submit_async(add_one, n).await.unwrap(), n + 1);
@@ -109,7 +101,7 @@ fn an_async_task_gives_its_result() {
 #[test]
 fn many_are_under_way_in_one_worker_at_once() {
     everywhere(|method| async move {
-        let pool = pool(method);
+        let pool = pool(1, method);
         // Each waits for all the others: none could end alone.
         let gate = Gate::new();
         let together = |(gate, name): (String, String)| async move {
@@ -131,7 +123,7 @@ fn many_are_under_way_in_one_worker_at_once() {
 #[test]
 fn no_more_are_in_a_worker_than_allowed() {
     everywhere(|method| async move {
-        let pool = builder(method).max_async_per_worker(3).build().unwrap();
+        let pool = builder(1, method).max_async_per_worker(3).build().unwrap();
         thread_local! {
             static IN: Cell<u32> = const { Cell::new(0) };
         }
@@ -151,7 +143,7 @@ fn no_more_are_in_a_worker_than_allowed() {
 #[test]
 fn blocking_and_async_tasks_take_turns_in_a_worker() {
     everywhere(|method| async move {
-        let pool = pool(method);
+        let pool = pool(1, method);
         let mut tasks = Vec::new();
         let mut blocking = Vec::new();
         for n in 0..100 {
@@ -170,7 +162,7 @@ fn blocking_and_async_tasks_take_turns_in_a_worker() {
 #[test]
 fn a_stream_of_async_tasks_starves_no_blocking_one() {
     everywhere(|method| async move {
-        let pool = pool(method);
+        let pool = pool(1, method);
         let mut under_way: std::collections::VecDeque<_> =
             (0..8).map(|_| pool.submit_async(nap, 5)).collect();
         let blocking = pool.submit(own_pid, ());
@@ -190,7 +182,7 @@ fn a_stream_of_async_tasks_starves_no_blocking_one() {
 #[test]
 fn one_worker_is_left_for_blocking_tasks_while_the_rooms_are_not_full() {
     everywhere(|method| async move {
-        let pool = builder(method).workers(2).build().unwrap();
+        let pool = builder(1, method).workers(2).build().unwrap();
         let gate = Gate::new();
         let endless: Vec<_> = (0..10)
             .map(|_| pool.submit_async(stay, gate.path()))
@@ -210,7 +202,7 @@ fn one_worker_is_left_for_blocking_tasks_while_the_rooms_are_not_full() {
 #[test]
 fn a_panic_costs_the_task_alone() {
     everywhere(|method| async move {
-        let pool = pool(method);
+        let pool = pool(1, method);
         let beside = pool.submit_async(nap, 30);
         let panics = |n: u64| async move {
             tokio::task::yield_now().await;
@@ -240,7 +232,7 @@ fn a_panic_costs_the_task_alone() {
 #[test]
 fn an_abort_drops_the_task_where_it_is_and_spares_its_neighbours() {
     everywhere(|method| async move {
-        let pool = pool(method);
+        let pool = pool(1, method);
         let gate = Gate::new();
         let one = pool.submit_async(stay_until_dropped, (gate.path(), "one".to_owned()));
         let beside = pool.submit_async(nap, 50);
@@ -260,7 +252,7 @@ fn an_abort_drops_the_task_where_it_is_and_spares_its_neighbours() {
 #[test]
 fn time_limits_count_from_the_start_and_end_the_task_alone() {
     everywhere(|method| async move {
-        let pool = builder(method).max_async_per_worker(2).build().unwrap();
+        let pool = builder(1, method).max_async_per_worker(2).build().unwrap();
         let limited = pool.task_async(never).timeout(Duration::from_millis(40));
         let (one, two, beside) = (
             limited.submit(()),
@@ -300,7 +292,7 @@ fn time_limits_count_from_the_start_and_end_the_task_alone() {
 #[test]
 fn who_does_not_yield_is_killed_and_named_to_those_that_it_takes_with_it() {
     everywhere(|method| async move {
-        let pool = pool(method);
+        let pool = pool(1, method);
         let gate = Gate::new();
         let beside = pool.submit_async(stay, gate.path());
         marked(&gate, 1).await;
@@ -330,7 +322,7 @@ fn who_does_not_yield_is_killed_and_named_to_those_that_it_takes_with_it() {
 #[test]
 fn who_waits_behind_one_that_does_not_yield_goes_elsewhere() {
     everywhere(|method| async move {
-        let pool = builder(method).workers(2).build().unwrap();
+        let pool = builder(1, method).workers(2).build().unwrap();
         let gate = Gate::new();
         let hog = pool.submit_async(hog, gate.path());
         until(|| gate.marks().contains(&"hog".to_owned())).await;
@@ -347,7 +339,7 @@ fn who_waits_behind_one_that_does_not_yield_goes_elsewhere() {
 #[test]
 fn a_crash_costs_those_that_were_running_and_no_others() {
     everywhere(|method| async move {
-        let pool = builder(method).max_async_per_worker(3).build().unwrap();
+        let pool = builder(1, method).max_async_per_worker(3).build().unwrap();
         let gate = Gate::new();
         let crash = |gate: String| async move {
             pass(gate).await;
@@ -377,7 +369,7 @@ fn a_crash_costs_those_that_were_running_and_no_others() {
 #[test]
 fn a_task_that_may_be_repeated_survives_its_worker() {
     everywhere(|method| async move {
-        let pool = pool(method);
+        let pool = pool(1, method);
         let dies = |last: u32| async move {
             tokio::task::yield_now().await;
             let attempt = procpool::task::current().unwrap().attempt();
@@ -411,7 +403,7 @@ fn a_task_that_may_be_repeated_survives_its_worker() {
 #[test]
 fn a_task_knows_itself_across_its_awaits() {
     everywhere(|method| async move {
-        let pool = pool(method);
+        let pool = pool(1, method);
         let who = |_: ()| async {
             let before = procpool::task::current().unwrap();
             tokio::time::sleep(Duration::from_millis(2)).await;
@@ -440,7 +432,7 @@ fn a_task_knows_itself_across_its_awaits() {
 #[test]
 fn what_a_task_leaves_on_the_runtime_goes_on_with_the_next() {
     everywhere(|method| async move {
-        let pool = pool(method);
+        let pool = pool(1, method);
         thread_local! {
             static CLOCK: Cell<u64> = const { Cell::new(0) };
         }
@@ -468,7 +460,7 @@ fn what_a_task_leaves_on_the_runtime_goes_on_with_the_next() {
 #[test]
 fn a_shutdown_waits_for_async_tasks_and_takes_in_those_that_wait() {
     everywhere(|method| async move {
-        let pool = builder(method).max_async_per_worker(2).build().unwrap();
+        let pool = builder(1, method).max_async_per_worker(2).build().unwrap();
         let tasks: Vec<_> = (0..20).map(|_| pool.submit_async(nap, 3)).collect();
         pool.shutdown().await;
         assert!(tasks.iter().all(|task| task.is_done()));
@@ -483,7 +475,7 @@ fn a_shutdown_waits_for_async_tasks_and_takes_in_those_that_wait() {
 #[test]
 fn a_shutdown_that_cancels_drops_what_waits_and_lets_the_rest_finish() {
     everywhere(|method| async move {
-        let pool = builder(method).max_async_per_worker(2).build().unwrap();
+        let pool = builder(1, method).max_async_per_worker(2).build().unwrap();
         let gate = Gate::new();
         let finish = |gate: String| async move {
             mark(&gate, &procpool::task::current().unwrap().id().to_string());
@@ -511,7 +503,7 @@ fn a_shutdown_that_cancels_drops_what_waits_and_lets_the_rest_finish() {
 #[test]
 fn a_termination_ends_all_at_once() {
     everywhere(|method| async move {
-        let pool = builder(method).max_async_per_worker(2).build().unwrap();
+        let pool = builder(1, method).max_async_per_worker(2).build().unwrap();
         let gate = Gate::new();
         let tasks: Vec<_> = (0..5)
             .map(|_| pool.submit_async(stay, gate.path()))
@@ -531,7 +523,7 @@ fn a_termination_ends_all_at_once() {
 #[test]
 fn a_queue_bounds_async_tasks_as_well() {
     everywhere(|method| async move {
-        let pool = builder(method)
+        let pool = builder(1, method)
             .max_async_per_worker(1)
             .max_pending(1)
             .build()
@@ -549,7 +541,7 @@ fn a_queue_bounds_async_tasks_as_well() {
 #[test]
 fn workers_are_renewed_between_async_tasks() {
     everywhere(|method| async move {
-        let pool = builder(method).max_tasks_per_worker(5).build().unwrap();
+        let pool = builder(1, method).max_tasks_per_worker(5).build().unwrap();
         let tasks = (0..40).map(|n| pool.submit_async(nap, n % 2));
         let pids = try_join_all(tasks).await.unwrap();
         for pid in &pids {
@@ -568,7 +560,7 @@ fn what_does_not_decode_or_encode_costs_the_task_alone() {
         Err(serde::de::Error::custom("not today"))
     }
     everywhere(|method| async move {
-        let pool = pool(method);
+        let pool = pool(1, method);
         let takes = |_: Fussy| async {};
         let error = pool.submit_async(takes, Fussy(1)).await.unwrap_err();
         assert!(error.is_decode(), "{error:#}");
@@ -586,7 +578,7 @@ fn what_does_not_decode_or_encode_costs_the_task_alone() {
 #[test]
 fn workers_killed_from_outside_cost_no_task_twice() {
     everywhere(|method| async move {
-        let pool = builder(method).workers(2).build().unwrap();
+        let pool = builder(1, method).workers(2).build().unwrap();
         let gate = Gate::new();
         let once = |(gate, n): (String, u64)| async move {
             // Fails where there is such a file already.

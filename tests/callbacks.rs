@@ -13,17 +13,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use gate::{Gate, pass};
-use procpool::{ProcessPool, ProcessPoolBuilder, Restart, StartMethod, TaskError, TaskHandle};
+use procpool::{Restart, StartMethod, TaskError, TaskHandle};
 use serde::{Deserialize, Serialize};
-use support::{PROMPTLY, eventually, everywhere, runtime, scene, soon};
-
-fn builder(workers: usize, method: StartMethod) -> ProcessPoolBuilder {
-    ProcessPool::builder().workers(workers).start_method(method)
-}
-
-fn pool(workers: usize, method: StartMethod) -> ProcessPool {
-    builder(workers, method).build().unwrap()
-}
+use support::{PROMPTLY, builder, eventually, everywhere, pool, runtime, scene, soon};
 
 fn pass_42(gate: String) -> u32 {
     pass(gate);
@@ -204,7 +196,7 @@ fn callbacks_that_are_registered_while_the_result_comes_run_once_each() {
 #[test]
 fn a_callback_is_told_of_every_end_that_a_task_can_have() {
     everywhere(|method| async move {
-        let (gate, pool) = (Gate::new(), builder(1, method).build().unwrap());
+        let (gate, pool) = (Gate::new(), pool(1, method));
         let (told, hears) = mpsc::channel();
         let tell = |handle: &TaskHandle<u32>| {
             let told = told.clone();

@@ -13,19 +13,11 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use gate::{Gate, mark, pass};
-use procpool::{ProcessPool, ProcessPoolBuilder, StartMethod, TaskError, WorkerState, call};
+use procpool::{StartMethod, TaskError, WorkerState, call};
 use serde::de::Error as _;
 use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use support::{PROMPTLY, everywhere, is_alive, soon};
-
-fn builder(workers: usize, method: StartMethod) -> ProcessPoolBuilder {
-    ProcessPool::builder().workers(workers).start_method(method)
-}
-
-fn pool(workers: usize, method: StartMethod) -> ProcessPool {
-    builder(workers, method).build().unwrap()
-}
+use support::{PROMPTLY, builder, everywhere, is_alive, pool, soon};
 
 fn pid<T>(_: T) -> u32 {
     std::process::id()

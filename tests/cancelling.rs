@@ -12,16 +12,12 @@ use std::time::Duration;
 use futures::StreamExt;
 use gate::{Gate, mark, pass};
 use procpool::task::{CancelReason, CancellationToken};
-use procpool::{ProcessPool, ProcessPoolBuilder, StartMethod, ThreadPool};
-use support::{PROMPTLY, everywhere, runtime, scene, soon};
+use procpool::{ProcessPool, ThreadPool};
+use support::{PROMPTLY, builder, everywhere, pool, runtime, scene, soon};
 
 /// Nobody sleeps that long in a test.
 const FOR_EVER: Duration = Duration::from_secs(3600);
 const SOFT: Duration = Duration::from_millis(60);
-
-fn builder(method: StartMethod) -> ProcessPoolBuilder {
-    ProcessPool::builder().workers(1).start_method(method)
-}
 
 fn token() -> CancellationToken {
     procpool::task::current().unwrap().cancellation()
@@ -75,7 +71,7 @@ async fn started(gate: &Gate, marks: usize) {
 #[test]
 fn a_task_that_sleeps_is_woken_when_it_is_asked_to_end_and_its_result_counts() {
     everywhere(|method| async move {
-        let pool = builder(method).build().unwrap();
+        let pool = pool(1, method);
         for task in [sleep, sleep_in_a_future] {
             let gate = Gate::new();
             let asleep = pool.submit(task, gate.path());
@@ -93,7 +89,7 @@ fn a_task_that_sleeps_is_woken_when_it_is_asked_to_end_and_its_result_counts() {
 #[test]
 fn what_waits_is_cancelled_by_the_request_and_what_is_over_is_not_touched() {
     everywhere(|method| async move {
-        let (gate, pool) = (Gate::new(), builder(method).build().unwrap());
+        let (gate, pool) = (Gate::new(), pool(1, method));
         let held = pool.submit(pass, gate.path());
         let waits = pool.submit(|n: u32| n, 1);
         assert!(waits.request_cancel() && waits.is_cancelled());
@@ -113,7 +109,7 @@ fn what_waits_is_cancelled_by_the_request_and_what_is_over_is_not_touched() {
 #[test]
 fn the_next_task_knows_nothing_of_what_its_predecessor_was_asked() {
     everywhere(|method| async move {
-        let pool = builder(method).build().unwrap();
+        let pool = pool(1, method);
         for _ in 0..20 {
             let gate = Gate::new();
             let asleep = pool.submit(sleep, gate.path());
@@ -132,7 +128,7 @@ fn a_task_that_heeds_its_soft_limit_returns_and_its_worker_stays() {
     everywhere(|method| async move {
         let gate = Gate::new();
         for grace in [Duration::ZERO, FOR_EVER] {
-            let pool = builder(method).abort_grace(grace).build().unwrap();
+            let pool = builder(1, method).abort_grace(grace).build().unwrap();
             let asleep = pool.task(sleep).soft_timeout(SOFT).timeout(FOR_EVER);
             let soft = told(Some(CancelReason::SoftTimeout));
             assert_eq!(asleep.run(gate.path()).await.unwrap(), soft);
@@ -147,7 +143,7 @@ fn a_task_that_ignores_its_soft_limit_is_ended_at_the_hard_one() {
     everywhere(|method| async move {
         for grace in [Duration::ZERO, SOFT] {
             let gate = Gate::new();
-            let pool = builder(method).abort_grace(grace).build().unwrap();
+            let pool = builder(1, method).abort_grace(grace).build().unwrap();
             let deaf = pool.task(|gate: String| {
                 let stop = token();
                 while stop.reason() != Some(CancelReason::SoftTimeout) {
@@ -171,7 +167,7 @@ fn a_task_that_ignores_its_soft_limit_is_ended_at_the_hard_one() {
 fn the_pools_soft_limit_holds_where_a_task_has_none_of_its_own() {
     everywhere(|method| async move {
         let gate = Gate::new();
-        let pool = builder(method).task_soft_timeout(SOFT).build().unwrap();
+        let pool = builder(1, method).task_soft_timeout(SOFT).build().unwrap();
         let soft = told(Some(CancelReason::SoftTimeout));
         assert_eq!(pool.run(sleep, gate.path()).await.unwrap(), soft);
         let own = pool.task(|_: ()| procpool::task::current().unwrap().soft_deadline().is_some());
@@ -183,7 +179,7 @@ fn the_pools_soft_limit_holds_where_a_task_has_none_of_its_own() {
 #[test]
 fn a_sleeping_task_is_woken_by_an_abort_and_its_worker_stays_for_the_grace() {
     everywhere(|method| async move {
-        let pool = builder(method).abort_grace(FOR_EVER).build().unwrap();
+        let pool = builder(1, method).abort_grace(FOR_EVER).build().unwrap();
         let pid = pool.submit(|_: ()| std::process::id(), ()).await.unwrap();
         for _ in 0..2 {
             let gate = Gate::new();
@@ -207,7 +203,7 @@ fn every_third(n: u32) -> (u32, bool) {
 #[test]
 fn each_item_of_a_map_has_a_soft_limit_of_its_own() {
     everywhere(|method| async move {
-        let pool = builder(method).build().unwrap();
+        let pool = pool(1, method);
         let items = pool.task(every_third).soft_timeout(SOFT).chunk_size(4);
         let asked: Vec<_> = items.map(1..=9).map(Result::unwrap).collect().await;
         let expected: Vec<_> = (1..=9).map(|n| (n, n % 3 == 0)).collect();
@@ -223,7 +219,7 @@ static LEFT: AtomicBool = AtomicBool::new(false);
 #[test]
 fn a_thread_that_a_task_leaves_behind_learns_that_the_task_is_over() {
     everywhere(|method| async move {
-        let pool = builder(method).build().unwrap();
+        let pool = pool(1, method);
         let leave = |_: ()| {
             LEFT.store(false, Ordering::SeqCst);
             let stop = token();
@@ -245,7 +241,7 @@ fn a_thread_that_a_task_leaves_behind_learns_that_the_task_is_over() {
 #[test]
 fn a_wait_without_news_lasts_as_long_as_it_was_to() {
     everywhere(|method| async move {
-        let pool = builder(method).build().unwrap();
+        let pool = pool(1, method);
         let waited = pool.submit(
             |_: ()| {
                 let begun = std::time::Instant::now();
@@ -307,7 +303,7 @@ async fn wait_for_the_end(gate: String) -> String {
 fn an_async_task_is_asked_while_others_run_beside_it() {
     everywhere(|method| async move {
         let (gate, other) = (Gate::new(), Gate::new());
-        let pool = builder(method).build().unwrap();
+        let pool = pool(1, method);
         let beside = pool.submit_async(wait_for_the_end, other.path());
         let waits = pool.submit_async(wait_for_the_end, gate.path());
         started(&gate, 1).await;
@@ -325,7 +321,7 @@ fn an_async_task_is_asked_while_others_run_beside_it() {
         assert!(beside.request_cancel());
         assert_eq!(beside.await.unwrap(), requested);
 
-        let unstarted = builder(method).max_async_per_worker(1).build().unwrap();
+        let unstarted = builder(1, method).max_async_per_worker(1).build().unwrap();
         let runs = unstarted.submit_async(wait_for_the_end, gate.path());
         let waits = unstarted.submit_async(wait_for_the_end, gate.path());
         assert!(waits.request_cancel() && waits.is_cancelled());

@@ -13,9 +13,9 @@ mod surroundings;
 use std::time::{Duration, Instant};
 
 use deeds::{Scratch, hang, own_pid, state_of, touch, wait_for};
-use procpool::{ProcessPool, StartMethod};
+use procpool::StartMethod;
 use program::{Program, hear, role, say};
-use support::{PROMPTLY, runtime, scene, soon};
+use support::{PROMPTLY, pool, runtime, scene, soon};
 use surroundings::cannot_run;
 
 /// A process that has hold of another one.
@@ -62,11 +62,6 @@ fn cpu_time() -> Duration {
     Duration::try_from(time).unwrap()
 }
 
-fn pool(method: StartMethod) -> ProcessPool {
-    let pool = ProcessPool::builder().workers(1).start_method(method);
-    pool.build().unwrap()
-}
-
 /// Row 40.
 #[test]
 fn a_worker_in_a_debugger_keeps_its_time_limit_and_can_be_replaced() {
@@ -77,7 +72,7 @@ fn a_worker_in_a_debugger_keeps_its_time_limit_and_can_be_replaced() {
     for method in StartMethod::available() {
         let _scene = scene();
         runtime(2).block_on(async {
-            let pool = pool(*method);
+            let pool = pool(1, *method);
             let limit = Duration::from_millis(300);
             let handle = pool.task(hang).timeout(limit).submit(());
             assert!(soon(PROMPTLY, || handle.is_running()).await);
@@ -116,7 +111,7 @@ fn a_worker_that_a_debugger_lets_go_works_on() {
         let _scene = scene();
         runtime(2).block_on(async {
             let scratch = Scratch::new();
-            let pool = pool(*method);
+            let pool = pool(1, *method);
             let handle = pool.submit(wait_for, scratch.at("gate"));
             assert!(soon(PROMPTLY, || handle.is_running()).await);
             let pid = handle.worker_pid().unwrap();

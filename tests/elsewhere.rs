@@ -18,13 +18,8 @@ use std::time::{Duration, Instant};
 
 use gate::{Gate, pass};
 use procpool::{ProcessPool, StartMethod, Task, TaskError, TaskHandle, ThreadPool};
-use support::{HANG, PROMPTLY, children, eventually, is_alive, runtime, scene, soon};
+use support::{HANG, PROMPTLY, children, eventually, is_alive, pool, runtime, scene, soon};
 use tokio::runtime::{Builder, Runtime};
-
-fn pool(workers: usize, method: StartMethod) -> ProcessPool {
-    let builder = ProcessPool::builder().workers(workers);
-    builder.start_method(method).build().unwrap()
-}
 
 /// A pool whose home is this runtime.
 fn pool_of(home: &Runtime, workers: usize, method: StartMethod) -> ProcessPool {

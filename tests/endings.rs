@@ -21,18 +21,11 @@ use futures::FutureExt;
 use futures::future::join_all;
 use gate::{Gate, mark, pass};
 use procpool::{
-    ProcessPool, ProcessPoolBuilder, Restart, ShutdownOptions, StartMethod, Stats, TaskError,
-    TaskHandle, call,
+    ProcessPool, Restart, ShutdownOptions, StartMethod, Stats, TaskError, TaskHandle, call,
 };
-use support::{PROMPTLY, children, descendants, everywhere, is_alive, runtime, scene, soon};
-
-fn builder(workers: usize, method: StartMethod) -> ProcessPoolBuilder {
-    ProcessPool::builder().workers(workers).start_method(method)
-}
-
-fn pool(workers: usize, method: StartMethod) -> ProcessPool {
-    builder(workers, method).build().unwrap()
-}
+use support::{
+    PROMPTLY, builder, children, descendants, everywhere, is_alive, pool, runtime, scene, soon,
+};
 
 fn same(n: u32) -> u32 {
     n

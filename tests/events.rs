@@ -5,13 +5,8 @@ mod support;
 use std::time::Duration;
 
 use futures::StreamExt;
-use procpool::{Events, PoolEvent, ProcessPool, StartMethod};
-use support::everywhere;
-
-fn pool(workers: usize, method: StartMethod) -> ProcessPool {
-    let builder = ProcessPool::builder().workers(workers).start_method(method);
-    builder.build().expect("a pool")
-}
+use procpool::{Events, PoolEvent, ProcessPool};
+use support::{everywhere, pool};
 
 /// The next event that `wanted` makes something of.
 async fn next<T>(events: &mut Events, wanted: impl Fn(PoolEvent) -> Option<T>) -> T {

@@ -12,17 +12,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use gate::{Gate, acquire, pass};
-use procpool::{ProcessPool, ProcessPoolBuilder, StartMethod, call};
+use procpool::{ProcessPool, StartMethod, call};
 use serde::{Deserialize, Serialize};
-use support::{PROMPTLY, children, descendants, everywhere, is_alive, runtime, scene, soon};
-
-fn builder(workers: usize, method: StartMethod) -> ProcessPoolBuilder {
-    ProcessPool::builder().workers(workers).start_method(method)
-}
-
-fn pool(workers: usize, method: StartMethod) -> ProcessPool {
-    builder(workers, method).build().unwrap()
-}
+use support::{
+    PROMPTLY, builder, children, descendants, everywhere, is_alive, pool, runtime, scene, soon,
+};
 
 fn pid<T>(_: T) -> u32 {
     std::process::id()

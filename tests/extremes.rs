@@ -15,17 +15,9 @@ use std::sync::{Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use gate::{Gate, pass};
-use procpool::{ProcessPool, ProcessPoolBuilder, ShutdownOptions, StartMethod, call};
+use procpool::{ProcessPool, ShutdownOptions, call};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use support::{PROMPTLY, everywhere, scene, soon};
-
-fn builder(workers: usize, method: StartMethod) -> ProcessPoolBuilder {
-    ProcessPool::builder().workers(workers).start_method(method)
-}
-
-fn pool(workers: usize, method: StartMethod) -> ProcessPool {
-    builder(workers, method).build().unwrap()
-}
+use support::{PROMPTLY, builder, everywhere, pool, scene, soon};
 
 fn pid<T>(_: T) -> u32 {
     std::process::id()

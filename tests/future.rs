@@ -14,12 +14,7 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use gate::{Gate, mark, pass};
 use procpool::{ProcessPool, StartMethod, TaskError, TaskHandle};
-use support::{PROMPTLY, everywhere, is_alive, runtime, scene, soon};
-
-fn pool(workers: usize, method: StartMethod) -> ProcessPool {
-    let builder = ProcessPool::builder().workers(workers);
-    builder.start_method(method).build().unwrap()
-}
+use support::{PROMPTLY, everywhere, is_alive, pool, runtime, scene, soon};
 
 fn pass_42(gate: String) -> u32 {
     pass(gate);

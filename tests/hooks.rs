@@ -19,17 +19,13 @@ use procpool::{
 };
 use program::{Program, hear, role};
 use support::{
-    HANG, PROMPTLY, descendants, eventually, everywhere, is_alive, runtime, scene, soon,
+    HANG, PROMPTLY, builder, descendants, eventually, everywhere, is_alive, runtime, scene, soon,
 };
 
 static WORD: OnceLock<String> = OnceLock::new();
 
 thread_local! {
     static NUMBER: Cell<u64> = const { Cell::new(0) };
-}
-
-fn builder(method: StartMethod) -> ProcessPoolBuilder {
-    ProcessPool::builder().workers(1).start_method(method)
 }
 
 /// Leaves a mark with this process's number.
@@ -64,7 +60,7 @@ fn the_initializer_has_run_once_in_every_worker_before_its_first_call() {
     everywhere(|method| async move {
         let scratch = Scratch::new();
         let argument = ("initialized".to_owned(), within(&scratch));
-        let pool = builder(method)
+        let pool = builder(1, method)
             .workers(2)
             .initializer(initialize, argument)
             .build()
@@ -91,7 +87,7 @@ fn the_initializer_has_run_once_in_every_worker_before_its_first_call() {
 #[test]
 fn a_worker_that_replaces_another_is_initialized_too() {
     everywhere(|method| async move {
-        let pool = builder(method)
+        let pool = builder(1, method)
             .initializer(|n| NUMBER.set(n), 7)
             .build()
             .unwrap();
@@ -116,7 +112,7 @@ fn an_argument_may_be_larger_than_any_message() {
     everywhere(|method| async move {
         let keep = |word: String| WORD.set(word).unwrap();
         let word = "x".repeat(5_000_000);
-        let pool = builder(method)
+        let pool = builder(1, method)
             .workers(2)
             .max_frame(1_000)
             .initializer(keep, word);
@@ -135,7 +131,7 @@ fn an_argument_may_be_larger_than_any_message() {
 /// the reason.
 async fn breaks<R: HookOutcome>(method: StartMethod, initializer: fn(String) -> R, text: &str) {
     let scratch = Scratch::new();
-    let pool = builder(method).initializer(initializer, within(&scratch));
+    let pool = builder(1, method).initializer(initializer, within(&scratch));
     let pool = pool.build().unwrap();
     let waiting = pool.submit(|n: u8| n, 1);
     let error = pool.ready().await.unwrap_err();
@@ -199,7 +195,7 @@ fn an_initializer_that_hangs_is_cut_off() {
             mark(&scratch);
             deeds::hang(());
         };
-        let pool = builder(method).start_timeout(Duration::from_millis(200));
+        let pool = builder(1, method).start_timeout(Duration::from_millis(200));
         let pool = pool.initializer(hang, within(&scratch)).build().unwrap();
         let waiting = pool.submit(|n: u8| n, 1);
         let error = pool.ready().await.unwrap_err();
@@ -207,7 +203,7 @@ fn an_initializer_that_hangs_is_cut_off() {
         assert!(waiting.await.unwrap_err().is_broken());
         pool.shutdown().await;
         let patient = |_: ()| std::thread::sleep(Duration::from_millis(20));
-        let pool = builder(method).start_timeout(Duration::from_secs(100));
+        let pool = builder(1, method).start_timeout(Duration::from_secs(100));
         let pool = pool.initializer(patient, ()).build().unwrap();
         assert_eq!(pool.submit(|n: u8| n, 1).await.unwrap(), 1);
         pool.shutdown().await;
@@ -218,7 +214,7 @@ fn an_initializer_that_hangs_is_cut_off() {
 fn a_worker_that_hangs_in_its_initializer_ends_with_the_program() {
     if let Some(method) = role() {
         let hang = deeds::start_a_sleeper_and_hang;
-        let pool = builder(method.parse().unwrap()).initializer(hang, hear());
+        let pool = builder(1, method.parse().unwrap()).initializer(hang, hear());
         let pool = pool.build().unwrap();
         let _waiting = pool.submit(|n: u8| n, 1);
         return deeds::hang(());
@@ -261,7 +257,7 @@ fn four_starts_in_a_row_that_fail_break_nothing() {
     }
     with_each_method(|method| async move {
         let scratch = Scratch::new();
-        let pool = builder(method)
+        let pool = builder(1, method)
             .initializer(fail_at_first, scratch.at("try"))
             .build()
             .unwrap();
@@ -286,7 +282,7 @@ fn what_the_initializer_prints_and_its_attributes_are_the_workers() {
         let handler = move |printed: &procpool::WorkerLine<'_>| {
             let _ = line.send(printed.text.to_owned());
         };
-        let pool = builder(method)
+        let pool = builder(1, method)
             .nice(13)
             .current_dir("/")
             .stdout(Stdio::lines(handler));
@@ -316,7 +312,7 @@ fn finalized(method: StartMethod, scratch: &Scratch) -> ProcessPoolBuilder {
         mark(WORD.get().unwrap());
     }
     let keep = |scratch| WORD.set(scratch).unwrap();
-    builder(method)
+    builder(1, method)
         .initializer(keep, within(scratch))
         .finalizer(finalize)
 }
@@ -374,7 +370,7 @@ fn a_finalizer_that_fails_panics_or_hangs_keeps_nobody() {
             let handler = move |printed: &procpool::WorkerLine<'_>| {
                 let _ = line.send(printed.text.to_owned());
             };
-            let pool = builder(method)
+            let pool = builder(1, method)
                 .finalizer(hook)
                 .stderr(Stdio::lines(handler));
             let pool = pool.build().unwrap();

@@ -5,8 +5,8 @@ mod support;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use procpool::{ProcessPool, StartMethod};
-use support::{everywhere, scene};
+use procpool::StartMethod;
+use support::{everywhere, pool, scene};
 
 /// How many tests of this binary were begun in this process, as a worker sees it.
 static BEGUN: AtomicU32 = AtomicU32::new(0);
@@ -15,17 +15,12 @@ fn begun(_: ()) -> u32 {
     BEGUN.load(Ordering::Relaxed)
 }
 
-fn pool(method: StartMethod) -> ProcessPool {
-    let builder = ProcessPool::builder().workers(1).start_method(method);
-    builder.build().unwrap()
-}
-
 #[test]
 fn a_plain_test_has_a_pool_without_a_runtime() {
     let _scene = scene();
     BEGUN.fetch_add(1, Ordering::Relaxed);
     for method in StartMethod::available() {
-        let pool = pool(*method);
+        let pool = pool(1, *method);
         let sum = pool
             .submit(|(a, b): (u8, u8)| a + b, (1, 2))
             .blocking_wait(None);
@@ -39,7 +34,7 @@ fn a_plain_test_has_a_pool_without_a_runtime() {
 fn a_long_wait_without_a_runtime_costs_no_worker() {
     let _scene = scene();
     for method in StartMethod::available() {
-        let pool = pool(*method);
+        let pool = pool(1, *method);
         let sleep = |ms| std::thread::sleep(std::time::Duration::from_millis(ms));
         let slept = pool.submit(sleep, 100).blocking_wait(None);
         assert!(slept.is_ok(), "{slept:?}");
@@ -50,7 +45,7 @@ fn a_long_wait_without_a_runtime_costs_no_worker() {
 async fn a_tokio_test_has_a_pool() {
     BEGUN.fetch_add(1, Ordering::Relaxed);
     for method in StartMethod::available() {
-        let pool = pool(*method);
+        let pool = pool(1, *method);
         assert_eq!(pool.submit(begun, ()).await.unwrap(), 0);
         pool.shutdown().await;
     }
@@ -60,7 +55,7 @@ async fn a_tokio_test_has_a_pool() {
 async fn a_tokio_test_with_threads_has_a_pool() {
     BEGUN.fetch_add(1, Ordering::Relaxed);
     for method in StartMethod::available() {
-        let pool = pool(*method);
+        let pool = pool(1, *method);
         assert_eq!(pool.submit(begun, ()).await.unwrap(), 0);
         pool.shutdown().await;
     }
@@ -76,7 +71,7 @@ fn a_task_sees_the_arguments_and_the_environment_of_the_test() {
         (std::env::args().collect(), variables)
     }
     everywhere(|method| async move {
-        let pool = pool(method);
+        let pool = pool(1, method);
         assert_eq!(pool.submit(given, ()).await.unwrap(), given(()));
         pool.shutdown().await;
     });

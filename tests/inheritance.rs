@@ -13,12 +13,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 use deeds::{Misdeed, commit, own_pid, status_line};
-use procpool::{ProcessPool, ProcessPoolBuilder, StartMethod, Stdio};
-use support::{PROMPTLY, children, everywhere, runtime, scene, soon};
-
-fn pool(method: StartMethod, workers: usize) -> ProcessPoolBuilder {
-    ProcessPool::builder().workers(workers).start_method(method)
-}
+use procpool::{StartMethod, Stdio};
+use support::{PROMPTLY, builder, children, everywhere, pool, runtime, scene, soon};
 
 /// As a task: what its process holds open, by number.
 fn descriptors(_: ()) -> BTreeMap<i32, String> {
@@ -76,7 +72,7 @@ fn a_worker_holds_its_channel_and_nothing_else_whatever_the_program_starts_meanw
             let starter = scope.spawn(|| {
                 runtime(2).block_on(async {
                     for _ in 0..3 {
-                        let pool = pool(*method, 8).build().unwrap();
+                        let pool = pool(8, *method);
                         pool.ready().await.unwrap();
                         for _ in 0..8 {
                             check(&pool.submit(descriptors, ()).await.unwrap());
@@ -100,7 +96,7 @@ fn a_worker_holds_its_channel_and_nothing_else_whatever_the_program_starts_meanw
 #[test]
 fn a_program_that_a_task_starts_has_nothing_of_the_channel() {
     everywhere(|method| async move {
-        let pool = pool(method, 1).build().unwrap();
+        let pool = pool(1, method);
         let list = pool.submit(|()| list_descriptors(), ()).await.unwrap();
         assert_eq!(list, ["0", "1", "2", "3"]);
         pool.shutdown().await;
@@ -111,7 +107,7 @@ fn a_program_that_a_task_starts_has_nothing_of_the_channel() {
 #[test]
 fn standard_input_is_at_its_end_for_tasks_and_what_they_start() {
     everywhere(|method| async move {
-        let pool = pool(method, 1).build().unwrap();
+        let pool = pool(1, method);
         let read: fn(()) -> (usize, usize, bool) = |()| {
             let mut bytes = Vec::new();
             let own = std::io::stdin().read_to_end(&mut bytes).unwrap();
@@ -127,7 +123,9 @@ fn standard_input_is_at_its_end_for_tasks_and_what_they_start() {
 #[test]
 fn what_a_task_does_to_its_standard_streams_does_not_touch_the_channel() {
     everywhere(|method| async move {
-        let pool = pool(method, 1).stdout(Stdio::null()).stderr(Stdio::null());
+        let pool = builder(1, method)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         let pool = pool.build().unwrap();
         let pid = pool.submit(own_pid, ()).await.unwrap();
         let flood: fn(()) -> usize = |()| {
@@ -163,7 +161,7 @@ fn captured_output_comes_line_by_line_and_with_the_error() {
                 lines.lock().unwrap().push(line);
             }
         };
-        let pool = pool(method, 1).worker_name("printer");
+        let pool = builder(1, method).worker_name("printer");
         let pool = pool.stdout(Stdio::lines(collect)).stderr(Stdio::capture());
         let pool = pool.build().unwrap();
         let print: fn(()) -> u32 = |()| {
@@ -204,7 +202,7 @@ fn the_programs_own_standard_streams_keep_their_flags() {
     };
     let before = flags();
     everywhere(|method| async move {
-        let pool = pool(method, 1).build().unwrap();
+        let pool = pool(1, method);
         pool.submit(own_pid, ()).await.unwrap();
         pool.shutdown().await;
     });
@@ -237,7 +235,7 @@ fn signal_masks_are_left_alone_here_and_empty_there() {
     everywhere(|method| {
         let before = before.clone();
         async move {
-            let pool = pool(method, 1).build().unwrap();
+            let pool = pool(1, method);
             let seen: fn(()) -> [String; 3] =
                 |()| ["SigBlk", "SigIgn", "SigCgt"].map(|line| status_line(STATUS, line));
             let [mask, ignored, caught] = pool.submit(seen, ()).await.unwrap();
@@ -261,7 +259,7 @@ fn signal_masks_are_left_alone_here_and_empty_there() {
 #[test]
 fn workers_that_die_leave_no_zombies_while_the_pool_lives() {
     everywhere(|method| async move {
-        let pool = pool(method, 2).build().unwrap();
+        let pool = pool(2, method);
         for code in 0..100 {
             pool.submit(commit, Misdeed::ExitAtOnce(code))
                 .await

@@ -12,13 +12,8 @@ use std::time::Duration;
 
 use futures::stream::{self, FusedStream, StreamExt, TryStreamExt};
 use gate::Gate;
-use procpool::{ProcessPool, StartMethod, TaskError};
-use support::{PROMPTLY, everywhere, soon};
-
-fn pool(workers: usize, method: StartMethod) -> ProcessPool {
-    let builder = ProcessPool::builder().workers(workers).start_method(method);
-    builder.build().expect("a pool")
-}
+use procpool::{ProcessPool, TaskError};
+use support::{PROMPTLY, everywhere, pool, soon};
 
 /// CF-003, CF-089, CF-096.
 #[test]

@@ -12,21 +12,11 @@ use std::time::{Duration, Instant};
 use deeds::{Misdeed, commit, hang};
 use futures::stream::StreamExt;
 use gate::{Gate, mark};
-use procpool::{
-    ProcessPool, ProcessPoolBuilder, Restart, Retry, ShutdownOptions, StartMethod, TaskError,
-};
-use support::{PROMPTLY, everywhere, soon};
+use procpool::{ProcessPool, Restart, Retry, ShutdownOptions, TaskError};
+use support::{PROMPTLY, builder, everywhere, pool, soon};
 
 const LIMIT: Duration = Duration::from_millis(50);
 const HOUR: Duration = Duration::from_secs(3600);
-
-fn builder(method: StartMethod) -> ProcessPoolBuilder {
-    ProcessPool::builder().workers(2).start_method(method)
-}
-
-fn pool(method: StartMethod) -> ProcessPool {
-    builder(method).build().unwrap()
-}
 
 /// Marks each attempt of an item, and does what that one is to do: `p`anic, `d`ie, `h`ang, or
 /// succeed.
@@ -64,7 +54,7 @@ const ALL: fn(u32) -> Retry = |times| Retry::new(times).on_panic(true).on_timeou
 fn each_item_has_its_own_attempts_and_the_order_stays() {
     everywhere(|method| async move {
         for chunk_size in [1, 3, 100] {
-            let (gate, pool) = (Gate::new(), pool(method));
+            let (gate, pool) = (Gate::new(), pool(2, method));
             let scripts = ["", "d", "pd", "", "dddd", "", "p", ""];
             let task = pool.task(act).retry(ALL(2)).chunk_size(chunk_size);
             let results: Vec<_> = task.map(items(&gate, &scripts)).collect().await;
@@ -98,7 +88,7 @@ fn each_item_has_its_own_attempts_and_the_order_stays() {
 #[test]
 fn only_what_was_allowed_is_repeated() {
     everywhere(|method| async move {
-        let (gate, pool) = (Gate::new(), pool(method));
+        let (gate, pool) = (Gate::new(), pool(2, method));
         let map = pool.task(act).retry(5).chunk_size(4);
         let results: Vec<_> = map.map(items(&gate, &["p", "d", ""])).collect().await;
         assert!(results[0].as_ref().unwrap_err().is_panic());
@@ -124,7 +114,7 @@ fn only_what_was_allowed_is_repeated() {
 #[test]
 fn what_pauses_keeps_nobody_waiting() {
     everywhere(|method| async move {
-        let (gate, pool) = (Gate::new(), pool(method));
+        let (gate, pool) = (Gate::new(), pool(2, method));
         let pause = 6 * LIMIT;
         let begun = Instant::now();
         let task = pool.task(act).retry(ALL(1).backoff(pause, pause));
@@ -160,7 +150,7 @@ fn the_end_of_everything_does_not_wait_for_a_pause() {
             task.map(items(&gate, &["d"]))
         };
 
-        let pool_1 = pool(method);
+        let pool_1 = pool(2, method);
         let mut map = ends(&pool_1);
         pausing(&pool_1).await;
         pool_1.terminate().await;
@@ -171,7 +161,7 @@ fn the_end_of_everything_does_not_wait_for_a_pause() {
         );
         assert!(error.maybe_executed() && error.attempts() == 1);
 
-        let pool_2 = pool(method);
+        let pool_2 = pool(2, method);
         let mut map = ends(&pool_2);
         pausing(&pool_2).await;
         pool_2.close();
@@ -180,7 +170,7 @@ fn the_end_of_everything_does_not_wait_for_a_pause() {
         let error = map.next().await.unwrap().unwrap_err();
         assert!(error.is_cancelled() && error.attempts() == 1, "{error:#}");
 
-        let pool_3 = pool(method);
+        let pool_3 = pool(2, method);
         let late = pool_3.task(act).retry(retry).deadline(10 * LIMIT);
         let error = late.map(items(&gate, &["d"])).next().await.unwrap();
         let error = error.unwrap_err();
@@ -203,7 +193,7 @@ fn the_end_of_everything_does_not_wait_for_a_pause() {
 fn a_pool_that_breaks_at_its_first_loss_repeats_nothing() {
     everywhere(|method| async move {
         let gate = Gate::new();
-        let pool = builder(method).restart(Restart::Never).build().unwrap();
+        let pool = builder(2, method).restart(Restart::Never).build().unwrap();
         let map = pool.task(act).retry(ALL(9)).map(items(&gate, &["d"]));
         let results: Vec<_> = map.collect().await;
         let error = results.into_iter().next().unwrap().unwrap_err();
@@ -231,7 +221,7 @@ fn two_runs_of_an_item_are_never_under_way_at_once() {
     }
     everywhere(|method| async move {
         let gate = Gate::new();
-        let pool = builder(method).abort_grace(PROMPTLY).build().unwrap();
+        let pool = builder(2, method).abort_grace(PROMPTLY).build().unwrap();
         pool.ready().await.unwrap();
         let retry = Retry::new(1).on_timeout(true);
         let task = pool

@@ -13,13 +13,8 @@ use std::time::Duration;
 
 use futures::stream::{StreamExt, TryStreamExt};
 use gate::{Gate, pass};
-use procpool::{ProcessPool, StartMethod};
-use support::everywhere;
-
-fn pool(workers: usize, method: StartMethod) -> ProcessPool {
-    let builder = ProcessPool::builder().workers(workers).start_method(method);
-    builder.build().expect("a pool")
-}
+use procpool::ProcessPool;
+use support::{everywhere, pool};
 
 /// Counts what is taken out of a source.
 fn counted<I: Iterator>(items: I) -> (Arc<AtomicUsize>, impl Iterator<Item = I::Item>) {

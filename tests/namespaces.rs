@@ -18,18 +18,13 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use deeds::{Misdeed, Scratch, commit, hang, pid_in, send, state_of, to_pid, touch};
-use procpool::{ProcessPool, StartMethod};
+use procpool::StartMethod;
 use program::{Program, role};
 use rustix::process::{WaitOptions, waitpid};
-use support::{PROMPTLY, children, eventually, runtime, scene, soon};
+use support::{PROMPTLY, children, eventually, pool, runtime, scene, soon};
 use surroundings::{cannot_run, in_namespaces};
 
 const PROCESSES: [&str; 2] = ["--pid", "--mount-proc"];
-
-fn pool(method: StartMethod, workers: usize) -> ProcessPool {
-    let pool = ProcessPool::builder().workers(workers);
-    pool.start_method(method).build().unwrap()
-}
 
 /// Plays each start method's role as the first process of a namespace.
 fn as_the_first_process(test: &str) {
@@ -67,7 +62,7 @@ fn the_first_process_keeps_the_zombies_of_strangers_and_none_of_the_pools() {
         let ended = || strangers.map(state_of) == [Some('Z'); 2];
         assert!(soon(PROMPTLY, ended).await, "{:?}", strangers.map(state_of));
 
-        let pool = pool(method, 2);
+        let pool = pool(2, method);
         let mut heirlooms = Vec::new();
         for round in 0..20 {
             let error = pool.submit(commit, Misdeed::Exit(round)).await.unwrap_err();
@@ -159,7 +154,7 @@ fn use_numbers_again(role: &str) {
     let method: StartMethod = role.parse().unwrap();
     let mut strangers = Vec::new();
     runtime(1).block_on(async {
-        let pool = pool(method, 2);
+        let pool = pool(2, method);
         pool.ready().await.unwrap();
         for round in 0..10 {
             // What is started from here on has other numbers.

@@ -19,17 +19,11 @@ use std::time::{Duration, Instant};
 
 use deeds::{Misdeed, commit, own_pid, send};
 use gate::{Gate, pass};
-use procpool::{ProcessPool, ProcessPoolBuilder, StartMethod, Stdio, TaskHandle, call};
+use procpool::{ProcessPool, StartMethod, Stdio, TaskHandle, call};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use support::{PROMPTLY, children, descendants, everywhere, is_alive, runtime, scene, soon};
-
-fn builder(workers: usize, method: StartMethod) -> ProcessPoolBuilder {
-    ProcessPool::builder().workers(workers).start_method(method)
-}
-
-fn pool(workers: usize, method: StartMethod) -> ProcessPool {
-    builder(workers, method).build().unwrap()
-}
+use support::{
+    PROMPTLY, builder, children, descendants, everywhere, is_alive, pool, runtime, scene, soon,
+};
 
 fn pass_42(gate: String) -> u32 {
     pass(gate);

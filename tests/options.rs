@@ -9,15 +9,10 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use gate::{Gate, mark, pass};
-use procpool::{ProcessPool, StartMethod, call};
-use support::{PROMPTLY, everywhere, runtime, scene, soon};
+use procpool::{ProcessPool, call};
+use support::{PROMPTLY, everywhere, pool, runtime, scene, soon};
 
 const LIMIT: Duration = Duration::from_millis(250);
-
-fn pool(workers: usize, method: StartMethod) -> ProcessPool {
-    let builder = ProcessPool::builder().workers(workers);
-    builder.start_method(method).build().unwrap()
-}
 
 fn same(n: u32) -> u32 {
     n

@@ -13,15 +13,13 @@ use std::sync::{LazyLock, OnceLock};
 use std::time::{Duration, Instant};
 
 use deeds::{Misdeed, Scratch, commit, own_pid, pid_in, send, state_of, to_pid, touch, wait_for};
-use procpool::{ProcessPool, ProcessPoolBuilder, ShutdownOptions, StartMethod, Stdio};
+use procpool::{ProcessPool, ShutdownOptions, StartMethod, Stdio};
 use program::{Program, hear, role, say};
 use rustix::process::{Resource, Rlimit, WaitOptions, getrlimit, prlimit, setrlimit};
-use support::{PROMPTLY, children, descendants, eventually, is_alive, runtime, scene, soon};
+use support::{
+    PROMPTLY, builder, children, descendants, eventually, is_alive, pool, runtime, scene, soon,
+};
 use tokio::signal::unix::{SignalKind, signal};
-
-fn pool(method: StartMethod, workers: usize) -> ProcessPoolBuilder {
-    ProcessPool::builder().workers(workers).start_method(method)
-}
 
 fn pids(pool: &ProcessPool) -> Vec<u32> {
     pool.stats().workers.iter().map(|one| one.pid).collect()
@@ -70,7 +68,7 @@ fn be_killed(role: &str) {
     let runtime = runtime(2);
     runtime.block_on(async {
         let scratch = Scratch::new();
-        let pool = pool(method, 2).build().unwrap();
+        let pool = pool(2, method);
         pool.ready().await.unwrap();
         let mut seen = pids(&pool);
         let (a, b) = match state {
@@ -165,7 +163,7 @@ fn what_a_task_prints_is_all_that_its_program_prints_however_that_ends() {
     static POOL: OnceLock<ProcessPool> = OnceLock::new();
     if let Some(role) = role() {
         let (method, end) = role.split_once(' ').unwrap();
-        let pool = pool(method.parse().unwrap(), 1);
+        let pool = builder(1, method.parse().unwrap());
         let late: fn(u64) = |millis| {
             std::thread::sleep(Duration::from_millis(millis));
             println!("apple");
@@ -265,7 +263,7 @@ fn global_named_resources_and_nested_failures_leave_no_trace_and_no_complaint() 
     if let Some(method) = role() {
         assert!(pass_then_fail(1));
         return runtime(2).block_on(async {
-            let pool = pool(method.parse().unwrap(), 2).build().unwrap();
+            let pool = pool(2, method.parse().unwrap());
             assert!(pool.submit(pass_then_fail, 0).await.unwrap_err().is_panic());
             assert!(pool.submit(pass_then_fail, 2).await.unwrap());
             assert!(pool.submit(pass_then_fail, 1).await.unwrap());
@@ -306,7 +304,7 @@ fn a_thief_of_exit_statuses_costs_no_more_than_the_statuses() {
         }
         let method: StartMethod = method.parse().unwrap();
         return runtime(2).block_on(async {
-            let pool = pool(method, 2).build().unwrap();
+            let pool = pool(2, method);
             for code in 0..20 {
                 let error = pool.submit(commit, Misdeed::Exit(code)).await.unwrap_err();
                 let exit = error.worker_exit().unwrap().exit();
@@ -352,7 +350,7 @@ fn a_program_that_dies_of_broken_pipes_survives_the_death_of_a_worker() {
         die_of_broken_pipes();
         return runtime(2).block_on(async {
             for method in StartMethod::available() {
-                let pool = pool(*method, 1).build().unwrap();
+                let pool = pool(1, *method);
                 let pid = pool.submit(own_pid, ()).await.unwrap();
                 send(pid, libc::SIGSTOP);
                 // Far more than the pipe holds, so that it is being written.
@@ -377,7 +375,7 @@ fn without_descriptors_the_pool_serves_with_what_lives_and_recovers() {
     if let Some(method) = role() {
         let method: StartMethod = method.parse().unwrap();
         return runtime(2).block_on(async {
-            let pool = pool(method, 2).build().unwrap();
+            let pool = pool(2, method);
             pool.ready().await.unwrap();
             let scratch = Scratch::new();
             let running = pool.submit(wait_for, scratch.at("gate"));
@@ -434,7 +432,7 @@ fn a_program_that_is_short_of_descriptors_for_a_while_loses_no_call() {
     if let Some(method) = role() {
         let method: StartMethod = method.parse().unwrap();
         return runtime(2).block_on(async {
-            let pool = pool(method, 2).build().unwrap();
+            let pool = pool(2, method);
             pool.submit(own_pid, ()).await.unwrap();
             say("ready");
             hear();
@@ -489,7 +487,7 @@ fn an_interrupt_of_the_whole_group_is_the_programs_alone() {
         let method: StartMethod = method.parse().unwrap();
         return runtime(2).block_on(async {
             let scratch = Scratch::new();
-            let pool = pool(method, 2).build().unwrap();
+            let pool = pool(2, method);
             pool.ready().await.unwrap();
             let before = (pids(&pool), children());
             let running = pool.submit(wait_for, scratch.at("gate"));
@@ -523,11 +521,11 @@ fn a_program_whose_file_is_replaced_and_deleted_goes_on_starting_workers() {
     if let Some(method) = role() {
         let method: StartMethod = method.parse().unwrap();
         return runtime(2).block_on(async {
-            let first = pool(method, 1).build().unwrap();
+            let first = pool(1, method);
             for moment in ["running", "replaced", "deleted"] {
                 say(moment);
                 hear();
-                let fresh = pool(method, 1).build().unwrap();
+                let fresh = pool(1, method);
                 for pool in [&first, &fresh] {
                     let error = pool.submit(commit, Misdeed::Exit(7)).await.unwrap_err();
                     assert_eq!(
@@ -568,7 +566,7 @@ fn what_the_program_has_printed_half_is_not_printed_by_its_workers() {
         let method: StartMethod = method.parse().unwrap();
         return runtime(2).block_on(async {
             print!("begun-");
-            let pool = pool(method, 1).stderr(Stdio::null()).build().unwrap();
+            let pool = builder(1, method).stderr(Stdio::null()).build().unwrap();
             let shout: fn(()) = |()| {
                 print!("in-worker-");
                 std::process::exit(0);

@@ -13,19 +13,11 @@ use deeds::{Misdeed, commit};
 use futures::{FutureExt, StreamExt, TryStreamExt};
 use gate::{Gate, mark, pass};
 use procpool::task::Progress;
-use procpool::{ProcessPool, ProcessPoolBuilder, StartMethod, Updates, WhenFull};
+use procpool::{ProcessPool, Updates, WhenFull};
 use serde::{Deserialize, Deserializer, Serialize};
-use support::{PROMPTLY, everywhere, runtime, scene, soon};
+use support::{PROMPTLY, builder, everywhere, pool, runtime, scene, soon};
 
 const FOR_EVER: Duration = Duration::from_secs(3600);
-
-fn builder(method: StartMethod) -> ProcessPoolBuilder {
-    ProcessPool::builder().workers(1).start_method(method)
-}
-
-fn pool(method: StartMethod) -> ProcessPool {
-    builder(method).build().unwrap()
-}
 
 /// Sends the numbers up to this one, and returns how many could be sent.
 fn count(to: u32, progress: Progress<u32>) -> u32 {
@@ -41,7 +33,7 @@ async fn all<P>(updates: Updates<P>) -> Vec<P> {
 #[test]
 fn a_thousand_updates_come_in_their_order_to_fast_readers_and_to_slow_ones() {
     everywhere(|method| async move {
-        let pool = pool(method);
+        let pool = pool(1, method);
         for (buffer, slow) in [(1, false), (7, true), (1_000, false)] {
             let task = pool.task_with_progress(count).buffer(buffer);
             let (sent, updates) = task.submit(1_000);
@@ -62,7 +54,7 @@ fn a_thousand_updates_come_in_their_order_to_fast_readers_and_to_slow_ones() {
 #[test]
 fn without_a_reader_there_is_room_for_as_many_as_the_buffer_holds() {
     everywhere(|method| async move {
-        let pool = pool(method);
+        let pool = pool(1, method);
         let as_many_as_fit = |_: (), progress: Progress<u32>| {
             (0..).take_while(|n| progress.try_send(n).unwrap()).count()
         };
@@ -88,7 +80,7 @@ fn count_with_marks(gate: String, progress: Progress<u32>) {
 fn a_task_waits_for_its_reader_and_keeps_nobody_else_waiting() {
     everywhere(|method| async move {
         let gate = Gate::new();
-        let pool = builder(method).workers(2).build().unwrap();
+        let pool = builder(1, method).workers(2).build().unwrap();
         let task = pool.task_with_progress(count_with_marks).buffer(3);
         let (done, mut updates) = task.submit(gate.path());
         for taken in 0..5 {
@@ -112,7 +104,7 @@ fn a_task_waits_for_its_reader_and_keeps_nobody_else_waiting() {
 #[test]
 fn where_the_oldest_are_dropped_the_newest_are_there_and_the_task_never_waits() {
     everywhere(|method| async move {
-        let pool = pool(method);
+        let pool = pool(1, method);
         let task = pool.task_with_progress(count).buffer(3);
         let (sent, updates) = task.when_full(WhenFull::DropOldest).submit(10_000);
         assert_eq!(sent.await.unwrap(), 10_000);
@@ -125,7 +117,7 @@ fn where_the_oldest_are_dropped_the_newest_are_there_and_the_task_never_waits() 
 #[test]
 fn a_task_whose_reader_goes_away_goes_on() {
     everywhere(|method| async move {
-        let (gate, pool) = (Gate::new(), pool(method));
+        let (gate, pool) = (Gate::new(), pool(1, method));
         let task = |gate: String, progress: Progress<u32>| {
             assert!(progress.send(&1).unwrap() && !progress.is_closed());
             mark(&gate, "sent");
@@ -147,7 +139,7 @@ fn a_task_whose_reader_goes_away_goes_on() {
 #[test]
 fn what_was_sent_before_the_worker_died_arrives_before_the_end() {
     everywhere(|method| async move {
-        let pool = pool(method);
+        let pool = pool(1, method);
         for misdeed in [Misdeed::Abort, Misdeed::ExitAtOnce(3), Misdeed::Signal(9)] {
             let task = |misdeed: Misdeed, progress: Progress<u32>| {
                 count(10, progress);
@@ -165,7 +157,7 @@ fn what_was_sent_before_the_worker_died_arrives_before_the_end() {
 fn a_task_that_waits_for_its_reader_can_be_aborted() {
     everywhere(|method| async move {
         for (grace, ended) in [(Duration::ZERO, 1), (FOR_EVER, 0)] {
-            let pool = builder(method).abort_grace(grace).build().unwrap();
+            let pool = builder(1, method).abort_grace(grace).build().unwrap();
             let task = pool.task_with_progress(count).buffer(2);
             let (aborted, mut updates) = task.submit(1_000);
             assert_eq!(updates.next().await.unwrap().unwrap(), 1);
@@ -183,7 +175,7 @@ fn a_task_that_waits_for_its_reader_can_be_aborted() {
 #[test]
 fn a_task_that_waits_for_its_reader_heeds_its_soft_limit() {
     everywhere(|method| async move {
-        let pool = pool(method);
+        let pool = pool(1, method);
         let soft = Duration::from_millis(50);
         let task = pool.task_with_progress(count).soft_timeout(soft).buffer(4);
         let (sent, updates) = task.submit(6);
@@ -218,7 +210,7 @@ fn dies_once(to: u32, progress: Progress<(u32, u32)>) -> u32 {
 #[test]
 fn of_a_task_that_is_run_again_the_updates_of_all_runs_come() {
     everywhere(|method| async move {
-        let pool = pool(method);
+        let pool = pool(1, method);
         let task = pool.task_with_progress(dies_once).retry(1);
         let (done, updates) = task.clone().buffer(3).submit(3);
         // The second run waits until what is left of the first has been read.
@@ -247,7 +239,7 @@ impl<'de> Deserialize<'de> for Even {
 #[test]
 fn an_update_that_cannot_be_decoded_is_an_error_in_its_place() {
     everywhere(|method| async move {
-        let pool = pool(method);
+        let pool = pool(1, method);
         let task = |_: (), progress: Progress<Even>| {
             for n in [2, 3, 13, 4] {
                 assert!(progress.send(&Even(n)).unwrap());
@@ -268,7 +260,7 @@ fn an_update_that_cannot_be_decoded_is_an_error_in_its_place() {
 #[test]
 fn what_is_too_large_is_an_error_where_it_is_sent_and_nothing_else_happens() {
     everywhere(|method| async move {
-        let pool = builder(method).max_frame(1_000_000).build().unwrap();
+        let pool = builder(1, method).max_frame(1_000_000).build().unwrap();
         let task = |lengths: Vec<usize>, progress: Progress<String>| {
             let sent = lengths.into_iter().map(|length| {
                 let sent = progress.send(&"x".repeat(length));
@@ -295,7 +287,7 @@ fn what_is_too_large_is_an_error_where_it_is_sent_and_nothing_else_happens() {
 #[test]
 fn the_threads_of_a_task_may_send_side_by_side() {
     everywhere(|method| async move {
-        let pool = pool(method);
+        let pool = pool(1, method);
         let task = |threads: u32, progress: Progress<(u32, u32)>| {
             std::thread::scope(|scope| {
                 for thread in 0..threads {
@@ -323,7 +315,7 @@ fn the_threads_of_a_task_may_send_side_by_side() {
 #[test]
 fn what_is_left_of_a_task_when_it_is_over_sends_nothing_more() {
     everywhere(|method| async move {
-        let pool = pool(method);
+        let pool = pool(1, method);
         let task = |_: (), progress: Progress<u32>| {
             assert!(progress.send(&1).unwrap());
             std::thread::spawn(move || while progress.send(&2).unwrap() {});
@@ -342,7 +334,7 @@ fn what_is_left_of_a_task_when_it_is_over_sends_nothing_more() {
 #[test]
 fn futures_of_a_task_wait_for_its_reader_without_blocking_each_other() {
     everywhere(|method| async move {
-        let pool = pool(method);
+        let pool = pool(1, method);
         let task = |to: u32, progress: Progress<u32>| {
             let runtime = tokio::runtime::Builder::new_current_thread().build();
             runtime.unwrap().block_on(async {
@@ -366,7 +358,7 @@ fn futures_of_a_task_wait_for_its_reader_without_blocking_each_other() {
 #[test]
 fn updates_end_with_the_task_however_that_ends() {
     everywhere(|method| async move {
-        let (gate, pool) = (Gate::new(), pool(method));
+        let (gate, pool) = (Gate::new(), pool(1, method));
         let held = |gate: String, _: Progress<u32>| pass(gate);
         let (first, mut updates) = pool.submit_with_progress(held, gate.path());
         // Waits for room, runs, and is dropped; and was never polled.
@@ -411,7 +403,7 @@ fn updates_end_with_the_task_however_that_ends() {
 #[test]
 fn a_blocked_thread_reads_as_well_even_inside_of_the_pools_runtime() {
     everywhere(|method| async move {
-        let pool = pool(method);
+        let pool = pool(1, method);
         let (mut sent, mut updates) = pool.task_with_progress(count).buffer(2).submit(50);
         for n in 1..=50 {
             assert_eq!(updates.blocking_next().unwrap().unwrap(), n);
@@ -435,7 +427,7 @@ async fn count_async(to: u32, progress: Progress<u32>) -> u32 {
 #[test]
 fn async_tasks_in_one_worker_wait_each_for_its_own_reader() {
     everywhere(|method| async move {
-        let pool = builder(method).abort_grace(FOR_EVER).build().unwrap();
+        let pool = builder(1, method).abort_grace(FOR_EVER).build().unwrap();
         let task = pool.task_async_with_progress(count_async).buffer(2);
         let (unread, updates) = task.submit(100);
         // Beside it others come to their ends.
@@ -474,7 +466,7 @@ async fn count_and_die(to: u32, progress: Progress<u32>) {
 #[test]
 fn what_an_async_task_has_sent_survives_its_worker() {
     everywhere(|method| async move {
-        let pool = pool(method);
+        let pool = pool(1, method);
         let (lost, updates) = pool.task_async_with_progress(count_and_die).submit(10);
         assert_eq!(all(updates).await, (1..=10).collect::<Vec<_>>());
         assert!(lost.await.unwrap_err().is_worker_lost());

@@ -18,7 +18,7 @@ use deeds::{Scratch, own_pid, send};
 use futures::StreamExt;
 use futures::future::join_all;
 use procpool::{ProcessPool, StartMethod, TaskError, TaskHandle};
-use support::{PROMPTLY, runtime, scene, soon};
+use support::{PROMPTLY, pool, runtime, scene, soon};
 
 /// Numbers without a pattern, the same in every run.
 struct Dice(u64);
@@ -63,16 +63,11 @@ async fn work_async(number: u64) -> u64 {
     number
 }
 
-fn pool(method: StartMethod, workers: usize) -> ProcessPool {
-    let pool = ProcessPool::builder().workers(workers);
-    pool.start_method(method).build().unwrap()
-}
-
 fn race_limits(method: StartMethod, calls: u64) {
     const LIMIT: Duration = Duration::from_micros(1_500);
     let _scene = scene();
     runtime(2).block_on(async {
-        let pool = pool(method, 2);
+        let pool = pool(2, method);
         pool.submit(own_pid, ()).await.unwrap();
         let outcomes = Arc::new(AtomicU64::new(0));
         let task = pool.task(work).timeout(LIMIT);
@@ -130,7 +125,7 @@ fn a_call_that_runs_as_long_as_it_may_has_one_outcome_a_hundred_thousand_times()
 fn race_aborts(method: StartMethod, calls: u64) {
     let _scene = scene();
     runtime(2).block_on(async {
-        let pool = pool(method, 2);
+        let pool = pool(2, method);
         let mut dice = Dice(7);
         let mut aborted = 0;
         for number in 0..calls {
@@ -192,7 +187,7 @@ fn race_kills(method: StartMethod, kills: u64, micros: u64) {
     let path = scratch.at("traces");
     std::fs::write(&path, []).unwrap();
     runtime(2).block_on(async {
-        let pool = pool(method, 3);
+        let pool = pool(3, method);
         pool.ready().await.unwrap();
         let stop = Arc::new(AtomicBool::new(false));
         let killer = std::thread::spawn({
@@ -366,7 +361,7 @@ fn ten_thousand_random_kills_cost_the_items_and_async_calls_that_run() {
 fn kill_the_idle(method: StartMethod, kills: u64) {
     let _scene = scene();
     runtime(2).block_on(async {
-        let pool = pool(method, 2);
+        let pool = pool(2, method);
         let mut dice = Dice(5);
         for number in 0..kills {
             match number % 3 {
@@ -412,7 +407,7 @@ fn race_cancels(method: StartMethod, calls: u64) {
     let path = scratch.at("traces");
     std::fs::write(&path, []).unwrap();
     runtime(2).block_on(async {
-        let pool = pool(method, 2);
+        let pool = pool(2, method);
         pool.ready().await.unwrap();
         let mut dice = Dice(11);
         let (mut kept, mut cancelled) = (Vec::new(), Vec::new());

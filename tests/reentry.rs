@@ -10,13 +10,8 @@ use std::sync::mpsc::{self, Sender};
 use std::time::Duration;
 
 use gate::{Gate, pass};
-use procpool::{ProcessPool, StartMethod, TaskError};
-use support::{PROMPTLY, children, everywhere, soon};
-
-fn pool(method: StartMethod) -> ProcessPool {
-    let pool = ProcessPool::builder().workers(2).start_method(method);
-    pool.build().unwrap()
-}
+use procpool::{ProcessPool, TaskError};
+use support::{PROMPTLY, children, everywhere, pool, soon};
 
 fn one_more(n: u32) -> u32 {
     n + 1
@@ -26,7 +21,7 @@ fn one_more(n: u32) -> u32 {
 #[test]
 fn a_callback_that_blocks_holds_up_other_callbacks_and_no_call() {
     everywhere(|method| async move {
-        let pool = pool(method);
+        let pool = pool(2, method);
         let (go, wait) = mpsc::channel::<()>();
         let (tell, told) = mpsc::channel();
         let blocking = pool.submit(one_more, 1);
@@ -118,7 +113,7 @@ fn a_callback_may_do_anything_to_the_pool_that_calls_it() {
     everywhere(|method| async move {
         for (name, act) in ACTS {
             for first in ["ok", "lost"] {
-                let (gate, pool) = (Gate::new(), pool(method));
+                let (gate, pool) = (Gate::new(), pool(2, method));
                 let task: fn((String, bool)) -> u32 = |(gate, lives)| {
                     pass(gate);
                     if !lives {

@@ -11,18 +11,14 @@ use std::time::Duration;
 
 use deeds::own_pid;
 use futures::StreamExt;
-use procpool::{ProcessPool, ProcessPoolBuilder, StartMethod, Stdio};
-use support::{PROMPTLY, children, everywhere, is_alive, scene, soon};
-
-fn pool(method: StartMethod, workers: usize) -> ProcessPoolBuilder {
-    ProcessPool::builder().workers(workers).start_method(method)
-}
+use procpool::{ProcessPool, Stdio};
+use support::{PROMPTLY, builder, children, everywhere, is_alive, pool, scene, soon};
 
 /// CF-026, CF-028, CF-102.
 #[test]
 fn a_worker_runs_as_many_tasks_as_it_may_and_another_runs_the_next() {
     everywhere(|method| async move {
-        let pool = pool(method, 1).max_tasks_per_worker(3).build().unwrap();
+        let pool = builder(1, method).max_tasks_per_worker(3).build().unwrap();
         let mut pids = Vec::new();
         for _ in 0..7 {
             let pid = pool.submit(own_pid, ()).await.unwrap();
@@ -43,7 +39,7 @@ fn a_worker_runs_as_many_tasks_as_it_may_and_another_runs_the_next() {
 #[test]
 fn with_a_limit_of_one_every_task_has_a_process_of_its_own() {
     everywhere(|method| async move {
-        let pool = pool(method, 2).max_tasks_per_worker(1).build().unwrap();
+        let pool = builder(2, method).max_tasks_per_worker(1).build().unwrap();
         let handles: Vec<_> = (0..20).map(|_| pool.submit(own_pid, ())).collect();
         let mut pids = BTreeSet::new();
         for handle in handles {
@@ -58,7 +54,7 @@ fn with_a_limit_of_one_every_task_has_a_process_of_its_own() {
 #[test]
 fn what_was_accepted_is_finished_by_ever_new_workers_after_a_shutdown() {
     everywhere(|method| async move {
-        let pool = pool(method, 3).max_tasks_per_worker(1).build().unwrap();
+        let pool = builder(3, method).max_tasks_per_worker(1).build().unwrap();
         let handles: Vec<_> = (0..6).map(|n: u64| pool.submit(|n| n * n, n)).collect();
         pool.shutdown().await;
         for (n, handle) in (0..).zip(handles) {
@@ -71,7 +67,7 @@ fn what_was_accepted_is_finished_by_ever_new_workers_after_a_shutdown() {
 #[test]
 fn nothing_is_lost_while_workers_are_replaced_and_all_are_back_afterwards() {
     everywhere(|method| async move {
-        let pool = pool(method, 3).max_tasks_per_worker(10).build().unwrap();
+        let pool = builder(3, method).max_tasks_per_worker(10).build().unwrap();
         pool.ready().await.unwrap();
         let before: BTreeSet<_> = pids(&pool);
         let handles: Vec<_> = (0..100u64).map(|n| pool.submit(|n| n * n, n)).collect();
@@ -96,7 +92,7 @@ fn pids(pool: &ProcessPool) -> BTreeSet<u32> {
 #[test]
 fn each_item_of_a_map_is_a_task_however_large_its_chunks_are() {
     everywhere(|method| async move {
-        let pool = pool(method, 2).max_tasks_per_worker(7).build().unwrap();
+        let pool = builder(2, method).max_tasks_per_worker(7).build().unwrap();
         for size in [1, 5, 7, 100] {
             let results = pool
                 .task(|n: u32| (n, std::process::id()))
@@ -130,7 +126,7 @@ fn count(_: ()) -> (u32, u32) {
 fn the_programs_own_function_is_asked_after_every_task() {
     everywhere(|method| async move {
         let worn = || RUN.load(Ordering::Relaxed) >= 3;
-        let pool = pool(method, 2).retire_when(worn).build().unwrap();
+        let pool = builder(2, method).retire_when(worn).build().unwrap();
         let handles: Vec<_> = (0..60).map(|_| pool.submit(count, ())).collect();
         for handle in handles {
             let (_, nth) = handle.await.unwrap();
@@ -156,7 +152,7 @@ fn the_programs_own_function_is_asked_after_every_task() {
 fn a_function_that_panics_when_it_is_asked_costs_the_worker_and_no_result() {
     everywhere(|method| async move {
         let asked = || -> bool { panic!("who knows") };
-        let pool = pool(method, 1).retire_when(asked).stderr(Stdio::null());
+        let pool = builder(1, method).retire_when(asked).stderr(Stdio::null());
         let pool = pool.build().unwrap();
         for _ in 0..3 {
             assert_eq!(pool.submit(count, ()).await.unwrap().1, 1);
@@ -177,7 +173,7 @@ fn count_to_five(_: ()) -> (u32, u32) {
 #[test]
 fn nothing_is_run_in_a_worker_after_a_task_has_had_it_retired() {
     everywhere(|method| async move {
-        let pool = pool(method, 2).build().unwrap();
+        let pool = pool(2, method);
         // Many are sent ahead once it is known how short they are.
         let handles: Vec<_> = (0..600).map(|_| pool.submit(count_to_five, ())).collect();
         for handle in handles {
@@ -194,7 +190,7 @@ fn nothing_is_run_in_a_worker_after_a_task_has_had_it_retired() {
 #[test]
 fn a_task_that_panics_can_have_its_worker_retired_too() {
     everywhere(|method| async move {
-        let pool = pool(method, 1).build().unwrap();
+        let pool = pool(1, method);
         let breaks = |_: ()| -> u32 {
             procpool::task::retire_worker();
             panic!("nothing is left as it was");
@@ -209,7 +205,7 @@ fn a_task_that_panics_can_have_its_worker_retired_too() {
 #[test]
 fn an_idle_worker_is_replaced_when_it_is_old_enough() {
     everywhere(|method| async move {
-        let pool = pool(method, 2)
+        let pool = builder(2, method)
             .max_age(Duration::from_millis(100))
             .build()
             .unwrap();
@@ -228,7 +224,7 @@ fn an_idle_worker_is_replaced_when_it_is_old_enough() {
 #[test]
 fn a_task_is_not_cut_short_because_its_worker_is_old() {
     everywhere(|method| async move {
-        let pool = pool(method, 1)
+        let pool = builder(1, method)
             .max_age(Duration::from_millis(30))
             .build()
             .unwrap();

@@ -12,18 +12,10 @@ use std::time::{Duration, Instant};
 
 use deeds::{Misdeed, commit, hang, send};
 use gate::{Gate, mark, pass};
-use procpool::{ProcessPool, ProcessPoolBuilder, Restart, Retry, StartMethod, TaskError, call};
-use support::{PROMPTLY, everywhere, soon};
+use procpool::{Restart, Retry, TaskError, call};
+use support::{PROMPTLY, builder, everywhere, pool, soon};
 
 const LIMIT: Duration = Duration::from_millis(50);
-
-fn builder(method: StartMethod) -> ProcessPoolBuilder {
-    ProcessPool::builder().workers(1).start_method(method)
-}
-
-fn pool(method: StartMethod) -> ProcessPool {
-    builder(method).build().unwrap()
-}
 
 fn attempt() -> u32 {
     procpool::task::current().unwrap().attempt()
@@ -53,7 +45,7 @@ fn act((gate, script): (String, String)) -> String {
 #[test]
 fn a_task_that_is_lost_with_its_worker_is_run_again() {
     everywhere(|method| async move {
-        let pool = pool(method);
+        let pool = pool(1, method);
         let task = pool.task(dies_before).retry(5);
         assert_eq!(task.submit(3).await.unwrap(), 3);
         let task = pool.task_call(call!(dies_before(2))).retry(1);
@@ -77,7 +69,7 @@ fn a_task_that_is_lost_with_its_worker_is_run_again() {
 #[test]
 fn a_poison_task_is_given_up_and_says_how_each_attempt_ended() {
     everywhere(|method| async move {
-        let (gate, pool) = (Gate::new(), pool(method));
+        let (gate, pool) = (Gate::new(), pool(1, method));
         let poison = pool.task(act).retry(2);
         let error = poison
             .submit((gate.path(), "dddd".to_owned()))
@@ -107,7 +99,7 @@ fn a_poison_task_is_given_up_and_says_how_each_attempt_ended() {
 #[test]
 fn only_what_was_allowed_is_repeated() {
     everywhere(|method| async move {
-        let pool = pool(method);
+        let pool = pool(1, method);
         let panics = Retry::new(3).on_panic(true);
         let hangs = Retry::new(3).on_timeout(true);
         let all = panics.on_timeout(true);
@@ -147,7 +139,7 @@ fn only_what_was_allowed_is_repeated() {
 #[test]
 fn what_the_task_returns_is_its_result_and_never_repeated() {
     everywhere(|method| async move {
-        let (gate, pool) = (Gate::new(), pool(method));
+        let (gate, pool) = (Gate::new(), pool(1, method));
         let fails = |gate: String| -> Result<(), String> {
             mark(&gate, &attempt().to_string());
             Err("no".to_owned())
@@ -163,7 +155,7 @@ fn what_the_task_returns_is_its_result_and_never_repeated() {
 #[test]
 fn the_worker_is_free_during_the_pause_before_the_next_attempt() {
     everywhere(|method| async move {
-        let pool = pool(method);
+        let pool = pool(1, method);
         let pause = 3 * LIMIT;
         let panics_once = |_: ()| {
             assert!(attempt() > 1, "not yet");
@@ -185,7 +177,7 @@ fn the_worker_is_free_during_the_pause_before_the_next_attempt() {
 #[test]
 fn what_pauses_is_cancelled_aborted_and_ended_like_what_waits() {
     everywhere(|method| async move {
-        let pool = pool(method);
+        let pool = pool(1, method);
         let hour = Duration::from_secs(3600);
         let task = pool.task(|_: ()| commit(Misdeed::Abort));
         let task = task.retry(Retry::new(9).backoff(hour, hour));
@@ -216,7 +208,7 @@ fn what_pauses_is_cancelled_aborted_and_ended_like_what_waits() {
 #[test]
 fn a_pool_that_shuts_down_waits_for_what_is_run_again() {
     everywhere(|method| async move {
-        let pool = pool(method);
+        let pool = pool(1, method);
         let retry = Retry::new(2).backoff(LIMIT, LIMIT);
         let handle = pool.task(dies_before).retry(retry).submit(3);
         pool.shutdown().await;
@@ -229,7 +221,7 @@ fn a_pool_that_shuts_down_waits_for_what_is_run_again() {
 #[test]
 fn a_pool_that_drops_what_waits_repeats_nothing() {
     everywhere(|method| async move {
-        let (gate, pool) = (Gate::new(), pool(method));
+        let (gate, pool) = (Gate::new(), pool(1, method));
         let task = pool.task(|gate: String| {
             mark(&gate, &attempt().to_string());
             pass(gate);
@@ -251,7 +243,7 @@ fn a_pool_that_drops_what_waits_repeats_nothing() {
 #[test]
 fn a_pool_that_breaks_at_its_first_loss_repeats_nothing() {
     everywhere(|method| async move {
-        let pool = builder(method).restart(Restart::Never).build().unwrap();
+        let pool = builder(1, method).restart(Restart::Never).build().unwrap();
         let error = pool.task(dies_before).retry(9).submit(5).await.unwrap_err();
         assert!(error.is_broken() && error.history().is_empty());
         pool.shutdown().await;
@@ -263,7 +255,7 @@ fn a_pool_that_breaks_at_its_first_loss_repeats_nothing() {
 fn two_runs_of_a_task_are_never_under_way_at_once() {
     everywhere(|method| async move {
         let gate = Gate::new();
-        let builder = builder(method).workers(2).abort_grace(PROMPTLY);
+        let builder = builder(1, method).workers(2).abort_grace(PROMPTLY);
         let pool = builder.build().unwrap();
         pool.ready().await.unwrap();
         let slow = |gate: String| {

@@ -5,13 +5,8 @@ mod support;
 
 use std::error::Error;
 
-use procpool::{ProcessPool, RemoteError, StartMethod};
-use support::everywhere;
-
-fn pool(method: StartMethod) -> ProcessPool {
-    let builder = ProcessPool::builder().workers(1).start_method(method);
-    builder.build().unwrap()
-}
+use procpool::{ProcessPool, RemoteError};
+use support::{everywhere, pool};
 
 fn read(path: String) -> Result<String, RemoteError> {
     let read = std::fs::read_to_string(&path);
@@ -30,7 +25,7 @@ async fn parsed(pool: &ProcessPool, text: &str) -> Result<i32, Box<dyn Error + S
 #[test]
 fn a_task_returns_any_error_by_the_question_mark() {
     everywhere(|method| async move {
-        let pool = pool(method);
+        let pool = pool(1, method);
         assert_eq!(parsed(&pool, "17").await.unwrap(), 17);
         let error = parsed(&pool, "x").await.unwrap_err();
         assert_eq!(error.to_string(), "invalid digit found in string");
@@ -79,7 +74,7 @@ fn a_caller_with_anyhow_writes_two_question_marks() {
         Ok(pool.submit(parse, text.to_owned()).await??)
     }
     everywhere(|method| async move {
-        let pool = pool(method);
+        let pool = pool(1, method);
         assert_eq!(parsed(&pool, "17").await.unwrap(), 17);
         let error = parsed(&pool, "x").await.unwrap_err();
         assert_eq!(format!("{error:#}"), "invalid digit found in string");
@@ -101,7 +96,7 @@ fn a_json_value_travels_in_its_wrapper_and_an_error_without_it_says_so() {
         value.to_string().len()
     }
     everywhere(|method| async move {
-        let pool = pool(method);
+        let pool = pool(1, method);
         let value = json!({ "nested": [null, { "deep": 1.5 }] });
         let answer = pool.submit(wrapped, Json(value.clone())).await.unwrap();
         assert_eq!(answer["nested"], value["nested"]);

@@ -15,19 +15,13 @@ use deeds::{
     Misdeed, Scratch, commit, group_of, own_pid, pid_in, send, start_a_sleeper_and_hang, state_of,
     status_line, touch, wait_for,
 };
-use procpool::{
-    ProcessPool, ProcessPoolBuilder, Restart, StartMethod, Stdio, TaskHandle, WorkerExit,
-};
+use procpool::{ProcessPool, Restart, StartMethod, Stdio, TaskHandle, WorkerExit};
 use serde::{Deserialize, Serialize};
-use support::{PROMPTLY, children, everywhere, is_alive, runtime, scene, soon};
-
-fn pool(method: StartMethod, workers: usize) -> ProcessPoolBuilder {
-    ProcessPool::builder().workers(workers).start_method(method)
-}
+use support::{PROMPTLY, builder, children, everywhere, is_alive, pool, runtime, scene, soon};
 
 /// The same with what workers complain about out of the way.
 fn quiet(method: StartMethod, workers: usize) -> ProcessPool {
-    let pool = pool(method, workers).stderr(Stdio::null());
+    let pool = builder(workers, method).stderr(Stdio::null());
     pool.build().unwrap()
 }
 
@@ -89,7 +83,7 @@ fn a_task_that_ends_its_process_fails_with_the_exact_exit_and_the_pool_goes_on()
 #[test]
 fn a_stack_overflow_is_reported_in_the_tail_of_the_workers_stderr() {
     everywhere(|method| async move {
-        let pool = pool(method, 1).stderr(Stdio::capture()).build().unwrap();
+        let pool = builder(1, method).stderr(Stdio::capture()).build().unwrap();
         let error = pool.submit(commit, Misdeed::Overflow).await.unwrap_err();
         let tail = error.worker_exit().unwrap().stderr_tail().unwrap();
         assert!(tail.contains("overflow"), "{tail:?}");
@@ -134,7 +128,7 @@ fn of_a_hundred_calls_only_the_one_fails_whose_worker_dies() {
 fn where_nothing_is_restarted_a_killed_worker_breaks_the_pool() {
     everywhere(|method| async move {
         let scratch = Scratch::new();
-        let pool = pool(method, 2).restart(Restart::Never).build().unwrap();
+        let pool = builder(2, method).restart(Restart::Never).build().unwrap();
         let handles: Vec<_> = (0..6)
             .map(|_| pool.submit(wait_for, scratch.at("never")))
             .collect();
@@ -220,7 +214,7 @@ fn chain(error: &dyn std::error::Error) -> String {
 #[test]
 fn a_value_that_cannot_travel_fails_its_own_call_in_the_same_worker() {
     everywhere(|method| async move {
-        let pool = pool(method, 1).build().unwrap();
+        let pool = pool(1, method);
         let pid = pool.submit(own_pid, ()).await.unwrap();
         let ignore: fn(Fails) = drop;
         let handles = [
@@ -254,7 +248,7 @@ fn a_value_that_cannot_travel_fails_its_own_call_in_the_same_worker() {
 fn an_argument_that_cannot_be_encoded_holds_up_no_end_of_a_pool() {
     everywhere(|method| async move {
         for _ in 0..5 {
-            let pool = pool(method, 4).build().unwrap();
+            let pool = pool(4, method);
             pool.submit(own_pid, ()).await.unwrap();
             let handle = pool.submit(|_: Fails| (), Fails { encode: true });
             pool.close();
@@ -294,7 +288,7 @@ fn half_a_result_of_a_killed_worker_is_never_delivered() {
         let _scene = scene();
         let scratch = Scratch::new();
         runtime(1).block_on(async {
-            let pool = pool(*method, 1).build().unwrap();
+            let pool = pool(1, *method);
             let pid = pool.submit(own_pid, ()).await.unwrap();
             let give: fn(String) -> Vec<u64> = |path| {
                 touch(path);
@@ -339,7 +333,7 @@ fn a_result_that_was_sent_stands_even_if_dropping_it_kills_the_worker() {
         }
     }
     everywhere(|method| async move {
-        let pool = pool(method, 1).build().unwrap();
+        let pool = pool(1, method);
         for _ in 0..10 {
             let give: fn(()) -> Bomb = |()| Bomb {
                 at_home_in: std::process::id(),
@@ -357,7 +351,7 @@ fn a_result_that_was_sent_stands_even_if_dropping_it_kills_the_worker() {
 fn a_stopped_worker_keeps_its_time_limit_and_goes_on_when_it_is_continued() {
     everywhere(|method| async move {
         let scratch = Scratch::new();
-        let pool = pool(method, 2).build().unwrap();
+        let pool = pool(2, method);
         let patient = pool.submit(wait_for, scratch.at("gate"));
         assert!(is_running(&patient).await);
         let stopped = patient.worker_pid().unwrap();
@@ -385,7 +379,7 @@ fn a_stopped_worker_keeps_its_time_limit_and_goes_on_when_it_is_continued() {
 #[test]
 fn a_worker_that_was_stopped_while_idle_holds_no_call_for_ever() {
     with_each_method(|method| async move {
-        let pool = pool(method, 1).build().unwrap();
+        let pool = pool(1, method);
         let stopped = pool.submit(own_pid, ()).await.unwrap();
         assert!(send(stopped, libc::SIGSTOP));
         assert!(soon(PROMPTLY, || state_of(stopped) == Some('T')).await);
@@ -506,7 +500,7 @@ fn a_fork_server_that_is_stopped_is_replaced_when_it_is_needed() {
 fn what_a_task_has_started_goes_with_its_killed_worker() {
     everywhere(|method| async move {
         let scratch = Scratch::new();
-        let pool = pool(method, 1).build().unwrap();
+        let pool = pool(1, method);
         for (round, how) in ["timeout", "abort", "kill", "exit"].iter().enumerate() {
             let path = scratch.at(how);
             let task = pool.task(start_a_sleeper_and_hang);
@@ -542,7 +536,7 @@ fn what_a_task_has_started_goes_with_its_killed_worker() {
 #[test]
 fn a_worker_leads_a_process_group_of_its_own() {
     everywhere(|method| async move {
-        let pool = pool(method, 1).build().unwrap();
+        let pool = pool(1, method);
         let pid = pool.submit(own_pid, ()).await.unwrap();
         assert_eq!(group_of(pid), Some(pid));
         for server in children() {
@@ -561,7 +555,7 @@ fn a_call_after_the_runtimes_end_is_refused_as_shut_down() {
             let home = runtime(threads);
             let pool = {
                 let _inside = home.enter();
-                pool(*method, 1).build().unwrap()
+                pool(1, *method)
             };
             let cancelled = pool.submit(deeds::hang, ());
             home.block_on(async { assert!(is_running(&cancelled).await) });
@@ -596,7 +590,7 @@ fn nest((level, directory): (u32, String)) {
 fn to_terminate_a_pool_ends_the_pools_in_its_tasks() {
     with_each_method(|method| async move {
         let scratch = Scratch::new();
-        let pool = pool(method, 1).build().unwrap();
+        let pool = pool(1, method);
         let handle = pool.submit(nest, (3, scratch.at("")));
         let deep = soon(PROMPTLY, || scratch.count() == 4).await;
         assert!(deep, "{} levels, {:?}", scratch.count(), handle.result());

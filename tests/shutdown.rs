@@ -12,17 +12,9 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use gate::{Gate, acquire, mark, pass};
-use procpool::{ProcessPool, ProcessPoolBuilder, Restart, ShutdownOptions, StartMethod};
+use procpool::{ProcessPool, Restart, ShutdownOptions, StartMethod};
 use rustix::process::{Pid, Signal, kill_process};
-use support::{PROMPTLY, children, everywhere, is_alive, runtime, scene, soon};
-
-fn builder(workers: usize, method: StartMethod) -> ProcessPoolBuilder {
-    ProcessPool::builder().workers(workers).start_method(method)
-}
-
-fn pool(workers: usize, method: StartMethod) -> ProcessPool {
-    builder(workers, method).build().unwrap()
-}
+use support::{PROMPTLY, builder, children, everywhere, is_alive, pool, runtime, scene, soon};
 
 fn pid<T>(_: T) -> u32 {
     std::process::id()

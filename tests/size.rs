@@ -13,14 +13,10 @@ use std::time::Duration;
 use deeds::{own_pid, send};
 use futures::StreamExt;
 use gate::Gate;
-use procpool::{ProcessPool, ProcessPoolBuilder, StartMethod};
-use support::{PROMPTLY, children, everywhere, is_alive, scene, soon};
+use procpool::ProcessPool;
+use support::{PROMPTLY, builder, children, everywhere, is_alive, pool, scene, soon};
 
 const IDLE: Duration = Duration::from_millis(10);
-
-fn pool(method: StartMethod, workers: usize) -> ProcessPoolBuilder {
-    ProcessPool::builder().workers(workers).start_method(method)
-}
 
 async fn has(pool: &ProcessPool, workers: usize) -> bool {
     soon(PROMPTLY, || pool.stats().workers.len() == workers).await
@@ -30,7 +26,7 @@ async fn has(pool: &ProcessPool, workers: usize) -> bool {
 #[test]
 fn idle_workers_leave_after_the_idle_timeout_and_come_back() {
     everywhere(|method| async move {
-        let pool = pool(method, 4).idle_timeout(IDLE).build().unwrap();
+        let pool = builder(4, method).idle_timeout(IDLE).build().unwrap();
         for _ in 0..5 {
             let results: Vec<_> = pool.map(|n: u64| n * n, 0..8).collect().await;
             assert!(
@@ -56,7 +52,7 @@ fn idle_workers_leave_after_the_idle_timeout_and_come_back() {
 #[test]
 fn who_is_kept_warm_is_there_unasked_comes_back_and_stays() {
     everywhere(|method| async move {
-        let pool = pool(method, 4).min_workers(2).idle_timeout(IDLE);
+        let pool = builder(4, method).min_workers(2).idle_timeout(IDLE);
         let pool = pool.build().unwrap();
         assert!(has(&pool, 2).await, "{}", pool.stats());
         let first = pool.stats().workers[0].pid;
@@ -87,7 +83,7 @@ fn who_is_kept_warm_is_there_unasked_comes_back_and_stays() {
 #[test]
 fn a_pool_is_ready_also_when_its_workers_leave_at_once() {
     everywhere(|method| async move {
-        let pool = pool(method, 3).idle_timeout(Duration::from_micros(1));
+        let pool = builder(3, method).idle_timeout(Duration::from_micros(1));
         let pool = pool.build().unwrap();
         for _ in 0..5 {
             pool.ready().await.unwrap();
@@ -99,7 +95,7 @@ fn a_pool_is_ready_also_when_its_workers_leave_at_once() {
 #[test]
 fn a_pool_grows_and_shrinks_while_it_works() {
     everywhere(|method| async move {
-        let pool = pool(method, 1).build().unwrap();
+        let pool = pool(1, method);
         let results: Vec<_> = (0..3_000u64).map(|n| pool.submit(|n| n + 1, n)).collect();
         for workers in [4, 1, 3, 2, 6, 1] {
             pool.resize(workers).unwrap();
@@ -119,7 +115,7 @@ fn a_pool_grows_and_shrinks_while_it_works() {
 #[test]
 fn who_is_too_many_finishes_its_task_and_leaves() {
     everywhere(|method| async move {
-        let (pool, gate) = (pool(method, 3).build().unwrap(), Gate::new());
+        let (pool, gate) = (pool(3, method), Gate::new());
         let held: Vec<_> = (0..3)
             .map(|_| pool.submit(gate::pass, gate.path()))
             .collect();
@@ -138,7 +134,7 @@ fn who_is_too_many_finishes_its_task_and_leaves() {
 #[test]
 fn a_map_that_is_under_way_uses_the_workers_that_come() {
     everywhere(|method| async move {
-        let (pool, gate) = (pool(method, 1).build().unwrap(), Gate::new());
+        let (pool, gate) = (pool(1, method), Gate::new());
         let path = gate.path();
         let task = pool.task(|path: String| {
             gate::mark(&path, &std::process::id().to_string());
@@ -159,7 +155,7 @@ fn a_map_that_is_under_way_uses_the_workers_that_come() {
 #[test]
 fn the_room_in_the_queue_follows_the_number_of_workers() {
     everywhere(|method| async move {
-        let pool = pool(method, 2).max_pending(1).build().unwrap();
+        let pool = builder(2, method).max_pending(1).build().unwrap();
         let gate = Gate::new();
         let offer = || pool.try_submit(gate::pass, gate.path());
         let fill = || {

@@ -10,9 +10,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use deeds::{Misdeed, Scratch, commit, own_pid, send};
-use procpool::{ProcessPool, ProcessPoolBuilder, StartMethod, Stdio};
+use procpool::{StartMethod, Stdio};
 use serde::{Deserialize, Serialize};
-use support::{PROMPTLY, children, descendants, everywhere, is_alive, runtime, scene, soon};
+use support::{
+    PROMPTLY, builder, children, descendants, everywhere, is_alive, pool, runtime, scene, soon,
+};
 
 /// By this variable a pool tells its processes how to misbehave before they are ready.
 const START: &str = "PROCPOOL_TEST_START";
@@ -38,10 +40,6 @@ static BEFORE_MAIN: extern "C" fn() = {
     misbehave
 };
 
-fn pool(method: StartMethod, workers: usize) -> ProcessPoolBuilder {
-    ProcessPool::builder().workers(workers).start_method(method)
-}
-
 /// CF-264, CF-266.
 #[test]
 fn methods_have_names_and_the_default_is_the_first() {
@@ -60,7 +58,7 @@ fn methods_have_names_and_the_default_is_the_first() {
 #[test]
 fn the_same_calls_work_under_every_method() {
     everywhere(|method| async move {
-        let pool = pool(method, 2).build().unwrap();
+        let pool = pool(2, method);
         let sum: fn(Vec<u64>) -> u64 = |numbers| numbers.iter().sum();
         assert_eq!(
             pool.submit(sum, (0..1000).collect()).await.unwrap(),
@@ -77,7 +75,7 @@ fn the_same_calls_work_under_every_method() {
 
 /// As a task: a pool within, of the other kind.
 fn ask_within(method: String) -> u32 {
-    let pool = pool(method.parse().unwrap(), 1).build().unwrap();
+    let pool = pool(1, method.parse().unwrap());
     let mut asked = pool.submit(own_pid, ());
     asked.blocking_wait(None).unwrap()
 }
@@ -88,7 +86,7 @@ fn pools_of_both_kinds_live_side_by_side_and_nested() {
     everywhere(|method| async move {
         let methods = StartMethod::available();
         let other = *methods.iter().find(|other| **other != method).unwrap();
-        let pools = [method, other].map(|method| pool(method, 2).build().unwrap());
+        let pools = [method, other].map(|method| pool(2, method));
         for pool in &pools {
             pool.ready().await.unwrap();
         }
@@ -135,7 +133,7 @@ fn forty_workers_are_ready_together() {
     for method in StartMethod::available() {
         let _scene = scene();
         runtime(2).block_on(async {
-            let pool = pool(*method, 40).build().unwrap();
+            let pool = pool(40, *method);
             let both = tokio::join!(pool.ready(), pool.ready());
             assert!(both.0.is_ok() && both.1.is_ok());
             let stats = pool.stats();
@@ -156,7 +154,7 @@ fn surroundings(_: ()) -> (Vec<String>, Variables) {
 #[test]
 fn workers_see_the_programs_arguments_and_environment() {
     everywhere(|method| async move {
-        let pool = pool(method, 1).env("PROCPOOL_TEST_MORE", "more").build();
+        let pool = builder(1, method).env("PROCPOOL_TEST_MORE", "more").build();
         let pool = pool.unwrap();
         let (arguments, mut variables) = pool.submit(surroundings, ()).await.unwrap();
         assert_eq!(arguments, std::env::args().collect::<Vec<_>>());
@@ -177,7 +175,7 @@ fn workers_see_the_programs_arguments_and_environment() {
 fn a_fork_server_can_be_reached_by_nobody_else() {
     let _scene = scene();
     runtime(2).block_on(async {
-        let pool = pool(StartMethod::ForkServer, 1).build().unwrap();
+        let pool = pool(1, StartMethod::ForkServer);
         pool.ready().await.unwrap();
         let mut sockets = Vec::new();
         for entry in std::fs::read_dir(format!("/proc/{}/fd", children()[0])).unwrap() {
@@ -204,7 +202,7 @@ fn of_a_hundred_workers_in_a_row_every_status_is_told() {
     for method in StartMethod::available() {
         let _scene = scene();
         runtime(2).block_on(async {
-            let pool = pool(*method, 2).build().unwrap();
+            let pool = pool(2, *method);
             let handles: Vec<_> = (0..100)
                 .map(|code| (code, pool.submit(commit, Misdeed::ExitAtOnce(code))))
                 .collect();
@@ -231,7 +229,7 @@ fn the_program_itself_is_never_forked() {
     let set = unsafe { libc::pthread_atfork(Some(count_a_fork), None, None) };
     assert_eq!(set, 0);
     everywhere(|method| async move {
-        let pool = pool(method, 2).stderr(Stdio::null()).build().unwrap();
+        let pool = builder(2, method).stderr(Stdio::null()).build().unwrap();
         pool.ready().await.unwrap();
         pool.submit(commit, Misdeed::Abort).await.unwrap_err();
         pool.submit(own_pid, ()).await.unwrap();
@@ -266,7 +264,7 @@ fn a_task_can_have_threads_and_a_runtime_of_its_own() {
     everywhere(|method| {
         let numbers = numbers.clone();
         async move {
-            let pool = pool(method, 2).build().unwrap();
+            let pool = pool(2, method);
             for _ in 0..5 {
                 let total = pool.submit(with_threads, numbers.clone()).await;
                 assert_eq!(total.unwrap(), 499_500);
@@ -280,7 +278,7 @@ fn a_task_can_have_threads_and_a_runtime_of_its_own() {
 fn descriptors_below((level, method): (u32, String)) -> Vec<usize> {
     let mut counts = vec![std::fs::read_dir("/proc/self/fd").unwrap().count()];
     if level > 0 {
-        let pool = pool(method.parse().unwrap(), 1).build().unwrap();
+        let pool = pool(1, method.parse().unwrap());
         let mut below = pool.submit(descriptors_below, (level - 1, method));
         counts.extend(below.blocking_wait(None).unwrap());
     }
@@ -293,7 +291,7 @@ fn workers_of_workers_inherit_nothing_that_adds_up() {
     for method in StartMethod::available() {
         let _scene = scene();
         runtime(2).block_on(async {
-            let pool = pool(*method, 1).build().unwrap();
+            let pool = pool(1, *method);
             let counts = pool.submit(descriptors_below, (3, method.to_string()));
             let counts = counts.await.unwrap();
             assert_eq!(counts.len(), 4);
@@ -318,7 +316,7 @@ fn what_a_worker_cannot_take_fails_before_there_is_one() {
         }
     }
     everywhere(|method| async move {
-        let pool = pool(method, 1).build().unwrap();
+        let pool = pool(1, method);
         let error = pool.submit(|_: Never| (), Never).await.unwrap_err();
         assert!(error.is_encode() && !error.maybe_executed());
         assert_eq!(pool.stats().workers_started, 0);
@@ -334,7 +332,7 @@ fn a_start_that_always_fails_breaks_the_pool_with_the_reason() {
         for (how, reason) in [("exit 9", "exit code 9"), ("crash", "SIGABRT")] {
             let _scene = scene();
             runtime(2).block_on(async {
-                let pool = pool(*method, 2).env(START, how).stderr(Stdio::null());
+                let pool = builder(2, *method).env(START, how).stderr(Stdio::null());
                 let pool = pool.build().unwrap();
                 let handles: Vec<_> = (0..10).map(|_| pool.submit(own_pid, ())).collect();
                 for handle in handles {
@@ -361,7 +359,7 @@ fn a_start_that_hangs_ends_with_its_time() {
     for method in StartMethod::available() {
         let _scene = scene();
         runtime(2).block_on(async {
-            let pool = pool(*method, 1).env(START, "hang");
+            let pool = builder(1, *method).env(START, "hang");
             let limit = Duration::from_millis(200);
             let pool = pool.start_timeout(limit).handshake_timeout(limit);
             let pool = pool.build().unwrap();
@@ -385,7 +383,7 @@ fn a_start_that_fails_for_a_while_costs_no_call() {
         runtime(2).block_on(async {
             let scratch = Scratch::new();
             let how = format!("exit-unless {}", scratch.at("cured"));
-            let pool = pool(*method, 1).env(START, how).build().unwrap();
+            let pool = builder(1, *method).env(START, how).build().unwrap();
             let handle = pool.submit(own_pid, ());
             assert!(soon(PROMPTLY, || pool.stats().workers_started >= 2).await);
             deeds::touch(scratch.at("cured"));
@@ -400,7 +398,7 @@ fn a_start_that_fails_for_a_while_costs_no_call() {
 fn where_a_fork_server_would_have_threads_workers_are_executed_instead() {
     let _scene = scene();
     runtime(2).block_on(async {
-        let pool = pool(StartMethod::ForkServer, 2).env(START, "thread");
+        let pool = builder(2, StartMethod::ForkServer).env(START, "thread");
         let pool = pool.build().unwrap();
         pool.ready().await.unwrap();
         for worker in pool.stats().workers {
@@ -420,7 +418,7 @@ fn a_pool_that_is_terminated_while_it_starts_leaves_nothing() {
         for micros in (0..20).map(|step| step * 300) {
             let _scene = scene();
             runtime(2).block_on(async {
-                let pool = pool(*method, 4).build().unwrap();
+                let pool = pool(4, *method);
                 let handle = pool.submit(own_pid, ());
                 drop(tokio::spawn({
                     let pool = pool.clone();
@@ -442,7 +440,7 @@ fn a_pool_that_is_terminated_while_it_starts_leaves_nothing() {
 fn fork_servers_that_are_killed_while_workers_start_are_replaced() {
     let _scene = scene();
     runtime(2).block_on(async {
-        let pool = pool(StartMethod::ForkServer, 2).build().unwrap();
+        let pool = pool(2, StartMethod::ForkServer);
         for round in 0..20_u64 {
             let handle = pool.submit(own_pid, ());
             let seen = soon(PROMPTLY, || !children().is_empty()).await;
@@ -466,7 +464,7 @@ fn fork_servers_that_are_killed_while_workers_start_are_replaced() {
 #[test]
 fn the_first_result_needs_one_worker_and_not_all() {
     everywhere(|method| async move {
-        let pool = pool(method, 64).build().unwrap();
+        let pool = pool(64, method);
         let begun = Instant::now();
         pool.submit(own_pid, ()).await.unwrap();
         assert!(begun.elapsed() < PROMPTLY);

@@ -5,13 +5,8 @@ mod support;
 
 use std::time::Duration;
 
-use procpool::{ProcessPool, StartMethod, WorkerState};
-use support::{PROMPTLY, everywhere, soon};
-
-fn pool(workers: usize, method: StartMethod) -> ProcessPool {
-    let builder = ProcessPool::builder().workers(workers);
-    builder.start_method(method).build().unwrap()
-}
+use procpool::{ProcessPool, WorkerState};
+use support::{PROMPTLY, everywhere, pool, soon};
 
 /// Allocates so many MiB, writes to them, and stays with them.
 fn hold(mebibytes: usize) {

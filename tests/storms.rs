@@ -16,13 +16,8 @@ use std::time::Duration;
 use deeds::{Scratch, hang, own_pid, to_pid, touch, wait_for};
 use procpool::{ProcessPool, StartMethod, TaskHandle};
 use rustix::process::{PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
-use support::{HANG, PROMPTLY, runtime, scene, soon};
+use support::{HANG, PROMPTLY, pool, runtime, scene, soon};
 use tokio::time::timeout;
-
-fn pool(method: StartMethod, workers: usize) -> ProcessPool {
-    let pool = ProcessPool::builder().workers(workers);
-    pool.start_method(method).build().unwrap()
-}
 
 /// What the program's threads have nearly always locked, and tasks lock, too.
 static LOCK: Mutex<Option<HashMap<u64, Vec<u8>>>> = Mutex::new(None);
@@ -62,7 +57,7 @@ fn fork_beneath_locks(method: StartMethod, forks: u64) {
         }
         let forked = scope.spawn(|| {
             runtime(2).block_on(async {
-                let pool = pool(method, 2);
+                let pool = pool(2, method);
                 for number in (0..forks).step_by(2) {
                     let pair =
                         [number, number + 1].map(|number| pool.submit(use_locks_and_leave, number));
@@ -148,7 +143,7 @@ fn kill_together(method: StartMethod, rounds: u32) {
         let mut fates: HashMap<&str, u32> = HashMap::new();
         for round in 0..rounds {
             let scratch = Scratch::new();
-            let pool = pool(method, 2);
+            let pool = pool(2, method);
             let neighbour = pool.submit(wait_for, scratch.at("gate"));
             assert!(soon(PROMPTLY, || neighbour.is_running()).await);
             let victim = pool.task(hang).timeout(LIMIT).submit(());
@@ -209,7 +204,7 @@ fn pipes_that_are_full_in_both_directions_hold_nothing_up() {
     for method in StartMethod::available() {
         let _scene = scene();
         runtime(2).block_on(async {
-            let pool = pool(*method, 2);
+            let pool = pool(2, *method);
             let text = "0123456789abcdef".repeat(MIB / 16);
             let handles: Vec<_> = (0..64)
                 .map(|number| pool.submit(echo, (number, text.clone())))

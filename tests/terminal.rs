@@ -18,7 +18,7 @@ use std::time::Duration;
 use deeds::{Scratch, group_of, hang, own_pid, touch, wait_for};
 use procpool::{ProcessPool, StartMethod};
 use program::{Program, role, say};
-use support::{PROMPTLY, children, eventually, is_alive, runtime, scene, soon};
+use support::{PROMPTLY, children, eventually, is_alive, pool, runtime, scene, soon};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// What is typed, and the signal that it makes; the hang-up is not typed.
@@ -65,11 +65,6 @@ fn start_at(screen: &OwnedFd, test: &str, role: &str) -> Program {
     Program::start_by(&mut command, test, role)
 }
 
-fn pool(method: StartMethod) -> ProcessPool {
-    let pool = ProcessPool::builder().workers(2).start_method(method);
-    pool.build().unwrap()
-}
-
 /// Row 38.
 #[test]
 fn what_is_typed_at_the_terminal_is_for_the_program_and_its_workers_work_on() {
@@ -79,7 +74,7 @@ fn what_is_typed_at_the_terminal_is_for_the_program_and_its_workers_work_on() {
         let kind = SignalKind::from_raw(number.parse().unwrap());
         return runtime(2).block_on(async {
             let scratch = Scratch::new();
-            let pool = pool(method.parse().unwrap());
+            let pool = pool(2, method.parse().unwrap());
             pool.ready().await.unwrap();
             let before = (pids(&pool), children());
             let own = group_of(std::process::id());
@@ -127,7 +122,7 @@ fn of_a_program_that_an_interrupt_ends_nothing_is_left_within_a_second() {
     const NAME: &str = "of_a_program_that_an_interrupt_ends_nothing_is_left_within_a_second";
     if let Some(method) = role() {
         return runtime(2).block_on(async {
-            let pool = pool(method.parse().unwrap());
+            let pool = pool(2, method.parse().unwrap());
             let running = [pool.submit(hang, ()), pool.submit(deeds::spin, ())];
             let all = || running.iter().all(|one| one.is_running());
             assert!(soon(PROMPTLY, all).await);

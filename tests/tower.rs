@@ -10,13 +10,9 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use gate::Gate;
-use procpool::{ProcessPool, ProcessPoolBuilder, StartMethod, TaskError, TaskService};
-use support::{PROMPTLY, everywhere, soon};
+use procpool::{TaskError, TaskService};
+use support::{PROMPTLY, builder, everywhere, pool, soon};
 use tower::{BoxError, Service, ServiceBuilder, ServiceExt};
-
-fn builder(method: StartMethod) -> ProcessPoolBuilder {
-    ProcessPool::builder().workers(1).start_method(method)
-}
 
 fn mark_and_pass(at: (String, u32)) -> u32 {
     gate::mark(&at.0, &at.1.to_string());
@@ -27,7 +23,7 @@ fn mark_and_pass(at: (String, u32)) -> u32 {
 #[test]
 fn a_service_is_ready_while_there_is_room_in_the_queue() {
     everywhere(async |method| {
-        let pool = builder(method).max_pending(1).build().unwrap();
+        let pool = builder(1, method).max_pending(1).build().unwrap();
         let gate = Gate::new();
         let mut service = TaskService::new(pool.task(mark_and_pass));
         let first = service.ready().await.unwrap().call((gate.path(), 1));
@@ -51,7 +47,7 @@ fn a_service_is_ready_while_there_is_room_in_the_queue() {
 #[test]
 fn room_that_is_taken_and_not_used_is_given_back() {
     everywhere(async |method| {
-        let pool = builder(method).max_pending(1).build().unwrap();
+        let pool = builder(1, method).max_pending(1).build().unwrap();
         let service = TaskService::new(pool.task(|n: u32| n));
         let mut takers: Vec<_> = (0..2).map(|_| service.clone()).collect();
         for taker in &mut takers {
@@ -68,7 +64,7 @@ fn room_that_is_taken_and_not_used_is_given_back() {
 #[test]
 fn a_layer_s_timeout_ends_the_work() {
     everywhere(async |method| {
-        let pool = builder(method).build().unwrap();
+        let pool = pool(1, method);
         let gate = Gate::new();
         let mut service = ServiceBuilder::new()
             .timeout(Duration::from_millis(100))
@@ -87,7 +83,7 @@ fn a_layer_s_timeout_ends_the_work() {
 #[test]
 fn a_pool_that_ends_wakes_those_who_wait_for_room() {
     everywhere(async |method| {
-        let pool = builder(method).max_pending(1).build().unwrap();
+        let pool = builder(1, method).max_pending(1).build().unwrap();
         let gate = Gate::new();
         let mut service = TaskService::new(pool.task(mark_and_pass));
         let held: Vec<_> = [

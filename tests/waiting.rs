@@ -15,14 +15,9 @@ use std::time::{Duration, Instant};
 use futures::future::{FutureExt, join_all, select, select_all, try_join_all};
 use futures::stream::{FuturesOrdered, FuturesUnordered, StreamExt};
 use gate::{Gate, mark, pass};
-use procpool::{ProcessPool, StartMethod, TaskError, TaskHandle, call};
-use support::{PROMPTLY, everywhere, soon};
+use procpool::{ProcessPool, TaskError, TaskHandle, call};
+use support::{PROMPTLY, everywhere, pool, soon};
 use tokio::task::JoinSet;
-
-fn pool(workers: usize, method: StartMethod) -> ProcessPool {
-    let builder = ProcessPool::builder().workers(workers);
-    builder.start_method(method).build().unwrap()
-}
 
 fn pass_42(gate: String) -> u32 {
     pass(gate);

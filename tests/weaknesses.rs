@@ -29,13 +29,9 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use deeds::{Misdeed, commit, hang, send};
-use procpool::{ProcessPool, ProcessPoolBuilder, StartMethod, Stdio, TaskError};
+use procpool::{ProcessPool, Stdio, TaskError};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use support::{PROMPTLY, everywhere, soon};
-
-fn builder(method: StartMethod) -> ProcessPoolBuilder {
-    ProcessPool::builder().workers(2).start_method(method)
-}
+use support::{PROMPTLY, builder, everywhere, pool, soon};
 
 /// The next six calls find a pool that works.
 async fn goes_on(pool: ProcessPool) {
@@ -73,7 +69,7 @@ fn whole(error: &TaskError) -> String {
 #[test]
 fn an_argument_that_does_not_encode() {
     everywhere(|method| async move {
-        let pool = builder(method).build().unwrap();
+        let pool = pool(2, method);
         let argument = Stuck { encodes: false };
         let error = pool.submit(drop::<Stuck>, argument).await.unwrap_err();
         assert!(error.is_encode() && !error.maybe_executed());
@@ -85,7 +81,7 @@ fn an_argument_that_does_not_encode() {
 #[test]
 fn an_argument_that_does_not_decode_in_the_worker() {
     everywhere(|method| async move {
-        let pool = builder(method).build().unwrap();
+        let pool = pool(2, method);
         let argument = Stuck { encodes: true };
         let error = pool.submit(drop::<Stuck>, argument).await.unwrap_err();
         assert!(error.is_decode() && !error.maybe_executed());
@@ -98,7 +94,7 @@ fn an_argument_that_does_not_decode_in_the_worker() {
 #[test]
 fn a_result_that_does_not_encode() {
     everywhere(|method| async move {
-        let pool = builder(method).build().unwrap();
+        let pool = pool(2, method);
         let result = pool.submit(|encodes| Stuck { encodes }, false).await;
         let error = result.unwrap_err();
         assert!(error.is_encode() && error.maybe_executed());
@@ -111,7 +107,7 @@ fn a_result_that_does_not_encode() {
 #[test]
 fn a_result_that_does_not_decode_here() {
     everywhere(|method| async move {
-        let pool = builder(method).build().unwrap();
+        let pool = pool(2, method);
         let result = pool.submit(|encodes| Stuck { encodes }, true).await;
         let error = result.unwrap_err();
         assert!(error.is_decode() && error.maybe_executed());
@@ -124,7 +120,7 @@ fn a_result_that_does_not_decode_here() {
 #[test]
 fn an_error_type_that_does_not_decode() {
     everywhere(|method| async move {
-        let pool = builder(method).build().unwrap();
+        let pool = pool(2, method);
         let typed = pool.submit(|n: i32| Err::<(), i32>(n), 123).await;
         assert_eq!(typed.unwrap(), Err(123));
         let fails = |encodes| Err::<u64, Stuck>(Stuck { encodes });
@@ -141,7 +137,7 @@ fn an_error_type_that_does_not_decode() {
 #[test]
 fn a_task_that_exits_or_is_killed() {
     everywhere(|method| async move {
-        let pool = builder(method).build().unwrap();
+        let pool = pool(2, method);
         let misdeeds = [
             (Misdeed::Exit(7), (Some(7), None)),
             (Misdeed::ExitAtOnce(0), (Some(0), None)),
@@ -160,7 +156,7 @@ fn a_task_that_exits_or_is_killed() {
 #[test]
 fn an_idle_worker_that_is_killed() {
     everywhere(|method| async move {
-        let pool = builder(method).build().unwrap();
+        let pool = pool(2, method);
         pool.ready().await.unwrap();
         for worker in pool.stats().workers {
             send(worker.pid, libc::SIGKILL);
@@ -175,7 +171,7 @@ fn an_initializer_that_fails() {
         fn fails(_: ()) -> Result<(), String> {
             Err("no license".to_owned())
         }
-        let pool = builder(method).initializer(fails, ()).build().unwrap();
+        let pool = builder(2, method).initializer(fails, ()).build().unwrap();
         let error = pool.submit(|n: u64| n, 1).await.unwrap_err();
         assert!(error.is_broken() && !error.maybe_executed());
         assert!(whole(&error).contains("no license"), "{error:#}");
@@ -192,7 +188,10 @@ fn a_task_that_prints_or_writes_to_the_descriptor_itself() {
         let keep = move |printed: &procpool::WorkerLine<'_>| {
             let _ = line.send(printed.text.to_owned());
         };
-        let pool = builder(method).stdout(Stdio::lines(keep)).build().unwrap();
+        let pool = builder(2, method)
+            .stdout(Stdio::lines(keep))
+            .build()
+            .unwrap();
         let prints = |text: String| {
             println!("printed {text}");
             fs::write("/proc/self/fd/1", format!("written {text}\n")).unwrap();
@@ -216,7 +215,7 @@ fn a_task_that_prints_or_writes_to_the_descriptor_itself() {
 #[test]
 fn what_is_next_to_run_is_taken_back_and_what_runs_is_ended() {
     everywhere(|method| async move {
-        let pool = builder(method).workers(1).build().unwrap();
+        let pool = builder(2, method).workers(1).build().unwrap();
         let running = pool.submit(hang, ());
         assert!(soon(PROMPTLY, || running.is_running()).await);
         let next: Vec<_> = (0..3).map(|n| pool.submit(|n: u64| n, n)).collect();
@@ -252,7 +251,7 @@ fn switches(pid: u32) -> u64 {
 #[test]
 fn idle_workers_that_wake_up_all_the_time() {
     everywhere(|method| async move {
-        let pool = builder(method).build().unwrap();
+        let pool = pool(2, method);
         pool.ready().await.unwrap();
         pool.submit(|n: u64| n, 1).await.unwrap();
         let pids: Vec<_> = pool

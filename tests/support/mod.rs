@@ -12,7 +12,7 @@ use std::future::Future;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use procpool::StartMethod;
+use procpool::{ProcessPool, ProcessPoolBuilder, StartMethod};
 use tokio::runtime::{Builder, Runtime};
 
 /// No test may take longer: beyond this it hangs.
@@ -218,6 +218,16 @@ pub fn runtime(threads: usize) -> Runtime {
             .build()
             .unwrap(),
     }
+}
+
+/// A pool of so many workers, to be given further options.
+pub fn builder(workers: usize, method: StartMethod) -> ProcessPoolBuilder {
+    ProcessPool::builder().workers(workers).start_method(method)
+}
+
+/// A pool of so many workers.
+pub fn pool(workers: usize, method: StartMethod) -> ProcessPool {
+    builder(workers, method).build().unwrap()
 }
 
 /// Runs a test once for each start method on each kind of runtime, each in a scene of its own.
