@@ -1,5 +1,9 @@
-//! Async tasks: many beside each other in one worker, each with an end of its own.
+//! Async tasks: many beside each other in one worker, and beside blocking ones. How they end is in
+//! `async_endings.rs`.
 
+#[path = "support/asleep.rs"]
+#[allow(dead_code, reason = "every test binary uses its own part of this")]
+mod asleep;
 #[path = "support/deeds.rs"]
 mod deeds;
 #[path = "support/gate.rs"]
@@ -9,72 +13,14 @@ mod support;
 
 use std::cell::Cell;
 use std::collections::HashSet;
-use std::future::pending;
 use std::time::{Duration, Instant};
 
-use deeds::{Misdeed, commit, hang, own_pid, send};
+use asleep::{add_one, hog, marked, nap, never, pass, stay, until};
+use deeds::own_pid;
 use futures::future::{join_all, try_join_all};
 use gate::{Gate, mark};
-use procpool::{ProcessPool, Retry, ShutdownOptions};
-use support::{PROMPTLY, builder, everywhere, pool, soon};
-
-async fn add_one(n: u64) -> u64 {
-    tokio::task::yield_now().await;
-    n + 1
-}
-
-async fn nap(millis: u64) -> u32 {
-    tokio::time::sleep(Duration::from_millis(millis)).await;
-    std::process::id()
-}
-
-async fn never(_: ()) {
-    pending().await
-}
-
-/// Marks that it is there, and then waits for ever.
-async fn stay(gate: String) {
-    mark(
-        &gate,
-        &format!("in {}", procpool::task::current().unwrap().id()),
-    );
-    pending().await
-}
-
-/// Waits until the gate is open.
-async fn pass(gate: String) {
-    while !std::path::Path::new(&gate).join("open").exists() {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
-}
-
-/// Waits until so many marks have been made.
-async fn marked(gate: &Gate, count: usize) {
-    until(|| gate.marks().len() >= count).await;
-}
-
-async fn until(condition: impl FnMut() -> bool) {
-    assert!(soon(PROMPTLY, condition).await, "it does not happen");
-}
-
-/// Marks that it is there, and that it is dropped.
-async fn stay_until_dropped((gate, name): (String, String)) {
-    struct Last(String, String);
-    impl Drop for Last {
-        fn drop(&mut self) {
-            mark(&self.0, &format!("{} dropped", self.1));
-        }
-    }
-    let _last = Last(gate.clone(), name.clone());
-    mark(&gate, &name);
-    pending().await
-}
-
-/// Keeps the thread to itself.
-async fn hog(gate: String) {
-    mark(&gate, "hog");
-    hang(());
-}
+use procpool::ProcessPool;
+use support::{PROMPTLY, builder, everywhere, pool};
 
 #[test]
 fn an_async_task_gives_its_result() {
@@ -200,126 +146,6 @@ fn one_worker_is_left_for_blocking_tasks_while_the_rooms_are_not_full() {
 }
 
 #[test]
-fn a_panic_costs_the_task_alone() {
-    everywhere(|method| async move {
-        let pool = pool(1, method);
-        let beside = pool.submit_async(nap, 30);
-        let panics = |n: u64| async move {
-            tokio::task::yield_now().await;
-            assert_eq!(n, 0, "boom");
-        };
-        let error = pool.submit_async(panics, 7).await.unwrap_err();
-        let panic = error.panic().unwrap();
-        assert!(panic.message().contains("boom"), "{panic}");
-        assert!(
-            panic
-                .location()
-                .is_some_and(|at| at.contains("async_tasks.rs")),
-            "{panic}"
-        );
-        let at_once = |_: ()| -> std::future::Ready<()> { panic!("before there is a future") };
-        let error = pool.submit_async(at_once, ()).await.unwrap_err();
-        assert!(
-            error.to_string().contains("before there is a future"),
-            "{error}"
-        );
-        beside.await.unwrap();
-        assert_eq!(pool.stats().workers_started, 1);
-        pool.shutdown().await;
-    });
-}
-
-#[test]
-fn an_abort_drops_the_task_where_it_is_and_spares_its_neighbours() {
-    everywhere(|method| async move {
-        let pool = pool(1, method);
-        let gate = Gate::new();
-        let one = pool.submit_async(stay_until_dropped, (gate.path(), "one".to_owned()));
-        let beside = pool.submit_async(nap, 50);
-        until(|| gate.marks().contains(&"one".to_owned())).await;
-        assert!(one.is_running());
-        assert!(!one.cancel(), "it has been begun");
-        assert!(one.abort());
-        let error = one.await.unwrap_err();
-        assert!(error.is_aborted() && error.maybe_executed(), "{error}");
-        until(|| gate.marks().contains(&"one dropped".to_owned())).await;
-        beside.await.unwrap();
-        assert_eq!(pool.stats().workers_started, 1);
-        pool.shutdown().await;
-    });
-}
-
-#[test]
-fn time_limits_count_from_the_start_and_end_the_task_alone() {
-    everywhere(|method| async move {
-        let pool = builder(1, method).max_async_per_worker(2).build().unwrap();
-        let limited = pool.task_async(never).timeout(Duration::from_millis(40));
-        let (one, two, beside) = (
-            limited.submit(()),
-            limited.submit(()),
-            pool.submit_async(nap, 5),
-        );
-        for task in [one, two] {
-            let error = task.await.unwrap_err();
-            assert!(error.is_timeout() && error.maybe_executed(), "{error}");
-        }
-        beside.await.unwrap();
-        let late = pool
-            .task_async(nap)
-            .deadline(Duration::from_millis(30))
-            .submit(3_600_000);
-        assert!(late.await.unwrap_err().is_timeout());
-        assert_eq!(pool.stats().workers_started, 1);
-
-        // What waits for its start is never begun.
-        let gate = Gate::new();
-        let full: Vec<_> = (0..2)
-            .map(|_| pool.submit_async(stay, gate.path()))
-            .collect();
-        marked(&gate, 2).await;
-        let waits = pool
-            .task_async(nap)
-            .queue_timeout(Duration::from_millis(20))
-            .submit(0);
-        let error = waits.await.unwrap_err();
-        assert!(error.is_timeout() && !error.maybe_executed(), "{error}");
-        full.iter().for_each(|task| assert!(task.abort()));
-        assert_eq!(pool.submit_async(add_one, 1).await.unwrap(), 2);
-        pool.shutdown().await;
-    });
-}
-
-#[test]
-fn who_does_not_yield_is_killed_and_named_to_those_that_it_takes_with_it() {
-    everywhere(|method| async move {
-        let pool = pool(1, method);
-        let gate = Gate::new();
-        let beside = pool.submit_async(stay, gate.path());
-        marked(&gate, 1).await;
-        let hog = pool.task_async(hog).name("greedy").submit(gate.path());
-        let id = hog.id();
-        until(|| gate.marks().contains(&"hog".to_owned())).await;
-        let pid = hog.worker_pid().unwrap();
-        // Not begun, so not harmed.
-        let later = pool.submit_async(nap, 0);
-        assert!(hog.abort());
-        assert!(hog.await.unwrap_err().is_aborted());
-        let error = beside.await.unwrap_err();
-        let exit = error.worker_exit().unwrap();
-        assert_eq!(exit.pid(), pid);
-        assert_eq!(
-            exit.culprit(),
-            Some(&*format!("task {id} (greedy)")),
-            "{exit}"
-        );
-        assert!(exit.ran_for().is_some() && exit.violation().is_none());
-        assert!(error.to_string().contains("greedy"), "{error:#}");
-        assert_ne!(later.await.unwrap(), pid);
-        pool.shutdown().await;
-    });
-}
-
-#[test]
 fn who_waits_behind_one_that_does_not_yield_goes_elsewhere() {
     everywhere(|method| async move {
         let pool = builder(1, method).workers(2).build().unwrap();
@@ -333,70 +159,6 @@ fn who_waits_behind_one_that_does_not_yield_goes_elsewhere() {
         assert!(others.iter().all(|other| *other != pid));
         assert!(hog.is_running());
         pool.terminate().await;
-    });
-}
-
-#[test]
-fn a_crash_costs_those_that_were_running_and_no_others() {
-    everywhere(|method| async move {
-        let pool = builder(1, method).max_async_per_worker(3).build().unwrap();
-        let gate = Gate::new();
-        let crash = |gate: String| async move {
-            pass(gate).await;
-            commit(Misdeed::Abort);
-        };
-        let beside = pool.submit_async(stay, gate.path());
-        let crash = pool.submit_async(crash, gate.path());
-        let done = pool.submit_async(add_one, 1);
-        assert_eq!(done.await.unwrap(), 2);
-        marked(&gate, 1).await;
-        let third = pool.submit_async(stay, gate.path());
-        marked(&gate, 2).await;
-        let waits = pool.submit_async(add_one, 2);
-        gate.open();
-        for task in [beside, crash, third] {
-            let error = task.await.unwrap_err();
-            assert_eq!(
-                error.worker_exit().unwrap().exit().signal(),
-                Some(libc::SIGABRT)
-            );
-        }
-        assert_eq!(waits.await.unwrap(), 3);
-        pool.shutdown().await;
-    });
-}
-
-#[test]
-fn a_task_that_may_be_repeated_survives_its_worker() {
-    everywhere(|method| async move {
-        let pool = pool(1, method);
-        let dies = |last: u32| async move {
-            tokio::task::yield_now().await;
-            let attempt = procpool::task::current().unwrap().attempt();
-            if attempt < last {
-                commit(Misdeed::Abort);
-            }
-            attempt
-        };
-        assert_eq!(pool.task_async(dies).retry(3).submit(3).await.unwrap(), 3);
-        let error = pool.task_async(dies).retry(1).submit(9).await.unwrap_err();
-        assert!(error.is_worker_lost());
-        assert_eq!((error.attempts(), error.history().len()), (2, 1));
-        let panics = |last: u32| async move {
-            let attempt = procpool::task::current().unwrap().attempt();
-            assert!(attempt >= last, "too early");
-            attempt
-        };
-        let retry = Retry::new(2).on_panic(true);
-        assert_eq!(
-            pool.task_async(panics)
-                .retry(retry)
-                .submit(3)
-                .await
-                .unwrap(),
-            3
-        );
-        pool.shutdown().await;
     });
 }
 
@@ -458,69 +220,6 @@ fn what_a_task_leaves_on_the_runtime_goes_on_with_the_next() {
 }
 
 #[test]
-fn a_shutdown_waits_for_async_tasks_and_takes_in_those_that_wait() {
-    everywhere(|method| async move {
-        let pool = builder(1, method).max_async_per_worker(2).build().unwrap();
-        let tasks: Vec<_> = (0..20).map(|_| pool.submit_async(nap, 3)).collect();
-        pool.shutdown().await;
-        assert!(tasks.iter().all(|task| task.is_done()));
-        for task in tasks {
-            task.await.unwrap();
-        }
-        let refused = pool.submit_async(nap, 0).await.unwrap_err();
-        assert!(refused.is_shut_down() && !refused.maybe_executed());
-    });
-}
-
-#[test]
-fn a_shutdown_that_cancels_drops_what_waits_and_lets_the_rest_finish() {
-    everywhere(|method| async move {
-        let pool = builder(1, method).max_async_per_worker(2).build().unwrap();
-        let gate = Gate::new();
-        let finish = |gate: String| async move {
-            mark(&gate, &procpool::task::current().unwrap().id().to_string());
-            pass(gate).await;
-        };
-        let run: Vec<_> = (0..2)
-            .map(|_| pool.submit_async(finish, gate.path()))
-            .collect();
-        marked(&gate, 2).await;
-        let wait: Vec<_> = (0..10).map(|_| pool.submit_async(nap, 0)).collect();
-        let ending = pool.shutdown_with(ShutdownOptions::new().cancel_pending(true).wait(false));
-        ending.await;
-        for task in wait {
-            let error = task.await.unwrap_err();
-            assert!(error.is_cancelled() && !error.maybe_executed(), "{error}");
-        }
-        gate.open();
-        for task in run {
-            task.await.unwrap();
-        }
-        pool.shutdown().await;
-    });
-}
-
-#[test]
-fn a_termination_ends_all_at_once() {
-    everywhere(|method| async move {
-        let pool = builder(1, method).max_async_per_worker(2).build().unwrap();
-        let gate = Gate::new();
-        let tasks: Vec<_> = (0..5)
-            .map(|_| pool.submit_async(stay, gate.path()))
-            .collect();
-        marked(&gate, 2).await;
-        pool.terminate().await;
-        let mut begun = 0;
-        for task in tasks {
-            let error = task.await.unwrap_err();
-            assert!(error.is_shut_down(), "{error}");
-            begun += usize::from(error.maybe_executed());
-        }
-        assert_eq!(begun, 2);
-    });
-}
-
-#[test]
 fn a_queue_bounds_async_tasks_as_well() {
     everywhere(|method| async move {
         let pool = builder(1, method)
@@ -571,43 +270,6 @@ fn what_does_not_decode_or_encode_costs_the_task_alone() {
         let bytes = pool.submit_async(large, 3_000_000).await.unwrap();
         assert_eq!(bytes.len(), 3_000_000);
         assert_eq!(pool.stats().workers_started, 1);
-        pool.shutdown().await;
-    });
-}
-
-#[test]
-fn workers_killed_from_outside_cost_no_task_twice() {
-    everywhere(|method| async move {
-        let pool = builder(1, method).workers(2).build().unwrap();
-        let gate = Gate::new();
-        let once = |(gate, n): (String, u64)| async move {
-            // Fails where there is such a file already.
-            mark(&gate, &format!("run {n}"));
-            tokio::time::sleep(Duration::from_millis(n % 7)).await;
-            n
-        };
-        let tasks: Vec<_> = (0..400)
-            .map(|n| pool.submit_async(once, (gate.path(), n)))
-            .collect();
-        let (mut lost, mut kills) = (0, 0);
-        for (n, task) in tasks.into_iter().enumerate() {
-            if n % 50 == 20 {
-                if let Some(worker) = pool.stats().workers.first() {
-                    kills += u32::from(send(worker.pid, libc::SIGKILL));
-                }
-            }
-            match task.await {
-                Ok(result) => assert_eq!(result, n as u64),
-                Err(error) => {
-                    assert!(error.is_worker_lost(), "{error}");
-                    lost += 1;
-                }
-            }
-        }
-        assert!(
-            kills > 0 && lost <= kills * 64,
-            "{lost} lost by {kills} kills"
-        );
         pool.shutdown().await;
     });
 }
