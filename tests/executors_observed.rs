@@ -22,7 +22,7 @@ use collector::{collected, listen};
 use futures::StreamExt;
 use futures::future::join_all;
 use gate::{Gate, pass};
-use kinds::{Inline, Kind, Threads, on_each_runtime, started};
+use kinds::{Inline, Kind, Threads, WANTED, Wanted, on_each_runtime, started};
 use procpool::{Executor, ExecutorAsyncTask, ExecutorTask, StartMethod, TaskError};
 use recorder::Kept;
 use support::{PROMPTLY, everywhere, soon};
@@ -126,6 +126,34 @@ fn a_span_tells_how_its_call_has_ended() {
     on_every_executor!(case);
 }
 
+#[test]
+fn a_slow_call_is_told_of_inside_of_its_span() {
+    async fn case<K: Kind>(kind: K) {
+        heard(kind, 1).shutdown().await;
+        let slow_call = Duration::from_millis(20);
+        let pool = kind.build(Wanted {
+            slow_call,
+            ..WANTED
+        });
+        let gate = Gate::new();
+        let blocking = pool.submit(pass, gate.path());
+        let warned = || {
+            let told = collected().events("procpool");
+            let slow = |event: &&collector::Event| event.field("message") == "a call is slow";
+            told.iter().find(slow).cloned()
+        };
+        assert!(soon(PROMPTLY, || warned().is_some()).await);
+        gate.open();
+        let call = blocking.id();
+        blocking.await.unwrap();
+        let warning = warned().unwrap();
+        assert_eq!(warning.field("call"), call.to_string());
+        assert_eq!(warning.parent, Some(span_of(call).await.id));
+        pool.shutdown().await;
+    }
+    on_every_executor!(case);
+}
+
 async fn count_slowly(name: String) {
     for n in 0..3 {
         tracing::info!(target: "counter", name, n);
@@ -153,7 +181,7 @@ fn async_tasks_beside_each_other_log_each_inside_of_its_own_span() {
         }
         pool.shutdown().await;
     }
-    on_every_executor!(case);
+    on_every_executor!(case and inline);
 }
 
 /// Also of those that are taken when the stream is read, elsewhere.

@@ -14,6 +14,7 @@ use tokio::task::LocalSet;
 use super::error::{Kind, TaskError};
 use super::reply::Raw;
 use super::stats::{WorkerState, WorkerStats};
+use super::trace::CallTrace;
 use crate::process::StartError;
 use crate::supervisor::callback::run_aside;
 use crate::sys::clock::Moment;
@@ -46,6 +47,7 @@ pub(crate) fn run_async(
     target: Target,
     argument: &[u8],
     until: Option<Moment>,
+    trace: &CallTrace,
     enter: impl FnOnce() + Send,
 ) -> Raw {
     let failed = |error: String| {
@@ -80,7 +82,7 @@ pub(crate) fn run_async(
     };
     let ran: Result<Option<Raw>, Raw> = std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().name("procpool-inline".to_owned());
-        match thread.spawn_scoped(scope, run) {
+        match thread.spawn_scoped(scope, || trace.inside(run)) {
             Ok(thread) => thread
                 .join()
                 .unwrap_or_else(|_| Err(failed("it panicked".to_owned()))),

@@ -97,6 +97,7 @@ pub(super) struct Place {
     pub(super) desk: Arc<Desk>,
     /// The name of the call that runs there.
     pub(super) call: Option<Arc<str>>,
+    pub(super) trace: CallTrace,
 }
 
 impl State {

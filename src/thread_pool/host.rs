@@ -102,6 +102,10 @@ impl Stop {
         panic::contain(|| trace.end());
     }
 
+    pub(super) fn trace(&self) -> CallTrace {
+        self.held().trace.clone()
+    }
+
     fn let_go(&self) -> CallTrace {
         let Held {
             permit,

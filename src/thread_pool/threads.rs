@@ -10,6 +10,7 @@ use super::job::{Job, Labour};
 use super::roster::{Step, Summons};
 use crate::pool::error::{Breakage, Kind, TaskError};
 use crate::pool::events::PoolEvent;
+use crate::pool::trace::CallTrace;
 use crate::process::StartError;
 use crate::sys::clock::Moment;
 use crate::task::context::{self, OnThread};
@@ -239,6 +240,7 @@ impl Driver {
         } else {
             state.places[place].desk.asked.begin(number);
             state.places[place].call.clone_from(&job.name);
+            state.places[place].trace = job.trace.clone();
         }
         self.hub.note(|| PoolEvent::TaskStarted {
             task: number,
@@ -265,6 +267,8 @@ impl Driver {
         let mut state = self.lock();
         state.roster.done(place, number);
         state.places[place].call = None;
+        // The job has it still: no span ends under the lock.
+        state.places[place].trace = CallTrace::default();
         self.count(&mut state, number, error, since, ran);
         self.unlock(state);
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::task::AbortHandle;
 
-use super::driver::Driver;
+use super::driver::{Driver, Place};
 use super::roster::Stand;
 use crate::pool::error::Kind;
 use crate::pool::events::PoolEvent;
@@ -100,9 +100,12 @@ impl Driver {
         let Some(Stand::Running(place, _)) = state.roster.stand(number) else {
             return;
         };
-        let name = match state.guests.get(&number) {
-            Some(guest) => guest.name.clone(),
-            None => state.places[place].call.clone(),
+        let (name, trace) = match state.guests.get(&number) {
+            Some(guest) => (guest.name.clone(), guest.trace()),
+            None => {
+                let Place { call, trace, .. } = &state.places[place];
+                (call.clone(), trace.clone())
+            }
         };
         let ran_for = started.until(Moment::now());
         self.hub.note(|| PoolEvent::SlowCall {
@@ -115,9 +118,10 @@ impl Driver {
         self.tell();
         let worker = self.thread_name(place);
         // A subscriber may do anything, and this is not a thread to be lost.
-        panic::contain(|| {
+        panic::contain(move || {
             tracing::warn!(
                 target: "procpool",
+                parent: trace.id(),
                 call = number,
                 name = name.as_deref(),
                 worker,
@@ -125,6 +129,7 @@ impl Driver {
                 ?ran_for,
                 "a call is slow",
             );
+            trace.end();
         });
     }
 }

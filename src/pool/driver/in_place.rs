@@ -101,11 +101,12 @@ impl Driver {
             let raw = if job.is_async {
                 // The thread ends with the call, and with it what it knows of it.
                 let enter = || std::mem::forget(enter());
-                in_place::run_async(head.target, &job.argument, until, enter)
+                in_place::run_async(head.target, &job.argument, until, &job.trace, enter)
             } else {
-                let _span = job.trace.enter();
-                let _current = enter();
-                in_place::run(head.target, &job.argument)
+                job.trace.inside(|| {
+                    let _current = enter();
+                    in_place::run(head.target, &job.argument)
+                })
             };
             here.run_is_over();
             raw

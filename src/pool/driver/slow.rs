@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::state::State;
 use crate::pool::events::PoolEvent;
 use crate::pool::scheduler::{JobKey, Ticket, WorkerId};
+use crate::pool::trace::CallTrace;
 
 /// Such a run.
 pub(super) struct SlowCall {
@@ -14,6 +15,7 @@ pub(super) struct SlowCall {
     worker: String,
     pid: u32,
     ran_for: Duration,
+    trace: CallTrace,
 }
 
 impl State {
@@ -34,6 +36,7 @@ impl State {
             worker: slot.name.clone(),
             pid: slot.child.pid(),
             ran_for,
+            trace: job.trace.clone(),
         };
         self.hub.note(|| PoolEvent::SlowCall {
             task: slow.task,
@@ -50,6 +53,7 @@ impl SlowCall {
     pub(super) fn log(&self) {
         tracing::warn!(
             target: "procpool",
+            parent: self.trace.id(),
             call = self.task,
             name = self.name.as_deref(),
             worker = self.worker,

@@ -48,15 +48,6 @@ impl CallTrace {
     /// The call was not accepted.
     pub(crate) fn refused(&self, _: &'static str) {}
 
-    /// What this thread does is inside of the span, until the guard is dropped.
-    pub(crate) fn enter(&self) -> impl Drop + use<> {
-        struct Inside;
-        impl Drop for Inside {
-            fn drop(&mut self) {}
-        }
-        Inside
-    }
-
     /// The call runs on a thread of this process.
     pub(crate) fn runs_on(&self, _: impl FnOnce() -> String) {}
 

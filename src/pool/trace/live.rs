@@ -102,15 +102,6 @@ impl CallTrace {
         }
     }
 
-    /// What this thread does is inside of the span, until the guard is dropped.
-    pub(crate) fn enter(&self) -> impl Drop + use<> {
-        let span = self
-            .0
-            .as_ref()
-            .map_or_else(Span::none, |traced| traced.span.clone());
-        span.entered()
-    }
-
     /// The call runs on the thread of that name of this process.
     pub(crate) fn runs_on(&self, thread: impl FnOnce() -> String) {
         if let Some(traced) = &self.0 {
