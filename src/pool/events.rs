@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::fmt::{self, Write};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -224,9 +224,12 @@ impl Hub {
     /// Tells what has been noted, in its order. Wakes listeners, so no lock of the pool may be held.
     pub(crate) fn tell(&self) {
         while !lock(&self.noted).is_empty() {
-            // Whoever tells already will find what has been noted since.
-            let Ok(_telling) = self.telling.try_lock() else {
-                return;
+            let _telling = match self.telling.try_lock() {
+                Ok(telling) => telling,
+                // A listener's waker has panicked; the others still want to hear.
+                Err(TryLockError::Poisoned(telling)) => telling.into_inner(),
+                // Whoever tells already will find what has been noted since.
+                Err(TryLockError::WouldBlock) => return,
             };
             while let Some(event) = { lock(&self.noted).pop_front() } {
                 // Nobody has to listen.
@@ -328,10 +331,13 @@ impl ProcessPool {
 
 #[cfg(test)]
 mod tests {
+    use std::task::{Wake, Waker};
+
     use futures::FutureExt;
 
     use super::*;
     use crate::pool::error::Kind;
+    use crate::task::panic;
 
     #[test]
     fn who_begins_to_listen_hears_nothing_of_before() {
@@ -406,6 +412,30 @@ mod tests {
             (PoolEvent::Missed(2), "2 events were missed"),
         ] {
             assert_eq!(event.to_string(), line);
+        }
+    }
+
+    #[test]
+    fn a_listener_whose_waker_panics_silences_nobody() {
+        struct Panics;
+        impl Wake for Panics {
+            fn wake(self: Arc<Self>) {
+                panic!("a listener's");
+            }
+        }
+        let hub = Hub::new();
+        let mut listener = hub.listen();
+        let waker = Waker::from(Arc::new(Panics));
+        let waits = listener.poll_next_unpin(&mut Context::from_waker(&waker));
+        assert!(waits.is_pending());
+        hub.note(|| PoolEvent::QueueFull { max_pending: 1 });
+        panic::catch(|| hub.tell()).unwrap_err();
+        hub.note(|| PoolEvent::QueueFull { max_pending: 2 });
+        hub.tell();
+        for expected in 1..=2 {
+            let heard = listener.next().now_or_never().flatten();
+            let as_expected = matches!(heard, Some(PoolEvent::QueueFull { max_pending }) if max_pending == expected);
+            assert!(as_expected, "{heard:?}");
         }
     }
 }
