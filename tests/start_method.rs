@@ -10,7 +10,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use deeds::{Misdeed, Scratch, commit, own_pid, send};
-use procpool::{StartMethod, Stdio};
+use futures::StreamExt;
+use procpool::{PoolEvent, StartMethod, Stdio};
 use serde::{Deserialize, Serialize};
 use support::{
     PROMPTLY, builder, children, descendants, everywhere, is_alive, pool, runtime, scene, soon,
@@ -388,6 +389,43 @@ fn a_start_that_fails_for_a_while_costs_no_call() {
             assert!(soon(PROMPTLY, || pool.stats().workers_started >= 2).await);
             deeds::touch(scratch.at("cured"));
             handle.await.unwrap();
+            pool.shutdown().await;
+        });
+    }
+}
+
+/// Decision 11: somebody kills each worker that is ready.
+#[test]
+fn workers_that_die_as_soon_as_they_are_ready_cost_few_starts_and_never_break_the_pool() {
+    for method in StartMethod::available() {
+        let _scene = scene();
+        runtime(2).block_on(async {
+            let pool = pool(*method, 1).build().unwrap();
+            let mut events = pool.events();
+            pool.ready().await.unwrap();
+            let mut next = async || loop {
+                let event = events.next().await.expect("the pool is open");
+                if let PoolEvent::WorkerReady { pid, .. } = event {
+                    return pid;
+                }
+            };
+            for pauses in [&[0, 100, 200, 400][..], &[0, 100][..]] {
+                let mut pid = next().await;
+                for pause in pauses {
+                    let killed = Instant::now();
+                    assert!(send(pid, libc::SIGKILL));
+                    pid = next().await;
+                    assert!(
+                        killed.elapsed() >= Duration::from_millis(*pause),
+                        "{method}"
+                    );
+                }
+                // Who serves is no reason to hesitate.
+                assert_eq!(pool.submit(own_pid, ()).await.unwrap(), pid);
+                assert!(send(pid, libc::SIGKILL));
+            }
+            next().await;
+            assert_eq!(pool.stats().workers_started, 1 + 4 + 1 + 2 + 1, "{method}");
             pool.shutdown().await;
         });
     }

@@ -16,6 +16,10 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// How long the system may refuse new processes while no worker lives, before that is an error.
 const REFUSAL_LIMIT: Duration = Duration::from_secs(120);
+/// A worker that dies within this time of being ready, with no call begun in it, was barren.
+const BARREN_LIFE: Duration = Duration::from_secs(1);
+/// The longest pause between starts that lead to nothing else.
+const LONGEST_BARREN_PAUSE: Duration = Duration::from_secs(1);
 
 /// What to do after a start has failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +30,8 @@ pub(crate) enum Verdict {
     Break,
 }
 
-/// Counts failed starts. Only a start that succeeds makes it forget.
+/// Counts failed starts, which only a start that succeeds makes it forget; and barren lives, which
+/// are forgotten as soon as any worker is good for anything.
 #[derive(Debug, Default)]
 pub(crate) struct StartPolicy {
     in_a_row: usize,
@@ -35,6 +40,16 @@ pub(crate) struct StartPolicy {
     refused_since: Option<Moment>,
     proven: bool,
     not_before: Moment,
+    barren: Barren,
+}
+
+/// Workers that became ready and died, one after the other.
+#[derive(Debug, Default)]
+struct Barren {
+    in_a_row: usize,
+    /// When the latest that counts died.
+    latest: Moment,
+    not_before: Moment,
 }
 
 impl StartPolicy {
@@ -42,8 +57,32 @@ impl StartPolicy {
     pub(crate) fn succeeded(&mut self) {
         *self = Self {
             proven: true,
+            barren: std::mem::take(&mut self.barren),
             ..Self::default()
         };
+    }
+
+    /// A call was begun in a worker.
+    pub(crate) fn served(&mut self) {
+        let barren = &mut self.barren;
+        (barren.in_a_row, barren.not_before) = (0, Moment::default());
+    }
+
+    /// A worker in which no call was begun has died by itself; it began to start at `begun`. Pauses
+    /// the starts where the one before it ended like that, too, but never breaks the pool: it may
+    /// be somebody else who kills what is idle.
+    pub(crate) fn died_unused(&mut self, begun: Moment, ready: Moment, now: Moment) {
+        if ready.until(now) >= BARREN_LIFE {
+            return self.served();
+        }
+        let barren = &mut self.barren;
+        // Those that stood beside the latest when it died are no further try.
+        if begun < barren.latest {
+            return;
+        }
+        barren.in_a_row += 1;
+        barren.latest = now;
+        barren.not_before = now + pause(barren.in_a_row, LONGEST_BARREN_PAUSE);
     }
 
     /// A worker that began to start at `begun` failed by itself.
@@ -74,18 +113,14 @@ impl StartPolicy {
     }
 
     fn retry(&mut self, now: Moment, nth: usize) -> Verdict {
-        let pause = match nth {
-            0 | 1 => Duration::ZERO,
-            n => (FIRST_PAUSE * (1 << (n - 2).min(10))).min(LONGEST_PAUSE),
-        };
         // Starts overlap: a refusal must not shorten the pause that a failure has asked for.
-        self.not_before = self.not_before.max(now + pause);
+        self.not_before = self.not_before.max(now + pause(nth, LONGEST_PAUSE));
         Verdict::RetryAt(self.not_before)
     }
 
     /// The moment before which no worker is to be started.
     pub(crate) fn not_before(&self) -> Moment {
-        self.not_before
+        self.not_before.max(self.barren.not_before)
     }
 
     /// How many starts may be under way at once: one until a start has succeeded and again after
@@ -99,11 +134,20 @@ impl StartPolicy {
     }
 }
 
+/// None after the first, then twice as long each time.
+fn pause(nth: usize, longest: Duration) -> Duration {
+    match nth {
+        0 | 1 => Duration::ZERO,
+        n => (FIRST_PAUSE * (1 << (n - 2).min(10))).min(longest),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     const START: Moment = Moment(1_000_000_000);
+    const MS: Duration = Duration::from_millis(1);
 
     #[test]
     fn five_quick_failures_in_a_row_break_the_pool() {
@@ -211,6 +255,49 @@ mod tests {
         }
         assert_eq!(verdict, Verdict::RetryAt(START + FIRST_PAUSE * 4));
         assert_eq!(policy.refused(START, true), verdict);
+    }
+
+    /// A worker is started as soon as that may be, is ready a millisecond later, and dies when it
+    /// has lived so long; for how long no other is to be started then.
+    fn live(policy: &mut StartPolicy, now: &mut Moment, life: Duration) -> Duration {
+        let begun = policy.not_before().max(*now);
+        let ready = begun + MS;
+        policy.succeeded();
+        *now = ready + life;
+        policy.died_unused(begun, ready, *now);
+        now.until(policy.not_before())
+    }
+
+    #[test]
+    fn the_first_barren_life_is_followed_at_once_and_the_pauses_double_to_a_second() {
+        let mut policy = StartPolicy::default();
+        let mut now = START;
+        for wanted in [0, 100, 200, 400, 800, 1_000, 1_000, 1_000] {
+            assert_eq!(live(&mut policy, &mut now, MS), MS * wanted);
+        }
+    }
+
+    #[test]
+    fn a_call_that_was_begun_or_a_longer_life_is_a_new_beginning() {
+        let mut policy = StartPolicy::default();
+        let mut now = START;
+        for _ in 0..3 {
+            assert_eq!(live(&mut policy, &mut now, MS), Duration::ZERO);
+            assert_eq!(live(&mut policy, &mut now, MS), FIRST_PAUSE);
+            policy.served();
+            assert_eq!(live(&mut policy, &mut now, MS), Duration::ZERO);
+            assert_eq!(live(&mut policy, &mut now, MS), FIRST_PAUSE);
+            assert_eq!(live(&mut policy, &mut now, BARREN_LIFE), Duration::ZERO);
+        }
+    }
+
+    #[test]
+    fn workers_that_die_together_are_one_try() {
+        let mut policy = StartPolicy::default();
+        for nth in 0..8 {
+            policy.died_unused(START, START + MS, START + MS * (2 + nth));
+        }
+        assert_eq!(policy.not_before(), START + MS * 2);
     }
 
     #[test]

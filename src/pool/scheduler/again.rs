@@ -44,6 +44,7 @@ impl<T> Scheduler<T> {
             return None;
         }
         self.worker(worker)?.finish_first(now)?;
+        self.has_served(worker);
         self.pause(now, key, false);
         self.rest(now, worker);
         Some(key)

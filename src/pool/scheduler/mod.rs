@@ -323,6 +323,7 @@ impl<T> Scheduler<T> {
             self.costs.learn(sent.kind, took / sent.items.max(1));
         }
         let job = self.jobs.remove(sent.job.index);
+        self.has_served(worker);
         self.rest(now, worker);
         Ok(Some((job.attachment, sent.job)))
     }
@@ -337,7 +338,7 @@ impl<T> Scheduler<T> {
             Event::Probed(worker, ticket, progress) => self.probed(now, worker, ticket, progress),
             Event::Uncut(worker, ticket) => self.uncut(now, worker, ticket),
             Event::Acknowledged(worker, ticket) => self.acknowledged(now, worker, ticket),
-            Event::Exited(worker) => self.exited(worker),
+            Event::Exited(worker) => self.exited(now, worker),
             Event::Orphaned(worker) => self.orphaned(now, worker),
             Event::Resigned(worker) => self.resigned(now, worker),
             Event::Measured(worker, used) => self.measured(now, worker, used),

@@ -193,6 +193,8 @@ pub(super) struct Worker {
     pub(super) leave_at: Option<Moment>,
     /// How many responses it has given.
     pub(super) done: u64,
+    /// A call was begun in it.
+    pub(super) served: bool,
     /// How much of its bounds it has used.
     pub(super) stay: Stay,
 }
@@ -222,6 +224,7 @@ impl Worker {
             look_at: None,
             leave_at: None,
             done: 0,
+            served: false,
             stay,
         }
     }

@@ -104,6 +104,9 @@ impl<T> Scheduler<T> {
         } else if recall == Recall::Request {
             self.ask(worker, ticket);
         }
+        if !won {
+            self.has_served(worker);
+        }
         self.after_withdrawal(now, worker);
     }
 
@@ -207,6 +210,7 @@ impl<T> Scheduler<T> {
                 self.kill(worker);
             }
             self.failed(now, key, outcome, Some((worker, ticket)));
+            self.has_served(worker);
         } else if stopped.is_some() {
             // It was over, and its caller waits for a response that must come soon; or the next
             // item of a chunk has been begun.
@@ -233,7 +237,7 @@ impl<T> Scheduler<T> {
 
     /// A worker may have nothing left to do, or a dead one nothing left to be asked about.
     fn after_withdrawal(&mut self, now: Moment, worker: WorkerId) {
-        self.vacate_if_settled(worker);
+        self.vacate_if_settled(now, worker);
         self.rest(now, worker);
     }
 

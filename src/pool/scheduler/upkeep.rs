@@ -125,7 +125,7 @@ impl<T> Scheduler<T> {
 
     /// A ready worker is dead. What it had not started goes back to the line; what it was running
     /// is lost with it.
-    pub(super) fn exited(&mut self, worker: WorkerId) {
+    pub(super) fn exited(&mut self, now: Moment, worker: WorkerId) {
         let Some(state) = self.worker(worker) else {
             return;
         };
@@ -135,11 +135,11 @@ impl<T> Scheduler<T> {
             sent.recall = None;
         }
         self.take_back_all(worker, None, Recall::Move);
-        self.vacate_if_settled(worker);
+        self.vacate_if_settled(now, worker);
     }
 
     /// Lets go of a dead worker once nothing in its page is left to be asked for.
-    pub(super) fn vacate_if_settled(&mut self, worker: WorkerId) {
+    pub(super) fn vacate_if_settled(&mut self, now: Moment, worker: WorkerId) {
         let Some(state) = self.worker(worker) else {
             return;
         };
@@ -148,6 +148,10 @@ impl<T> Scheduler<T> {
         };
         if !state.ahead.is_empty() {
             return;
+        }
+        let (begun, ready) = (state.begun, state.ready);
+        if let Some(ready) = ready.filter(|_| !deliberate && !state.served) {
+            self.policy.died_unused(begun, ready, now);
         }
         self.vacate(worker);
         if self.breaks_at(deliberate) {
@@ -158,6 +162,14 @@ impl<T> Scheduler<T> {
     /// Whether a worker's death breaks the pool.
     pub(super) fn breaks_at(&self, deliberate: bool) -> bool {
         self.rules.restart == Restart::Never && !deliberate
+    }
+
+    /// A call was begun in a worker, however it has ended or will.
+    pub(super) fn has_served(&mut self, worker: WorkerId) {
+        if let Some(state) = self.worker(worker) {
+            state.served = true;
+            self.policy.served();
+        }
     }
 
     fn vacate(&mut self, worker: WorkerId) {

@@ -92,6 +92,9 @@ impl World<'_> {
     /// An answer is handed in before the next action is taken.
     pub(super) fn answer(&mut self, event: Event) {
         self.trace.note(self.now, || format!("answer  {event:?}"));
+        if let Event::TakenBack(.., false) | Event::Ended(.., true) = event {
+            self.starts.served();
+        }
         self.core.handle(self.now, event);
         self.longest_line = self.longest_line.max(self.core.waiting());
     }

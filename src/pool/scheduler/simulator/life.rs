@@ -27,7 +27,7 @@ impl World<'_> {
         );
         let most = self.plan.rules.renewal.max_tasks;
         let most = most.map_or(u64::MAX, NonZeroU64::get);
-        self.processes.push(Process::new(worker, most));
+        self.processes.push(Process::new(worker, self.now, most));
         let plan = &self.plan;
         let (birth, takes) = if self.calm || index < plan.sound_starts {
             (Birth::Ready, self.rng.spread(50_000, 5_000_000))
@@ -72,6 +72,10 @@ impl World<'_> {
             self.starts.succeeded();
         }
         let id = process.id;
+        if !self.calm && self.rng.percent(self.plan.barren_starts) {
+            let at = self.now + self.rng.up_to(3_000_000);
+            self.machine.enter(at, Machine::Perish(index));
+        }
         self.tell(Event::Ready(id));
     }
 
@@ -91,6 +95,7 @@ impl World<'_> {
             Some(Machine::Step(index)) => self.step(index),
             Some(Machine::Flush(index)) => self.flush(index),
             Some(Machine::Killed(index)) => self.die(index, true),
+            Some(Machine::Perish(index)) => self.die(index, false),
             Some(Machine::Continue(index)) => self.go_on(index),
             None => {}
         }
@@ -154,6 +159,7 @@ impl World<'_> {
             "nothing is started when all that waits was dropped",
             || format!("job {job} item {item} {worker:?}"),
         );
+        self.starts.served();
         if item == 0 {
             self.ledger.started(job, worker, self.now, &self.processes);
         }
@@ -266,6 +272,9 @@ impl World<'_> {
         let breaks = loss && self.starts.never && !ending;
         if breaks {
             self.starts.loss.get_or_insert(id);
+        }
+        if loss {
+            self.starts.lost(&self.processes[index], self.now);
         }
         self.tell(Event::Exited(id));
         if breaks {

@@ -102,6 +102,8 @@ pub(super) struct Plan {
     pub(super) hanging_starts: usize,
     pub(super) refused_starts: usize,
     pub(super) hopeless_starts: usize,
+    /// How often a worker dies by itself as soon as it is ready.
+    pub(super) barren_starts: usize,
 }
 
 impl Plan {
@@ -156,6 +158,7 @@ impl Plan {
         let hanging_starts = some(20, 20);
         let refused_starts = some(20, 60);
         let hopeless_starts = some(5, 5);
+        let barren_starts = some(25, 95);
         let fragile = some(50, 200);
         let frozen = some(40, 400);
         let [crashes, stops, orphans, violations] =
@@ -192,6 +195,7 @@ impl Plan {
             hanging_starts,
             refused_starts,
             hopeless_starts,
+            barren_starts,
         }
     }
 

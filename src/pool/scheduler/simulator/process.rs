@@ -73,6 +73,10 @@ pub(super) struct Process {
     /// Since when the oldest of the outbox is there, or an item is over.
     pub(super) unsaid: Option<Moment>,
 
+    /// When it began to start.
+    pub(super) begun_at: Moment,
+    /// It has begun a call.
+    pub(super) served: bool,
     /// The parent has been told: it is ready.
     pub(super) ready: bool,
     /// When that was.
@@ -107,7 +111,7 @@ pub(super) struct Process {
 }
 
 impl Process {
-    pub(super) fn new(id: WorkerId, tasks_left: u64) -> Self {
+    pub(super) fn new(id: WorkerId, begun_at: Moment, tasks_left: u64) -> Self {
         Self {
             id,
             page: Page::new(),
@@ -124,6 +128,8 @@ impl Process {
             dead: false,
             killed_to_death: false,
             unsaid: None,
+            begun_at,
+            served: false,
             ready: false,
             ready_at: Moment(0),
             assigned_at: Moment(0),

@@ -28,6 +28,7 @@ impl World<'_> {
                     self.trace
                         .note(self.now, || format!("event   {id:?} response of job {job}"));
                     self.processes[index].free_lane(frame.ticket);
+                    self.starts.served();
                     // A worker may say what it likes about how long it took.
                     let took = if self.rng.percent(1) {
                         Duration::MAX

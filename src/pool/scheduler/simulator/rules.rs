@@ -18,6 +18,9 @@ pub(super) struct Broken {
     pub(super) detail: String,
 }
 
+/// A worker that dies unused within this time of being ready was started for nothing.
+const BARREN_LIFE: Duration = Duration::from_secs(1);
+
 /// What a worker that was stopped may need to be heard of again.
 const WAKING: Duration = Duration::from_millis(5);
 
@@ -41,6 +44,8 @@ pub(super) struct Starts {
     /// When the failed starts ended, since the last that succeeded.
     failed: Vec<Moment>,
     proven: bool,
+    /// How many workers have died unused since a call was begun, or known to be, and when the last did.
+    barren: (u32, Moment),
     refused_since: Option<Moment>,
     /// It is known that no worker can be started.
     pub(super) hopeless: bool,
@@ -56,6 +61,7 @@ impl Starts {
             never: rules.restart == Restart::Never,
             failed: Vec::new(),
             proven: false,
+            barren: (0, Moment(0)),
             refused_since: None,
             hopeless: false,
             loss: None,
@@ -93,6 +99,28 @@ impl Starts {
             require(*last + pause <= now, "failed starts are spaced", || {
                 format!("{now:?} {self:?}")
             });
+        }
+        if let (count @ 2.., last) = self.barren {
+            let pause = Duration::from_millis(100 << (count - 2).min(4)).min(BARREN_LIFE);
+            require(
+                last + pause <= now,
+                "starts that lead to nothing are spaced",
+                || format!("{now:?} {self:?}"),
+            );
+        }
+    }
+
+    /// A call is begun, or the parent learns that one was.
+    pub(super) fn served(&mut self) {
+        self.barren.0 = 0;
+    }
+
+    /// A worker is lost.
+    pub(super) fn lost(&mut self, process: &Process, now: Moment) {
+        if process.served || process.ready_at.until(now) >= BARREN_LIFE {
+            self.served();
+        } else if process.begun_at >= self.barren.1 {
+            self.barren = (self.barren.0 + 1, now);
         }
     }
 

@@ -124,6 +124,7 @@ impl Process {
 
     fn run(&mut self, frame: Frame) -> Stepped {
         self.spend();
+        self.served = true;
         self.grown |= frame.work.grows;
         self.hands = Hands::Running(frame);
         Stepped {

@@ -33,6 +33,7 @@ pub(super) enum Machine {
     Step(usize),
     Flush(usize),
     Killed(usize),
+    Perish(usize),
     Continue(usize),
 }
 

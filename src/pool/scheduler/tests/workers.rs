@@ -236,3 +236,98 @@ fn a_pool_without_workers_finishes_when_it_is_closed() {
     desk.tell(Event::Terminate);
     assert!(desk.finished && desk.started.is_empty());
 }
+
+/// The newest worker becomes ready and dies without having begun a call.
+fn dies_barren(desk: &mut Desk) {
+    let worker = *desk.started.last().expect("a worker is being started");
+    desk.tell(Event::Ready(worker));
+    desk.exit(worker);
+}
+
+#[test]
+fn workers_that_die_as_soon_as_they_are_ready_are_replaced_ever_more_slowly() {
+    let mut desk = Desk::new(1);
+    desk.tell(Event::StartAll);
+    dies_barren(&mut desk);
+    assert_eq!(desk.started.len(), 2, "the first is replaced at once");
+    for pause in [100, 200, 400, 800, 1_000, 1_000] {
+        let started = desk.started.len();
+        dies_barren(&mut desk);
+        desk.pass((pause - 1) * MS);
+        assert_eq!(desk.started.len(), started, "not within {pause} ms");
+        desk.pass(MS);
+        assert_eq!(desk.started.len(), started + 1, "after {pause} ms");
+    }
+    desk.pass(Duration::from_secs(60));
+    assert_eq!(desk.core.refusal(), None, "that never breaks the pool");
+}
+
+/// Whatever a call that was begun comes to.
+#[test]
+fn workers_that_die_when_they_have_begun_a_call_are_replaced_at_once() {
+    for end in [Desk::finished, Desk::lost, Desk::ended] {
+        let mut desk = Desk::with(Rules {
+            workers: 1,
+            abort_grace: 10 * MS,
+            ..Rules::default()
+        });
+        desk.tell(Event::StartAll);
+        for nth in 0..20 {
+            dies_barren(&mut desk);
+            let worker = *desk.started.last().expect("it is replaced");
+            assert_eq!(desk.started.len(), 2 * nth + 2, "at once");
+            desk.tell(Event::Ready(worker));
+            desk.submit_all(1, &["a"]);
+            desk.start("a");
+            end(&mut desk);
+            desk.exit(worker);
+            desk.answers.clear();
+        }
+    }
+}
+
+impl Desk {
+    fn finished(&mut self) {
+        self.finish("a", MS);
+    }
+
+    fn ended(&mut self) {
+        self.abort("a");
+    }
+
+    fn lost(&mut self) {}
+}
+
+#[test]
+fn idle_workers_that_have_served_or_lived_are_replaced_at_once_however_often() {
+    let mut desk = Desk::ready(1);
+    for nth in 1..20 {
+        let worker = *desk.started.last().expect("it is replaced");
+        assert_eq!(desk.started.len(), nth);
+        desk.tell(Event::Ready(worker));
+        if nth % 2 == 0 {
+            desk.submit_all(1, &["a"]);
+            desk.start("a");
+            desk.finish("a", MS);
+        } else {
+            desk.pass(Duration::from_secs(1));
+        }
+        desk.exit(worker);
+        desk.answers.clear();
+    }
+}
+
+#[test]
+fn a_call_that_was_sent_and_not_begun_is_no_sign_of_life() {
+    let mut desk = Desk::new(1);
+    desk.submit_all(1, &["a"]);
+    dies_barren(&mut desk);
+    dies_barren(&mut desk);
+    assert_eq!(desk.started.len(), 2);
+    desk.pass(100 * MS);
+    let worker = desk.started[2];
+    desk.tell(Event::Ready(worker));
+    desk.start("a");
+    desk.finish("a", MS);
+    assert!(desk.responded("a"));
+}
