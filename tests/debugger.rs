@@ -13,9 +13,9 @@ mod surroundings;
 use std::time::{Duration, Instant};
 
 use deeds::{Scratch, hang, own_pid, state_of, touch, wait_for};
-use procpool::StartMethod;
+use procpool::{ProcessPool, StartMethod};
 use program::{Program, hear, role, say};
-use support::{PROMPTLY, pool, runtime, scene, soon};
+use support::{PROMPTLY, children, is_alive, pool, runtime, scene, soon};
 use surroundings::cannot_run;
 
 /// A process that has hold of another one.
@@ -129,4 +129,37 @@ fn a_worker_that_a_debugger_lets_go_works_on() {
             pool.shutdown().await;
         });
     }
+}
+
+/// Decision 4: no signal lets a server go on that is held like this.
+#[test]
+fn a_fork_server_in_a_debugger_is_replaced_when_it_is_needed() {
+    const NAME: &str = "a_fork_server_in_a_debugger_is_replaced_when_it_is_needed";
+    if let Some(pid) = role() {
+        return debug(&pid);
+    }
+    let _scene = scene();
+    runtime(2).block_on(async {
+        let pool = ProcessPool::builder().workers(2);
+        let pool = pool.handshake_timeout(Duration::from_millis(500));
+        let pool = pool.build().unwrap();
+        let orphan = pool.submit(own_pid, ()).await.unwrap();
+        let [server] = children()[..] else {
+            panic!("{:?}", children())
+        };
+        let debugger = match Debugger::attach(NAME, server) {
+            Ok(debugger) => debugger,
+            Err(why) => {
+                pool.terminate().await;
+                return cannot_run(NAME, why);
+            }
+        };
+        let begun = Instant::now();
+        pool.ready().await.unwrap();
+        assert!(begun.elapsed() < PROMPTLY);
+        assert_eq!(state_of(server), Some('Z'));
+        assert!(soon(PROMPTLY, || !is_alive(orphan)).await);
+        debugger.let_go();
+        pool.shutdown().await;
+    });
 }

@@ -12,8 +12,8 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use deeds::{
-    Misdeed, Scratch, commit, group_of, own_pid, pid_in, send, start_a_sleeper_and_hang, state_of,
-    status_line, touch, wait_for,
+    Misdeed, Scratch, commit, group_of, hang, own_pid, pid_in, send, start_a_sleeper_and_hang,
+    state_of, status_line, touch, wait_for,
 };
 use procpool::{ProcessPool, Restart, StartMethod, Stdio, TaskHandle, WorkerExit};
 use serde::{Deserialize, Serialize};
@@ -475,23 +475,35 @@ fn a_fork_server_that_is_killed_costs_no_call() {
 
 /// Row 39; decision 4.
 #[test]
-fn a_fork_server_that_is_stopped_is_replaced_when_it_is_needed() {
+fn a_fork_server_that_is_stopped_goes_on_when_it_is_needed() {
     let _scene = scene();
     runtime(2).block_on(async {
-        let pool = ProcessPool::builder().workers(1).stderr(Stdio::null());
-        let pool = pool.handshake_timeout(Duration::from_millis(500));
+        let pool = ProcessPool::builder().workers(2).stderr(Stdio::null());
         let pool = pool.build().unwrap();
-        pool.ready().await.unwrap();
+        pool.submit(own_pid, ()).await.unwrap();
         let [server] = children()[..] else {
             panic!("{:?}", children())
         };
-        assert!(send(server, libc::SIGSTOP));
+        let stop = async || {
+            assert!(send(server, libc::SIGSTOP));
+            assert!(soon(PROMPTLY, || state_of(server) == Some('T')).await);
+        };
+        // To start a worker: there has been no need of a second one.
+        stop().await;
+        pool.ready().await.unwrap();
+        // To tell how one has ended, which nobody else could.
+        stop().await;
         let error = pool.submit(commit, Misdeed::Exit(3)).await.unwrap_err();
-        // Nobody but the server could tell how it ended.
-        assert!(error.is_worker_lost(), "{error}");
-        pool.submit(own_pid, ()).await.unwrap();
-        assert!(!is_alive(server));
-        pool.shutdown().await;
+        assert_eq!(error.worker_exit().unwrap().exit().code(), Some(3));
+        pool.ready().await.unwrap();
+        assert_eq!(children(), [server]);
+        // To end.
+        stop().await;
+        let hangs = pool.submit(hang, ());
+        let begun = Instant::now();
+        pool.terminate().await;
+        assert!(begun.elapsed() < Duration::from_secs(5));
+        assert!(hangs.await.unwrap_err().is_shut_down());
     });
 }
 

@@ -5,6 +5,7 @@
 use std::io;
 use std::ops::Deref;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use rustix::process::{Pid, Signal};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{oneshot, watch};
+use tokio::time::error::Elapsed;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{Exit, Keeper};
@@ -38,6 +40,8 @@ pub(crate) enum Origin {
     Forked {
         /// Brings the exit that the server reports.
         exit: oneshot::Receiver<Exit>,
+        /// The server itself.
+        server: Arc<OwnedFd>,
         /// Becomes true when the server is lost.
         server_lost: watch::Receiver<bool>,
     },
@@ -75,7 +79,11 @@ impl Child {
         let (report, exit) = watch::channel(None);
         let (reaping, reported, orphaned) = match origin {
             Origin::Executed => (Some(Mutex::new(())), None, None),
-            Origin::Forked { exit, server_lost } => (None, Some(exit), Some(server_lost)),
+            Origin::Forked {
+                exit,
+                server,
+                server_lost,
+            } => (None, Some((exit, server)), Some(server_lost)),
         };
         let process = Arc::new(Process {
             pid,
@@ -88,7 +96,7 @@ impl Child {
         keeper.handle().spawn(async move {
             wait_until_ended(&end).await;
             match reported {
-                Some(reported) => watched.hear(reported, &report).await,
+                Some((reported, server)) => watched.hear(reported, &server, &report).await,
                 None => watched.reap(&report).await,
             }
             drop((presence, share));
@@ -259,8 +267,13 @@ impl Process {
     }
 
     /// Hears from the fork server how its child, which has ended, did so.
-    async fn hear(&self, reported: oneshot::Receiver<Exit>, report: &watch::Sender<Option<Exit>>) {
-        let exit = match timeout(REPORT_LIMIT, reported).await {
+    async fn hear(
+        &self,
+        reported: oneshot::Receiver<Exit>,
+        server: &OwnedFd,
+        report: &watch::Sender<Option<Exit>>,
+    ) {
+        let exit = match wait_for(server.as_fd(), REPORT_LIMIT, reported).await {
             Ok(Ok(exit)) => exit,
             // The server is lost, or hangs: nobody has killed the group.
             _ => {
@@ -290,6 +303,26 @@ impl Process {
     }
 }
 
+/// Waits for what a process is to do, at most that long. One that takes its time may have been
+/// stopped by somebody, and is woken.
+pub(super) async fn wait_for<T>(
+    process: BorrowedFd<'_>,
+    limit: Duration,
+    deed: impl Future<Output = T>,
+) -> Result<T, Elapsed> {
+    let mut deed = pin!(deed);
+    if let Ok(done) = timeout(WAKE_AFTER.min(limit), &mut deed).await {
+        return Ok(done);
+    }
+    wake(process);
+    timeout(limit.saturating_sub(WAKE_AFTER), deed).await
+}
+
+/// Lets a process go on that somebody has stopped; another takes no notice.
+pub(super) fn wake(process: BorrowedFd<'_>) {
+    let _ = pidfd::send(process, Signal::CONT);
+}
+
 async fn wait_until_ended(pidfd: &AsyncFd<Arc<OwnedFd>>) {
     loop {
         let Ok(mut ready) = pidfd.readable().await else {
@@ -305,6 +338,9 @@ async fn wait_until_ended(pidfd: &AsyncFd<Arc<OwnedFd>>) {
 
 /// How long after the end the exit may still be reported.
 const REPORT_LIMIT: Duration = Duration::from_secs(1);
+
+/// After how long a process that does not do its part is taken for one that was stopped.
+const WAKE_AFTER: Duration = Duration::from_millis(100);
 
 /// The pauses between attempts, where no descriptor says when to try again.
 const FIRST_PAUSE: Duration = Duration::from_millis(5);

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -18,7 +18,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 
-use super::child::{Child, Origin, Presence, Unclaimed};
+use super::child::{Child, Origin, Presence, Unclaimed, wait_for, wake};
 use super::errand::{self, Errand, Posting};
 use super::executed::{end_unready, execute};
 use super::protocol::{self, Id, Refusal, Reply, Request};
@@ -128,11 +128,11 @@ impl Link {
             }
             (&mut answered).await
         };
-        let answer = match timeout(self.limit, exchange).await {
+        let answer = match wait_for(self.server.as_fd(), self.limit, exchange).await {
             Ok(answer) => answer,
             Err(_) => {
-                // A server that is stopped or hangs is as good as dead. What it
-                // did send before still counts.
+                // A server that hangs is as good as dead. What it did send
+                // before still counts.
                 self.server.kill_group();
                 answered.await
             }
@@ -145,6 +145,8 @@ impl Link {
     pub(crate) async fn end(&self) {
         self.state().ending = true;
         socket::end(self.socket.get_ref());
+        // Somebody may have stopped it.
+        wake(self.server.as_fd());
         if timeout(END_LIMIT, self.server.exited()).await.is_err() {
             self.server.kill_group();
             self.server.exited().await;
@@ -245,6 +247,7 @@ impl Link {
         };
         let origin = Origin::Forked {
             exit,
+            server: Arc::clone(self.server.pidfd()),
             server_lost: self.lost.subscribe(),
         };
         let presence = self.workers.subscribe();

@@ -9,9 +9,9 @@ use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process_gro
 use super::script::Step;
 use super::support::{
     LIMIT, Seen, alone, children_of, exit_within_limit, is_stopped, launch, launcher, order,
-    program, wait_until,
+    wait_until,
 };
-use crate::process::{Keeper, Launcher, StartMethod};
+use crate::process::StartMethod;
 use crate::sys::{pidfd, signal, wait};
 
 /// CF-292: a lost server costs no launch; its workers are told to be orphans.
@@ -127,43 +127,45 @@ fn an_interrupt_to_the_group_is_the_programs_alone() {
     );
 }
 
-/// A server that hangs is given up; what it had done by then counts.
+/// A server that somebody has stopped goes on when it is needed: to report an end, and to fork.
 #[tokio::test]
-async fn a_server_that_hangs_is_replaced() {
-    let mut program = program(StartMethod::ForkServer);
-    program.handshake_timeout = Duration::from_millis(1500);
-    let launcher = Launcher::new(Keeper::get().unwrap(), program);
-    let (child, report) = launch(&launcher, &[Step::Report, Step::Hang])
-        .await
-        .unwrap();
+async fn a_server_that_is_stopped_is_woken() {
+    let launcher = launcher(StartMethod::ForkServer);
+    let steps = [Step::Report, Step::Hang];
+    let (mut child, report) = launch(&launcher, &steps).await.unwrap();
     let server = Seen::new(report.parent);
-    server.signal(Signal::STOP);
-    wait_until("the server to stop", || is_stopped(server.0));
-    // A worker's end is known all the same, and how on most kernels.
+    let stop = || {
+        server.signal(Signal::STOP);
+        wait_until("the server to stop", || is_stopped(server.0));
+    };
+    for _ in 0..3 {
+        stop();
+        child.kill_group();
+        let exit = exit_within_limit(&child).await;
+        assert_eq!(exit.signal(), Some(libc::SIGKILL));
+        stop();
+        let (next, report) = launch(&launcher, &steps).await.unwrap();
+        assert_eq!(report.parent, server.0);
+        child = next;
+    }
     child.kill_group();
-    let exit = exit_within_limit(&child).await;
-    assert!(
-        exit.signal() == Some(libc::SIGKILL) || exit.is_unknown(),
-        "{exit}"
-    );
-    let (child, report) = launch(&launcher, &[Step::Report, Step::Exit(2)])
-        .await
-        .unwrap();
-    assert_ne!(report.parent, server.0);
-    assert_eq!(exit_within_limit(&child).await.code(), Some(2));
-    assert!(server.has_ended_within(LIMIT));
     launcher.close().await;
 }
 
+/// It is woken for that as well, and takes with it what escaped from its workers.
 #[tokio::test]
-async fn a_server_that_hangs_does_not_hold_up_the_close() {
+async fn a_server_that_is_stopped_does_not_hold_up_the_close() {
     let launcher = launcher(StartMethod::ForkServer);
-    let (child, report) = launch(&launcher, &[Step::Report]).await.unwrap();
+    let steps = [Step::Escapee, Step::Report];
+    let (child, report) = launch(&launcher, &steps).await.unwrap();
+    let escaped = Seen::new(report.started[0]);
     exit_within_limit(&child).await;
     Seen::new(report.parent).signal(Signal::STOP);
-    tokio::time::timeout(LIMIT, launcher.close())
+    wait_until("the server to stop", || is_stopped(report.parent));
+    tokio::time::timeout(Duration::from_secs(4), launcher.close())
         .await
         .expect("an end");
+    assert!(escaped.has_ended_within(Duration::ZERO));
 }
 
 /// Row 6: something in the program waits for all children.
