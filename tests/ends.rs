@@ -169,6 +169,47 @@ fn of_a_program_and_its_fork_server_killed_together_nothing_is_left_within_a_sec
     }
 }
 
+/// CF-289; decision 10: nobody that lives is its parent any more.
+#[test]
+fn a_worker_stopped_after_its_fork_server_died_ends_with_the_program() {
+    const NAME: &str = "a_worker_stopped_after_its_fork_server_died_ends_with_the_program";
+    if let Some(role) = role() {
+        return runtime(2).block_on(async {
+            match &*role {
+                "is killed" => have_workers("busy").await,
+                end => {
+                    let ended = tokio::task::spawn_blocking(program::hear);
+                    tokio::select! { () = have_workers("busy") => {}, _ = ended => {} }
+                    if end == "exits" {
+                        std::process::exit(0);
+                    }
+                }
+            }
+        });
+    }
+    let _scene = scene();
+    for end in ["is killed", "exits", "returns"] {
+        let (mut program, mark) = start_marked(NAME, end);
+        let server = program.hear_pids()[0];
+        assert!(send(server, libc::SIGKILL));
+        assert!(eventually(PROMPTLY, || !is_alive(server)));
+        let mut workers = marked(&mark);
+        workers.retain(|pid| *pid != program.pid());
+        assert_eq!(workers.len(), 2);
+        for worker in workers {
+            assert!(send(worker, libc::SIGSTOP));
+            assert!(eventually(PROMPTLY, || state_of(worker) == Some('T')));
+        }
+        match end {
+            "is killed" => assert!(send(program.pid(), libc::SIGKILL)),
+            _ => program.tell("end"),
+        }
+        program.exit();
+        let took = time_to_vanish(&mark);
+        assert!(took < Duration::from_secs(1), "{mark}: {took:?}");
+    }
+}
+
 /// In the program: has two workers in that state, and says which the fork server is.
 async fn have_workers(state: &str) {
     let scratch = Scratch::new();

@@ -29,6 +29,8 @@ pub(crate) struct Child {
     exit: watch::Receiver<Option<Exit>>,
     /// Whether the server that forked it is lost; `None` if none did.
     orphaned: Option<watch::Receiver<bool>>,
+    /// The end of a pipe: that it is closed tells the process of this one's end.
+    pub(super) lifeline: Option<OwnedFd>,
 }
 
 /// Whose child it is, and with that who reaps it and knows its exit.
@@ -105,6 +107,7 @@ impl Child {
             process,
             exit,
             orphaned,
+            lifeline: None,
         })
     }
 

@@ -251,9 +251,10 @@ impl Link {
             server_lost: self.lost.subscribe(),
         };
         let presence = self.workers.subscribe();
-        let child = Child::watch(&self.keeper, pid, pidfd, origin, presence)?;
+        let mut child = Child::watch(&self.keeper, pid, pidfd, origin, presence)?;
         // A worker that has died meanwhile needs no leave to begin.
-        let _ = rustix::io::write(go, &[1]);
+        let _ = rustix::io::write(&go, &[1]);
+        child.lifeline = Some(go);
         Ok(Unclaimed::new(child))
     }
 

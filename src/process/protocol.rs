@@ -40,7 +40,7 @@ pub(crate) enum Reply {
     },
     /// The worker is there. Beside this are its pidfd and the end of a pipe for
     /// which it waits: it begins when a byte is written there, and leaves when
-    /// that is closed.
+    /// that is closed. Closed later, it wakes a worker that is stopped.
     Forked {
         /// Which.
         id: Id,

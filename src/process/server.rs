@@ -7,7 +7,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, IntoRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -325,7 +325,11 @@ impl Newborn {
         if told != Ok(1) {
             fork::exit_now(0);
         }
-        drop(self.go);
+        // From now on it is a lifeline, which closes when the program ends. Without
+        // it a worker that is stopped then, and whose server was gone before,
+        // would stay as it is; all others have other signs.
+        let _ = prctl::wake_when_closed(self.go.as_fd());
+        let _ = self.go.into_raw_fd();
         enter::begin(&self.posting, program, self.descriptors, serve)
     }
 }

@@ -1,9 +1,11 @@
 //! What a process says about itself to the kernel: what to send it when its
-//! parent dies, that orphans below it come to it, its name.
+//! parent dies or a pipe is closed, that orphans below it come to it, its name.
 
 use std::ffi::CString;
 use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
 
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::process::{Signal, getpid, set_child_subreaper, set_parent_process_death_signal};
 
 /// Has the kernel send SIGCONT to this process when its parent's thread ends.
@@ -13,6 +15,23 @@ use rustix::process::{Signal, getpid, set_child_subreaper, set_parent_process_de
 /// A parent that had died before is not noticed: look afterwards.
 pub(crate) fn wake_when_parent_dies() -> io::Result<()> {
     Ok(set_parent_process_death_signal(Some(Signal::CONT))?)
+}
+
+/// Has the kernel send SIGCONT to this process when the last writer of that pipe has closed it, or
+/// has written: also to one that is stopped, and whoever its parent is.
+pub(crate) fn wake_when_closed(pipe: BorrowedFd<'_>) -> io::Result<()> {
+    // The same on every architecture that we know; libc has it for some of them only.
+    const F_SETSIG: libc::c_int = 10;
+    let own = getpid().as_raw_nonzero().get();
+    for (what, value) in [(F_SETSIG, libc::SIGCONT), (libc::F_SETOWN, own)] {
+        // SAFETY: both commands take a number and no memory, and the descriptor is open for as
+        // long as it is borrowed.
+        if unsafe { libc::fcntl(pipe.as_raw_fd(), what, value) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    let asynchronous = OFlags::from_bits_retain(libc::O_ASYNC.cast_unsigned());
+    Ok(fcntl_setfl(pipe, fcntl_getfl(pipe)? | asynchronous)?)
 }
 
 /// Makes this process the new parent of its descendants' orphans.

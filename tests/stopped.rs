@@ -1,0 +1,135 @@
+//! Workers and fork servers that somebody stops (SIGSTOP), who neither run nor die.
+
+mod support;
+
+#[path = "support/deeds.rs"]
+mod deeds;
+
+use std::time::{Duration, Instant};
+
+use deeds::{Misdeed, Scratch, commit, hang, own_pid, send, state_of, touch, wait_for};
+use procpool::{ProcessPool, ProcessPoolBuilder, StartMethod, Stdio, TaskHandle};
+use support::{PROMPTLY, children, everywhere, is_alive, runtime, scene, soon};
+
+fn pool(method: StartMethod, workers: usize) -> ProcessPoolBuilder {
+    ProcessPool::builder().workers(workers).start_method(method)
+}
+
+async fn is_running<R: Send + 'static>(handle: &TaskHandle<R>) -> bool {
+    soon(PROMPTLY, || handle.is_running()).await
+}
+
+async fn stop(pid: u32) {
+    assert!(send(pid, libc::SIGSTOP));
+    assert!(soon(PROMPTLY, || state_of(pid) == Some('T')).await);
+}
+
+/// CF-298; row 39.
+#[test]
+fn a_stopped_worker_keeps_its_time_limit_and_goes_on_when_it_is_continued() {
+    everywhere(|method| async move {
+        let scratch = Scratch::new();
+        let pool = pool(method, 2).build().unwrap();
+        let patient = pool.submit(wait_for, scratch.at("gate"));
+        assert!(is_running(&patient).await);
+        let stopped = patient.worker_pid().unwrap();
+        assert!(send(stopped, libc::SIGSTOP));
+
+        let limited = pool.task(wait_for).timeout(Duration::from_millis(200));
+        let limited = limited.submit(scratch.at("never"));
+        assert!(is_running(&limited).await);
+        let pid = limited.worker_pid().unwrap();
+        assert!(send(pid, libc::SIGSTOP));
+        let error = limited.await.unwrap_err();
+        assert!(error.is_timeout() && error.maybe_executed(), "{error}");
+        assert!(soon(PROMPTLY, || !is_alive(pid)).await);
+        pool.submit(own_pid, ()).await.unwrap();
+
+        touch(scratch.at("gate"));
+        assert!(!patient.is_done());
+        assert!(send(stopped, libc::SIGCONT));
+        assert_eq!(patient.await.unwrap(), stopped);
+        pool.shutdown().await;
+    });
+}
+
+/// Row 39.
+#[test]
+fn a_worker_that_was_stopped_while_idle_holds_no_call_for_ever() {
+    everywhere(|method| async move {
+        let pool = pool(method, 1).build().unwrap();
+        let stopped = pool.submit(own_pid, ()).await.unwrap();
+        stop(stopped).await;
+        let begun = Instant::now();
+        let pid = pool.submit(own_pid, ()).await.unwrap();
+        assert!(pid != stopped && begun.elapsed() < PROMPTLY);
+        assert!(soon(PROMPTLY, || !is_alive(stopped)).await);
+        pool.shutdown().await;
+    });
+}
+
+/// Row 39; decision 4.
+#[test]
+fn a_fork_server_that_is_stopped_goes_on_when_it_is_needed() {
+    let _scene = scene();
+    runtime(2).block_on(async {
+        let pool = ProcessPool::builder().workers(2).stderr(Stdio::null());
+        let pool = pool.build().unwrap();
+        pool.submit(own_pid, ()).await.unwrap();
+        let [server] = children()[..] else {
+            panic!("{:?}", children())
+        };
+        // To start a worker: there has been no need of a second one.
+        stop(server).await;
+        pool.ready().await.unwrap();
+        // To tell how one has ended, which nobody else could.
+        stop(server).await;
+        let error = pool.submit(commit, Misdeed::Exit(3)).await.unwrap_err();
+        assert_eq!(error.worker_exit().unwrap().exit().code(), Some(3));
+        pool.ready().await.unwrap();
+        assert_eq!(children(), [server]);
+        // To end.
+        stop(server).await;
+        let hangs = pool.submit(hang, ());
+        let begun = Instant::now();
+        pool.terminate().await;
+        assert!(begun.elapsed() < Duration::from_secs(5));
+        assert!(hangs.await.unwrap_err().is_shut_down());
+    });
+}
+
+/// Row 39; decision 4.
+#[test]
+fn a_worker_stopped_after_its_fork_server_died_can_still_be_ended() {
+    let _scene = scene();
+    runtime(2).block_on(async {
+        let scratch = Scratch::new();
+        let pool = ProcessPool::builder().workers(3).build().unwrap();
+        pool.ready().await.unwrap();
+        let patient = pool.submit(wait_for, scratch.at("gate"));
+        let limited = pool.task(hang).timeout(Duration::from_secs(1)).submit(());
+        let endless = pool.submit(hang, ());
+        assert!(is_running(&patient).await && is_running(&endless).await);
+        assert!(is_running(&limited).await);
+        let kept = patient.worker_pid().unwrap();
+        let late = limited.worker_pid().unwrap();
+        let last = endless.worker_pid().unwrap();
+        let [server] = children()[..] else {
+            panic!("{:?}", children())
+        };
+        assert!(send(server, libc::SIGKILL));
+        assert!(soon(PROMPTLY, || !is_alive(server)).await);
+        for pid in [kept, late, last] {
+            stop(pid).await;
+        }
+        assert!(limited.await.unwrap_err().is_timeout());
+        assert!(soon(PROMPTLY, || !is_alive(late)).await);
+        touch(scratch.at("gate"));
+        assert!(send(kept, libc::SIGCONT));
+        assert_eq!(patient.await.unwrap(), kept);
+        let begun = Instant::now();
+        pool.terminate().await;
+        assert!(begun.elapsed() < Duration::from_secs(5) && !is_alive(last));
+        assert!(endless.await.unwrap_err().is_shut_down());
+    });
+}
