@@ -30,7 +30,7 @@ pub(crate) fn wake_when_closed(pipe: BorrowedFd<'_>) -> io::Result<()> {
             return Err(io::Error::last_os_error());
         }
     }
-    let asynchronous = OFlags::from_bits_retain(libc::O_ASYNC.cast_unsigned());
+    let asynchronous = OFlags::from_bits_retain(libc::O_ASYNC as u32);
     Ok(fcntl_setfl(pipe, fcntl_getfl(pipe)? | asynchronous)?)
 }
 

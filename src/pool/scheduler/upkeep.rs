@@ -149,8 +149,9 @@ impl<T> Scheduler<T> {
         if !state.ahead.is_empty() {
             return;
         }
-        let (begun, ready) = (state.begun, state.ready);
-        if let Some(ready) = ready.filter(|_| !deliberate && !state.served) {
+        if !deliberate && !state.served {
+            // Who was condemned before it was ready has not lived at all.
+            let (begun, ready) = (state.begun, state.ready.unwrap_or(now));
             self.policy.died_unused(begun, ready, now);
         }
         self.vacate(worker);
