@@ -132,15 +132,17 @@ fn where_nothing_is_restarted_a_killed_worker_breaks_the_pool() {
         let handles: Vec<_> = (0..6)
             .map(|_| pool.submit(wait_for, scratch.at("never")))
             .collect();
-        assert!(is_running(&handles[0]).await);
+        assert!(is_running(&handles[0]).await && is_running(&handles[1]).await);
         assert!(send(handles[0].worker_pid().unwrap(), libc::SIGTERM));
-        for handle in handles {
+        for (number, handle) in handles.into_iter().enumerate() {
             let error = handle.await.unwrap_err();
             assert!(error.is_broken(), "{error}");
+            assert_eq!(error.maybe_executed(), number < 2, "{number}");
             assert!(format!("{error:#}").contains("SIGTERM"), "{error:#}");
         }
         let late = pool.submit(own_pid, ()).await.unwrap_err();
         assert!(late.is_broken() && format!("{late:#}").contains("SIGTERM"));
+        assert!(!late.maybe_executed());
         pool.shutdown().await;
     });
 }

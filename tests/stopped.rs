@@ -56,16 +56,19 @@ fn a_stopped_worker_keeps_its_time_limit_and_goes_on_when_it_is_continued() {
 /// Row 39.
 #[test]
 fn a_worker_that_was_stopped_while_idle_holds_no_call_for_ever() {
-    everywhere(|method| async move {
-        let pool = pool(method, 1).build().unwrap();
-        let stopped = pool.submit(own_pid, ()).await.unwrap();
-        stop(stopped).await;
-        let begun = Instant::now();
-        let pid = pool.submit(own_pid, ()).await.unwrap();
-        assert!(pid != stopped && begun.elapsed() < PROMPTLY);
-        assert!(soon(PROMPTLY, || !is_alive(stopped)).await);
-        pool.shutdown().await;
-    });
+    for method in StartMethod::available() {
+        let _scene = scene();
+        runtime(2).block_on(async {
+            let pool = pool(*method, 1).build().unwrap();
+            let stopped = pool.submit(own_pid, ()).await.unwrap();
+            stop(stopped).await;
+            let begun = Instant::now();
+            let pid = pool.submit(own_pid, ()).await.unwrap();
+            assert!(pid != stopped && begun.elapsed() < PROMPTLY);
+            assert!(soon(PROMPTLY, || !is_alive(stopped)).await);
+            pool.shutdown().await;
+        });
+    }
 }
 
 /// Row 39; decision 4.

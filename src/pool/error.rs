@@ -98,7 +98,10 @@ pub(crate) enum Kind {
     ShutDown {
         started: bool,
     },
-    Broken(Breakage),
+    Broken {
+        why: Breakage,
+        started: bool,
+    },
     Unsupported(Unsupported),
 }
 
@@ -109,8 +112,6 @@ pub(crate) enum Breakage {
     Start(StartError),
     /// A worker was lost that must not be replaced.
     Loss(WorkerExit),
-    /// The same, before the call came: it was never accepted.
-    EarlierLoss(WorkerExit),
 }
 
 impl TaskError {
@@ -140,16 +141,6 @@ impl TaskError {
             Kind::WorkerLost(_) => Some(Failure::Lost),
             Kind::RanTooLong(_) => Some(Failure::RanTooLong),
             _ => None,
-        }
-    }
-
-    /// The same error for a call that was never accepted, and so cannot have run.
-    pub(crate) fn of_refused(self) -> Self {
-        match self.0.kind {
-            Kind::Broken(Breakage::Loss(exit)) => {
-                Self::new(Kind::Broken(Breakage::EarlierLoss(exit)))
-            }
-            _ => self,
         }
     }
 
@@ -183,7 +174,10 @@ impl TaskError {
     pub fn worker_exit(&self) -> Option<&WorkerExit> {
         match &self.0.kind {
             Kind::WorkerLost(exit)
-            | Kind::Broken(Breakage::Loss(exit) | Breakage::EarlierLoss(exit)) => Some(exit),
+            | Kind::Broken {
+                why: Breakage::Loss(exit),
+                ..
+            } => Some(exit),
             _ => None,
         }
     }
@@ -265,7 +259,7 @@ impl TaskError {
     /// Tells whether the task was refused or ended because the pool is broken: it cannot start
     /// workers, or it lost one and was told never to replace one.
     pub fn is_broken(&self) -> bool {
-        matches!(self.0.kind, Kind::Broken(_))
+        matches!(self.0.kind, Kind::Broken { .. })
     }
 
     /// All that [`reason`](Self::reason) says of a call that was accepted.
@@ -302,7 +296,7 @@ impl TaskError {
             Kind::MemoryExceeded { .. } => "memory exceeded",
             Kind::QueueFull(_) => "queue full",
             Kind::ShutDown { .. } => "shut down",
-            Kind::Broken(_) => "pool broken",
+            Kind::Broken { .. } => "pool broken",
             Kind::Unsupported(_) => "unsupported",
         }
     }
@@ -371,10 +365,9 @@ impl Kind {
             | Kind::Elapsed(_)
             | Kind::EncodeResult(_)
             | Kind::DecodeResult(_)
-            | Kind::DecodeUpdate(_)
-            // Not known to the caller of a pool that fell apart: it may have been running.
-            | Kind::Broken(Breakage::Loss(_)) => true,
+            | Kind::DecodeUpdate(_) => true,
             Kind::Aborted { started }
+            | Kind::Broken { started, .. }
             | Kind::Expired { started, .. }
             | Kind::ShutDown { started } => *started,
             Kind::TooLarge { what, .. } => *what == RESULT,
@@ -384,8 +377,7 @@ impl Kind {
             | Kind::Foreign(_)
             | Kind::DecodeArgument(_)
             | Kind::QueueFull(_)
-            | Kind::Unsupported(_)
-            | Kind::Broken(Breakage::Start(_) | Breakage::EarlierLoss(_)) => false,
+            | Kind::Unsupported(_) => false,
         }
     }
 
@@ -394,7 +386,10 @@ impl Kind {
         match self {
             Kind::Panicked(panic) => write!(f, ": {}", panic.message()),
             Kind::WorkerLost(exit)
-            | Kind::Broken(Breakage::Loss(exit) | Breakage::EarlierLoss(exit)) => {
+            | Kind::Broken {
+                why: Breakage::Loss(exit),
+                ..
+            } => {
                 write!(f, ": {}", exit.exit())?;
                 match exit.culprit() {
                     Some(culprit) => write!(f, ", because {culprit} did not yield"),
@@ -453,12 +448,14 @@ impl fmt::Display for Kind {
                 f.write_str("pool was shut down while the task ran")
             }
             Kind::ShutDown { started: false } => f.write_str("pool is shut down"),
-            Kind::Broken(Breakage::Start(_)) => {
-                f.write_str("pool is broken: no worker can be started")
-            }
-            Kind::Broken(Breakage::Loss(_) | Breakage::EarlierLoss(_)) => {
-                f.write_str("pool is broken by the loss of a worker")
-            }
+            Kind::Broken {
+                why: Breakage::Start(_),
+                ..
+            } => f.write_str("pool is broken: no worker can be started"),
+            Kind::Broken {
+                why: Breakage::Loss(_),
+                ..
+            } => f.write_str("pool is broken by the loss of a worker"),
             Kind::Unsupported(_) => f.write_str("task asks for what its executor cannot do"),
         }
     }
@@ -469,8 +466,14 @@ impl Error for TaskError {
         match &self.0.kind {
             Kind::Panicked(panic) => Some(panic),
             Kind::WorkerLost(exit)
-            | Kind::Broken(Breakage::Loss(exit) | Breakage::EarlierLoss(exit)) => Some(exit),
-            Kind::Broken(Breakage::Start(error)) => Some(error),
+            | Kind::Broken {
+                why: Breakage::Loss(exit),
+                ..
+            } => Some(exit),
+            Kind::Broken {
+                why: Breakage::Start(error),
+                ..
+            } => Some(error),
             Kind::EncodeArgument(error) | Kind::EncodeResult(error) => Some(error),
             Kind::DecodeArgument(error) | Kind::DecodeResult(error) | Kind::DecodeUpdate(error) => {
                 Some(error)

@@ -382,7 +382,6 @@ fn refused(driver: &Driver) -> TaskError {
     driver
         .refusal()
         .unwrap_or_else(|| TaskError::new(Kind::ShutDown { started: false }))
-        .of_refused()
 }
 
 /// Hands a job to the driver; a refusal comes through the handle.
@@ -408,7 +407,7 @@ fn try_accept<R: Send + 'static>(
         true => Arc::new(AsyncHolder(driver.clone())),
         false => driver.clone(),
     };
-    let key = driver.submit(job).map_err(TaskError::of_refused)?;
+    let key = driver.submit(job)?;
     Ok(TaskHandle::new(reply, Some((holder, key))))
 }
 

@@ -158,7 +158,14 @@ impl Driver {
             Ok(ready) => host.insert(ready),
             Err(error) => {
                 let error = StartError::system("make a runtime", &error);
-                return self.turn_away(place, first, &Kind::Broken(Breakage::Start(error)));
+                return self.turn_away(
+                    place,
+                    first,
+                    &Kind::Broken {
+                        why: Breakage::Start(error),
+                        started: false,
+                    },
+                );
             }
         };
         let local = &ready.local;

@@ -93,7 +93,13 @@ impl Driver {
         let unrun = state.roster.unstarted(place);
         self.unlock(state);
         self.hub.note(|| PoolEvent::StartFailed(error.clone()));
-        self.answer_all(unrun, &Kind::Broken(Breakage::Start(error.clone())));
+        self.answer_all(
+            unrun,
+            &Kind::Broken {
+                why: Breakage::Start(error.clone()),
+                started: false,
+            },
+        );
         self.tell();
         self.finish_if_over();
         error

@@ -31,7 +31,12 @@ impl Driver {
         if let Some(error) = self.refusal() {
             return Err(error);
         }
-        let unfit = |error| TaskError::new(Kind::Broken(Breakage::Start(error)));
+        let unfit = |error| {
+            TaskError::new(Kind::Broken {
+                why: Breakage::Start(error),
+                started: false,
+            })
+        };
         self.prepare_in_place(place).map_err(unfit)?;
         job.since = Moment::now();
         let number = self.admit_in_place()?;

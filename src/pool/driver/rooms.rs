@@ -192,7 +192,7 @@ impl Driver {
                     Err((refusal, _)) => state.rooms.refused(match refusal {
                         Refusal::Closed => Outcome::ShutDown(false),
                         Refusal::Dropped => Outcome::Cancelled,
-                        Refusal::Broken(worker) => Outcome::Broken(worker),
+                        Refusal::Broken(worker) => Outcome::Broken(worker, false),
                     }),
                 }
             }

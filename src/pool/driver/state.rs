@@ -256,19 +256,20 @@ impl State {
         TaskError::new(match refusal {
             Refusal::Closed => Kind::ShutDown { started: false },
             Refusal::Dropped => Kind::Cancelled,
-            Refusal::Broken(worker) => Kind::Broken(self.breakage(worker)),
+            Refusal::Broken(worker) => self.broken(worker, false),
         })
     }
 
-    fn breakage(&self, worker: Option<WorkerId>) -> Breakage {
-        match worker.and(self.breaking.clone()) {
+    fn broken(&self, worker: Option<WorkerId>, started: bool) -> Kind {
+        let why = match worker.and(self.breaking.clone()) {
             Some(exit) => Breakage::Loss(exit),
             None => Breakage::Start(
                 self.start_error
                     .clone()
                     .unwrap_or_else(StartError::shutting_down),
             ),
-        }
+        };
+        Kind::Broken { why, started }
     }
 
     /// A job has failed like this and is run again.
@@ -332,7 +333,7 @@ impl State {
                 started,
             },
             Outcome::ShutDown(started) => Kind::ShutDown { started },
-            Outcome::Broken(worker) => Kind::Broken(self.breakage(worker)),
+            Outcome::Broken(worker, started) => self.broken(worker, started),
         })
     }
 }

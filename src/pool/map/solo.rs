@@ -47,7 +47,7 @@ impl Solo {
             Ok(_) => slip
                 .take()
                 .expect("a job is answered before who ran it is back"),
-            Err(error) => Raw::Failed(error.of_refused()),
+            Err(error) => Raw::Failed(error),
         }
     }
 }

@@ -201,8 +201,9 @@ pub(crate) enum Outcome {
     Expired(bool),
     /// The pool was shut down; true if it had been started.
     ShutDown(bool),
-    /// The pool is broken: it cannot start workers, or lost this one and must not replace it.
-    Broken(Option<WorkerId>),
+    /// The pool is broken: it cannot start workers, or lost this one and must not replace it; true
+    /// if it had been started.
+    Broken(Option<WorkerId>, bool),
 }
 
 impl Outcome {
@@ -214,7 +215,8 @@ impl Outcome {
             Self::Aborted(_) => Some(Self::Aborted(false)),
             Self::ShutDown(_) => Some(Self::ShutDown(false)),
             Self::Expired(_) => Some(Self::Expired(false)),
-            Self::Cancelled | Self::WaitedTooLong | Self::Broken(_) => Some(self),
+            Self::Broken(worker, _) => Some(Self::Broken(worker, false)),
+            Self::Cancelled | Self::WaitedTooLong => Some(self),
         }
     }
 }

@@ -153,7 +153,7 @@ impl End {
     fn outcome(self, started: bool) -> Outcome {
         match self {
             Self::ShutDown => Outcome::ShutDown(started),
-            Self::Broken(worker) => Outcome::Broken(worker),
+            Self::Broken(worker) => Outcome::Broken(worker, started),
         }
     }
 }

@@ -135,7 +135,7 @@ impl<T> Scheduler<T> {
     fn outcome_of_loss(&self, worker: WorkerId, deliberate: bool) -> Outcome {
         match self.mode {
             Mode::Ending(end) => end.outcome(true),
-            _ if self.breaks_at(deliberate) => Outcome::Broken(Some(worker)),
+            _ if self.breaks_at(deliberate) => Outcome::Broken(Some(worker), true),
             _ => Outcome::Lost(worker),
         }
     }
@@ -266,7 +266,7 @@ impl<T> Scheduler<T> {
         }
         self.mode = Mode::Stranded;
         self.refuse(Refusal::Broken(None));
-        self.empty_line(Outcome::Broken(None));
+        self.empty_line(Outcome::Broken(None, false));
     }
 
     /// A call may come back unstarted when no worker can be started any more; without a living one
@@ -276,7 +276,7 @@ impl<T> Scheduler<T> {
             && !self.line.is_empty()
             && self.count(Phase::Ready) + self.count(Phase::Starting) == 0
         {
-            self.empty_line(Outcome::Broken(None));
+            self.empty_line(Outcome::Broken(None, false));
         }
     }
 

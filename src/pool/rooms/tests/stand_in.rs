@@ -119,7 +119,7 @@ impl Stage {
                     Err((refusal, _)) => self.rooms.refused(match refusal {
                         Refusal::Closed => Outcome::ShutDown(false),
                         Refusal::Dropped => Outcome::Cancelled,
-                        Refusal::Broken(worker) => Outcome::Broken(worker),
+                        Refusal::Broken(worker) => Outcome::Broken(worker, false),
                     }),
                 }
             }

@@ -338,13 +338,13 @@ impl Ledger {
                 self.terminated && started.is_some() == had_started,
                 "a shut down says truly whether the call had been started",
             ),
-            Outcome::Broken(None) => (
-                starts.may_give_up() && started.is_none(),
+            Outcome::Broken(None, had_started) => (
+                starts.may_give_up() && started.is_none() && !had_started,
                 "a pool that cannot start workers fails what waits, and no other pool does",
             ),
-            Outcome::Broken(Some(worker)) => (
-                starts.loss == Some(worker),
-                "a pool that may not restart breaks at its first loss",
+            Outcome::Broken(Some(worker), had_started) => (
+                starts.loss == Some(worker) && started.is_some() == had_started,
+                "a pool that may not restart breaks at its first loss, and says what was started",
             ),
         };
         require(holds, rule, || format!("{outcome:?} {record:?}"));

@@ -27,7 +27,10 @@ impl World<'_> {
         );
         let most = self.plan.rules.renewal.max_tasks;
         let most = most.map_or(u64::MAX, NonZeroU64::get);
-        self.processes.push(Process::new(worker, self.now, most));
+        // The core's own word for it: it may have been decided a while before it is done.
+        let begun = self.core.places[worker.place].worker.as_ref();
+        let begun = begun.map_or(self.now, |worker| worker.begun);
+        self.processes.push(Process::new(worker, begun, most));
         let plan = &self.plan;
         let (birth, takes) = if self.calm || index < plan.sound_starts {
             (Birth::Ready, self.rng.spread(50_000, 5_000_000))

@@ -73,7 +73,7 @@ pub(super) struct Process {
     /// Since when the oldest of the outbox is there, or an item is over.
     pub(super) unsaid: Option<Moment>,
 
-    /// When it began to start.
+    /// When its start was decided.
     pub(super) begun_at: Moment,
     /// It has begun a call.
     pub(super) served: bool,

@@ -110,7 +110,7 @@ fn a_worker_condemned_while_it_starts_is_a_failed_start() {
         desk.tell(Event::Condemned(worker));
         desk.start_fails(worker);
     }
-    assert_eq!(desk.outcome("a"), Some(Outcome::Broken(None)));
+    assert_eq!(desk.outcome("a"), Some(Outcome::Broken(None, false)));
 }
 
 #[test]
@@ -121,7 +121,7 @@ fn a_pool_that_may_not_restart_is_broken_by_a_violation() {
     let worker = desk.worker_of("a");
     desk.tell(Event::Condemned(worker));
     desk.exit(worker);
-    assert_eq!(desk.outcome("a"), Some(Outcome::Broken(Some(worker))));
+    assert_eq!(desk.outcome("a"), Some(Outcome::Broken(Some(worker), true)));
 }
 
 #[test]
@@ -138,7 +138,7 @@ fn a_violation_in_a_dying_worker_costs_what_it_had_finished() {
     desk.exit(worker);
     assert_eq!(
         desk.outcome("a"),
-        Some(Outcome::Broken(Some(worker))),
+        Some(Outcome::Broken(Some(worker), true)),
         "and not lost without a break"
     );
 }
@@ -243,7 +243,7 @@ fn a_pool_that_gave_up_starts_no_worker_for_a_call_that_comes_back() {
     let started = desk.started.len();
     desk.exit(desk.worker_of("a"));
     assert_eq!(desk.started.len(), started);
-    assert_eq!(desk.outcome("a"), Some(Outcome::Broken(None)));
+    assert_eq!(desk.outcome("a"), Some(Outcome::Broken(None, false)));
     assert!(desk.finished);
 }
 

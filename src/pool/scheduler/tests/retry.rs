@@ -227,7 +227,7 @@ fn a_pool_in_which_no_worker_can_be_started_repeats_nothing() {
     desk.exit(*desk.started.last().expect("it was replaced"));
     let next = *desk.started.last().expect("and again");
     desk.tell(Event::StartFailed(next, StartFailure::Permanent));
-    assert_eq!(desk.outcome("a"), Some(Outcome::Broken(None)));
+    assert_eq!(desk.outcome("a"), Some(Outcome::Broken(None, false)));
     assert!(desk.finished);
 }
 

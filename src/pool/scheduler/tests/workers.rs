@@ -99,7 +99,7 @@ fn five_failed_starts_break_the_pool_and_spare_what_runs() {
         assert_eq!(desk.outcome("c"), None);
         desk.start_fails(worker);
     }
-    assert_eq!(desk.outcome("c"), Some(Outcome::Broken(None)));
+    assert_eq!(desk.outcome("c"), Some(Outcome::Broken(None, false)));
     assert_eq!(desk.core.refusal(), Some(Refusal::Broken(None)));
     desk.finish("a", 10 * MS);
     for worker in desk.retired.clone() {
@@ -114,7 +114,7 @@ fn a_start_that_can_never_succeed_breaks_the_pool_at_once() {
     desk.submit_all(1, &["a"]);
     let worker = desk.started[0];
     desk.tell(Event::StartFailed(worker, StartFailure::Permanent));
-    assert_eq!(desk.outcome("a"), Some(Outcome::Broken(None)));
+    assert_eq!(desk.outcome("a"), Some(Outcome::Broken(None, false)));
     assert!(desk.finished);
 }
 
@@ -126,12 +126,9 @@ fn a_pool_that_may_not_restart_breaks_at_the_first_loss() {
     desk.start("b");
     let (lost, other) = (desk.worker_of("a"), desk.worker_of("b"));
     desk.exit(lost);
-    for name in ["a", "b", "c"] {
-        assert_eq!(
-            desk.outcome(name),
-            Some(Outcome::Broken(Some(lost))),
-            "{name}"
-        );
+    for (name, started) in [("a", true), ("b", true), ("c", false)] {
+        let outcome = Outcome::Broken(Some(lost), started);
+        assert_eq!(desk.outcome(name), Some(outcome), "{name}");
     }
     let refused = desk.core.submit(desk.now, JobSpec::default(), "late");
     assert_eq!(refused, Err((Refusal::Broken(Some(lost)), "late")));
