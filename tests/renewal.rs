@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use deeds::own_pid;
+use deeds::{Scratch, own_pid, touch, wait_for};
 use futures::StreamExt;
 use procpool::{ProcessPool, Stdio};
 use support::{PROMPTLY, builder, children, everywhere, is_alive, pool, scene, soon};
@@ -31,6 +31,27 @@ fn a_worker_runs_as_many_tasks_as_it_may_and_another_runs_the_next() {
         assert_eq!(pids, [a, a, a, b, b, b, c]);
         assert!(a != b && b != c);
         assert_eq!(pool.stats().workers_started, 3);
+        pool.shutdown().await;
+    });
+}
+
+/// One that does not yield keeps the others from being begun, and they are cancelled.
+#[test]
+fn async_tasks_that_were_taken_back_do_not_wear_out_a_worker() {
+    everywhere(|method| async move {
+        let scratch = Scratch::new();
+        let pool = pool(method, 1).max_tasks_per_worker(4).build().unwrap();
+        let blocks = |path: String| async move { wait_for(path) };
+        let first = pool.submit_async(blocks, scratch.at("gate"));
+        assert!(soon(PROMPTLY, || first.is_running()).await);
+        let others = [(); 3].map(|()| pool.submit_async(|()| async {}, ()));
+        assert!(others.iter().all(|other| other.cancel()));
+        touch(scratch.at("gate"));
+        let pid = first.await.unwrap();
+        for _ in 0..3 {
+            let next = pool.submit_async(blocks, scratch.at("gate"));
+            assert_eq!(next.await.unwrap(), pid);
+        }
         pool.shutdown().await;
     });
 }

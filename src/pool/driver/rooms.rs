@@ -11,12 +11,11 @@ use crate::pool::events::PoolEvent;
 use crate::pool::holder::{Holder, JobKey};
 use crate::pool::job::Job;
 use crate::pool::reply::Raw;
-use crate::pool::rooms::{Act, CallSpec, Surroundings};
+use crate::pool::rooms::{Act, CallSpec, Rooms, Surroundings};
 use crate::pool::scheduler::{
     Event, JobKey as Key, JobSpec, Outcome, Progress, Refusal, Request, Scheduler, Ticket, WorkerId,
 };
 use crate::process::Sleep;
-use crate::supervisor::Owner;
 use crate::supervisor::slot::Slot;
 use crate::sys::clock::Moment;
 use crate::wire::codec::Frame;
@@ -68,12 +67,8 @@ impl Surroundings for Around<'_> {
         self.scheduler.waiting()
     }
 
-    fn idle(&self) -> usize {
-        self.scheduler.spare().0
-    }
-
-    fn vacant(&self) -> usize {
-        self.scheduler.spare().1
+    fn spare(&self) -> (usize, usize) {
+        self.scheduler.spare()
     }
 }
 
@@ -123,38 +118,22 @@ impl Driver {
         Ok(JobKey::of_number(number))
     }
 
-    /// Cancels or aborts an async call; tells whether that is now its outcome.
-    fn withdraw_async(&self, number: u64, abort: bool) -> bool {
+    /// Does something about an unfinished async call, and tells what has come of it; `false` if it is
+    /// finished.
+    fn intervene_async(
+        &self,
+        number: u64,
+        deed: impl FnOnce(&mut Rooms<Job>, &Around<'_>, Moment) -> bool,
+    ) -> bool {
         let now = Moment::now();
         let mut state = self.lock();
         if !state.rooms.is_open(number) {
             return false;
         }
         let (rooms, around) = rooms_of!(&mut *state);
-        if abort {
-            rooms.abort(now, &around, number);
-        } else {
-            rooms.cancel(&around, number);
-        }
-        let mut done = Done::default();
-        self.perform_all(&mut state, now, &mut done);
-        let open = state.rooms.is_open(number);
-        drop(state);
-        self.deliver(done);
-        !open
-    }
-
-    /// Asks an async call to come to its end; tells whether it was asked, or was cancelled by that.
-    fn request_async(&self, number: u64) -> bool {
-        let now = Moment::now();
-        let mut state = self.lock();
-        if !state.rooms.is_open(number) {
-            return false;
-        }
-        let (rooms, around) = rooms_of!(&mut *state);
-        let asked = rooms.request(&around, number);
+        let outcome = deed(rooms, &around, now);
         self.perform(state, now);
-        asked
+        outcome
     }
 
     /// Lets the rooms have their turn, and performs what they decide. True if the scheduler may
@@ -286,12 +265,17 @@ impl State {
         if header.kind == FrameKind::Update {
             return self.take_in_update(worker, header, payload, done);
         }
-        // What the task says while it runs is no end of it, and does not wear out its worker.
-        if let Some((_, room)) = self.scheduler.running(worker) {
+        // What the task says while it runs is no end of it, and does not wear out its worker; nor
+        // does one that was taken back before it was begun.
+        let passed = header.kind == FrameKind::Passed;
+        let begun = !passed || self.rooms.passed(now, worker, ticket).map_err(unknown)?;
+        if let Some((_, room)) = self.scheduler.running(worker).filter(|_| begun) {
             self.scheduler.item_answered(worker, room);
         }
+        if passed {
+            return Ok(());
+        }
         let raw = match header.kind {
-            FrameKind::Passed => return self.rooms.passed(now, worker, ticket).map_err(unknown),
             FrameKind::Returned => Raw::Returned(payload),
             kind => Raw::Failed(failure(kind, &payload, max_frame)?),
         };
@@ -347,15 +331,25 @@ pub(crate) struct AsyncHolder(pub(crate) Arc<Driver>);
 
 impl Holder for AsyncHolder {
     fn cancel(&self, key: JobKey) -> bool {
-        self.0.withdraw_async(key.number(), false)
+        let number = key.number();
+        self.0.intervene_async(number, |rooms, around, _| {
+            rooms.cancel(around, number);
+            !rooms.is_open(number)
+        })
     }
 
     fn abort(&self, key: JobKey) -> bool {
-        self.0.withdraw_async(key.number(), true)
+        let number = key.number();
+        self.0.intervene_async(number, |rooms, around, now| {
+            rooms.abort(now, around, number);
+            !rooms.is_open(number)
+        })
     }
 
     fn request(&self, key: JobKey) -> bool {
-        self.0.request_async(key.number())
+        let number = key.number();
+        self.0
+            .intervene_async(number, |rooms, around, _| rooms.request(around, number))
     }
 
     fn progress(&self, key: JobKey) -> Option<(Option<u32>, Progress)> {

@@ -70,18 +70,19 @@ impl<T> Rooms<T> {
         }
     }
 
-    /// A guest is no more, without an answer.
+    /// A guest is no more, without an answer; tells whether it had been begun.
     pub(crate) fn passed(
         &mut self,
         now: Moment,
         worker: WorkerId,
         ticket: Ticket,
-    ) -> Result<(), UnknownGuest> {
+    ) -> Result<bool, UnknownGuest> {
         if self.guest(worker, ticket).is_some() {
             // It has thrown away what it should have run, and is lost with its worker.
             return Err(UnknownGuest);
         }
-        self.leave(now, worker, ticket).map(drop)
+        let stay = self.leave(now, worker, ticket)?;
+        Ok(stay != Stay::TakenBack)
     }
 
     /// The call that a guest is, if it is to be answered.
@@ -201,7 +202,8 @@ impl<T> Rooms<T> {
         won
     }
 
-    /// The call by which a room was to be open, or is, has ended without an answer.
+    /// The call by which a room was to be open, or is, has ended without an answer. Who waits outside
+    /// has a turn, in which another is asked for; if none can be had, they are [`refused`](Self::refused).
     pub(crate) fn broke(
         &mut self,
         now: Moment,
@@ -209,10 +211,7 @@ impl<T> Rooms<T> {
         key: JobKey,
         outcome: Outcome,
     ) {
-        if self.pending.contains(&key) {
-            self.pending.retain(|pending| *pending != key);
-            return self.resolve_outside(outcome);
-        }
+        self.pending.retain(|pending| *pending != key);
         let found = self
             .rooms
             .iter_mut()
@@ -244,9 +243,6 @@ impl<T> Rooms<T> {
                 self.end_guest(now, worker, ticket, number);
                 self.failed(now, number, outcome, Some((worker, ticket)));
             }
-        }
-        if let Some(outcome) = unbegun {
-            self.resolve_outside(outcome);
         }
     }
 

@@ -70,10 +70,8 @@ pub(crate) trait Surroundings {
     fn admits(&self, worker: WorkerId, guests: usize) -> bool;
     /// How many blocking calls wait for a worker.
     fn waiting(&self) -> usize;
-    /// How many workers are there that have nothing to do.
-    fn idle(&self) -> usize;
-    /// How many workers could be started beside those.
-    fn vacant(&self) -> usize;
+    /// How many workers are there that have nothing to do, and how many could be started beside those.
+    fn spare(&self) -> (usize, usize);
 }
 
 /// Something to be done, in order.
@@ -226,13 +224,18 @@ impl<T> Rooms<T> {
     /// Lets waiting calls into rooms, and sees to it that there is one for those that are left.
     pub(crate) fn turn(&mut self, now: Moment, around: &impl Surroundings) {
         let mut wanted = false;
+        // Nothing of this turn changes that before it is over.
+        let spare = match self.line.is_empty() {
+            true => (0, 0),
+            false => around.spare(),
+        };
         while let Some(number) = self.line.first().map(|turn| turn.number()) {
             let call = &self.calls[&number];
             if call.spec.deadline.is_some_and(|deadline| deadline <= now) {
                 self.resolve(number, Outcome::Expired(false));
                 continue;
             }
-            let Some((worker, grow)) = self.room_for(around) else {
+            let Some((worker, grow)) = self.room_for(around, spare) else {
                 wanted = true;
                 break;
             };
@@ -256,7 +259,11 @@ impl<T> Rooms<T> {
 
     /// The room for the next call, and whether there should be one more for those after it. None if
     /// there should be another first.
-    fn room_for(&self, around: &impl Surroundings) -> Option<(WorkerId, bool)> {
+    fn room_for(
+        &self,
+        around: &impl Surroundings,
+        (idle, vacant): (usize, usize),
+    ) -> Option<(WorkerId, bool)> {
         let most = self.rules.most;
         let others = around.waiting().saturating_sub(self.pending.len()) > 0;
         let open = self.rooms.iter().filter(|(worker, room)| {
@@ -269,7 +276,6 @@ impl<T> Rooms<T> {
                 && around.admits(**worker, room.guests())
         });
         let (worker, room) = open.min_by_key(|(_, room)| room.guests())?;
-        let (idle, vacant) = (around.idle(), around.vacant());
         // One worker is left for blocking calls as long as the rooms are not full.
         let grow =
             room.guests() > 0 && idle + vacant > 1 && self.pending.is_empty() && !self.asking;

@@ -72,12 +72,8 @@ impl Surroundings for Around<'_> {
         self.0.waiting()
     }
 
-    fn idle(&self) -> usize {
-        self.0.spare().0
-    }
-
-    fn vacant(&self) -> usize {
-        self.0.spare().1
+    fn spare(&self) -> (usize, usize) {
+        self.0.spare()
     }
 }
 
