@@ -40,7 +40,8 @@ fn a_worker_runs_as_many_tasks_as_it_may_and_another_runs_the_next() {
 fn async_tasks_that_were_taken_back_do_not_wear_out_a_worker() {
     everywhere(|method| async move {
         let scratch = Scratch::new();
-        let pool = pool(method, 1).max_tasks_per_worker(4).build().unwrap();
+        let pool = builder(1, method).max_tasks_per_worker(4);
+        let pool = pool.build().unwrap();
         let blocks = |path: String| async move { wait_for(path) };
         let first = pool.submit_async(blocks, scratch.at("gate"));
         assert!(soon(PROMPTLY, || first.is_running()).await);

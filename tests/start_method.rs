@@ -400,7 +400,7 @@ fn workers_that_die_as_soon_as_they_are_ready_cost_few_starts_and_never_break_th
     for method in StartMethod::available() {
         let _scene = scene();
         runtime(2).block_on(async {
-            let pool = pool(*method, 1).build().unwrap();
+            let pool = pool(1, *method);
             let mut events = pool.events();
             pool.ready().await.unwrap();
             let mut next = async || loop {

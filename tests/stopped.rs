@@ -8,12 +8,8 @@ mod deeds;
 use std::time::{Duration, Instant};
 
 use deeds::{Misdeed, Scratch, commit, hang, own_pid, send, state_of, touch, wait_for};
-use procpool::{ProcessPool, ProcessPoolBuilder, StartMethod, Stdio, TaskHandle};
-use support::{PROMPTLY, children, everywhere, is_alive, runtime, scene, soon};
-
-fn pool(method: StartMethod, workers: usize) -> ProcessPoolBuilder {
-    ProcessPool::builder().workers(workers).start_method(method)
-}
+use procpool::{ProcessPool, StartMethod, Stdio, TaskHandle};
+use support::{PROMPTLY, children, everywhere, is_alive, pool, runtime, scene, soon};
 
 async fn is_running<R: Send + 'static>(handle: &TaskHandle<R>) -> bool {
     soon(PROMPTLY, || handle.is_running()).await
@@ -29,7 +25,7 @@ async fn stop(pid: u32) {
 fn a_stopped_worker_keeps_its_time_limit_and_goes_on_when_it_is_continued() {
     everywhere(|method| async move {
         let scratch = Scratch::new();
-        let pool = pool(method, 2).build().unwrap();
+        let pool = pool(2, method);
         let patient = pool.submit(wait_for, scratch.at("gate"));
         assert!(is_running(&patient).await);
         let stopped = patient.worker_pid().unwrap();
@@ -59,7 +55,7 @@ fn a_worker_that_was_stopped_while_idle_holds_no_call_for_ever() {
     for method in StartMethod::available() {
         let _scene = scene();
         runtime(2).block_on(async {
-            let pool = pool(*method, 1).build().unwrap();
+            let pool = pool(1, *method);
             let stopped = pool.submit(own_pid, ()).await.unwrap();
             stop(stopped).await;
             let begun = Instant::now();

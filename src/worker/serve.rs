@@ -188,7 +188,8 @@ impl Station {
         match room {
             Ok(room) => {
                 room.run(&mut self.intake)?;
-                answer.send(Kind::Returned, &[]);
+                // A room is no task.
+                answer.send(Kind::Returned, &[], self.desk.term.is_over());
                 self.room = Some(room);
             }
             Err(error) => {
@@ -330,7 +331,8 @@ struct Answer<'a> {
 impl Sink for Answer<'_> {
     fn publish(&mut self, verdict: Verdict<'_>) {
         let (kind, payload) = spoken(&verdict, self.desk.max_frame);
-        self.send(kind, &payload);
+        let last = self.desk.term.task_over();
+        self.send(kind, &payload, last);
     }
 }
 
@@ -349,12 +351,12 @@ pub(super) fn spoken<'a>(verdict: &Verdict<'a>, max_frame: usize) -> (Kind, Cow<
 }
 
 impl Answer<'_> {
-    /// Sends the response if the call is still ours, else says that it was thrown away.
-    fn send(&mut self, kind: Kind, payload: &[u8]) {
+    /// Sends the response if the call is still ours, else says that it was thrown away. `last` tells
+    /// that nothing more is run here.
+    fn send(&mut self, kind: Kind, payload: &[u8], last: bool) {
         let took = self.started.until(Moment::now()).as_nanos() as u64;
         let ticket: Ticket = self.request.ticket;
         let call = self.request.call;
-        let last = self.desk.term.task_over();
         let header = Header {
             kind,
             ticket,
