@@ -85,8 +85,12 @@ impl StartPolicy {
         barren.not_before = now + pause(barren.in_a_row, LONGEST_BARREN_PAUSE);
     }
 
-    /// A worker that began to start at `begun` failed by itself.
+    /// A worker that began to start at `begun` failed by itself. Those that fail together, because
+    /// somebody kills them all, say, are one try.
     pub(crate) fn failed(&mut self, begun: Moment, now: Moment) -> Verdict {
+        if self.latest.back().is_some_and(|latest| begun < *latest) {
+            return Verdict::RetryAt(self.not_before.max(now));
+        }
         let took = begun.until(now);
         for ended in &mut self.latest {
             // Attempts overlap: what they took together may be more than the time that passed.
@@ -200,6 +204,21 @@ mod tests {
             verdict = policy.failed(begun, now);
         }
         assert_eq!(verdict, Verdict::Break);
+    }
+
+    #[test]
+    fn starts_that_fail_together_are_one_failure() {
+        let mut policy = StartPolicy::default();
+        policy.succeeded();
+        let mut now = START;
+        for _ in 1..FAILURES {
+            let begun = now;
+            for after in 1..=20 {
+                now = begun + MS * after;
+                assert_ne!(policy.failed(begun, now), Verdict::Break, "after {after}");
+            }
+        }
+        assert_eq!(policy.failed(now, now), Verdict::Break, "the fifth try");
     }
 
     #[test]
