@@ -88,7 +88,7 @@ impl World<'_> {
         process.reaped = true;
         let id = process.id;
         if !process.killed || process.condemned {
-            self.starts.failed(failure, self.now);
+            self.starts.failed(failure, process.begun_at, self.now);
         }
         self.tell(Event::StartFailed(id, failure));
     }
@@ -98,6 +98,7 @@ impl World<'_> {
             Some(Machine::Step(index)) => self.step(index),
             Some(Machine::Flush(index)) => self.flush(index),
             Some(Machine::Killed(index)) => self.die(index, true),
+            Some(Machine::Perish(_)) if self.calm => {}
             Some(Machine::Perish(index)) => self.die(index, false),
             Some(Machine::Continue(index)) => self.go_on(index),
             None => {}

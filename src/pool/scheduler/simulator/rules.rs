@@ -130,13 +130,15 @@ impl Starts {
         self.refused_since = None;
     }
 
-    pub(super) fn failed(&mut self, failure: StartFailure, now: Moment) {
+    pub(super) fn failed(&mut self, failure: StartFailure, begun: Moment, now: Moment) {
         match failure {
             StartFailure::Permanent => self.hopeless = true,
             StartFailure::System => {
                 let since = *self.refused_since.get_or_insert(now);
                 self.hopeless |= since.until(now) >= Duration::from_secs(120);
             }
+            // Those that fail together are one try.
+            StartFailure::Worker if self.failed.last().is_some_and(|last| begun < *last) => {}
             StartFailure::Worker => {
                 self.failed.push(now);
                 let fifth_last = self.failed.len().checked_sub(5).map(|at| self.failed[at]);
