@@ -80,10 +80,12 @@
 //! | [`TaskHandle`] | a submitted call: its result, and the means to end it |
 //! | [`Task`], [`TaskCall`] | a call with a time limit, a limit on waiting, a deadline, a priority, a key, a name; [`Retry`]: how often it is run again |
 //! | [`AsyncTask`] | the same for an `async fn` |
+//! | [`ProgressTask`], [`AsyncProgressTask`], [`Updates`], [`WhenFull`] | a task that says something while it runs, and what it says |
 //! | [`Map`], [`Enumerated`] | the results of one function over many items |
 //! | [`call!`], [`Call`] | a call with several arguments |
 //! | [`TaskError`], [`PanicInfo`], [`WorkerExit`], [`Exit`] | why there is no result |
 //! | [`RemoteError`] | an error that a task can return, made by `?` from any other |
+//! | [`Fd`] | a file, a socket or another owner of a descriptor as an argument or result |
 //! | `Json` (feature `json`) | an argument or result of a type that needs field names or type tags |
 //! | [`BuildError`], [`StartError`], [`TrySubmitError`], [`NotClosed`], [`ResizeError`] | how the pool's other operations fail |
 //! | [`ShutdownOptions`] | the end of a pool |
@@ -155,7 +157,7 @@ pub use sys::attributes::Resource;
 pub use task::Call;
 #[cfg(feature = "json")]
 pub use task::Json;
-pub use task::{HookOutcome, PanicInfo, RemoteError};
+pub use task::{Fd, HookOutcome, PanicInfo, RemoteError};
 pub use thread_pool::ThreadPool;
 pub use thread_pool::async_progress::ThreadAsyncProgressTask;
 pub use thread_pool::async_task::ThreadAsyncTask;

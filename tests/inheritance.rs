@@ -38,7 +38,7 @@ fn list_descriptors() -> Vec<String> {
     list.split_whitespace().map(str::to_owned).collect()
 }
 
-/// Checks that these are standard streams, two pipes, what tells of the program's end (where the
+/// Checks that these are standard streams, two pipes and a socket, what tells of the program's end (where the
 /// worker is not the program's own child, another pipe, which wakes it then), and the bell between
 /// the worker's threads.
 fn check(method: StartMethod, open: &BTreeMap<i32, String>) {
@@ -51,8 +51,8 @@ fn check(method: StartMethod, open: &BTreeMap<i32, String>) {
     let mut kinds: Vec<_> = kinds.collect();
     kinds.sort();
     let pipes = if method == StartMethod::Spawn { 2 } else { 3 };
-    let wanted = [["eventfd", "pidfd"], ["pipe"; 2], ["pipe"; 2]].concat();
-    assert_eq!(kinds, wanted[..2 + pipes], "{open:?}");
+    let wanted = [&["eventfd", "pidfd"], &["pipe"; 3][..pipes], &["socket"]].concat();
+    assert_eq!(kinds, wanted, "{open:?}");
 }
 
 /// Rows 2 and 3.

@@ -19,7 +19,7 @@ use crate::process::StartError;
 use crate::supervisor::callback::run_aside;
 use crate::sys::clock::Moment;
 use crate::task::DecodeError;
-use crate::task::entry::{self, Begun, Sink, Verdict};
+use crate::task::entry::{self, Argument, Begun, Sink, Verdict};
 use crate::task::hook;
 use crate::task::identity::Target;
 use crate::task::panic::PanicInfo;
@@ -28,7 +28,7 @@ use crate::wire::packed::Packed;
 
 /// Does on this thread what a worker does with a call: decodes the argument, calls, encodes the
 /// result. Its panics end here.
-pub(crate) fn run(target: Target, argument: &[u8]) -> Raw {
+pub(crate) fn run(target: Target, argument: Argument<'_>) -> Raw {
     let mut ending = Ending::default();
     let unknown = entry::run(target, argument, &mut Vec::new(), &mut ending).err();
     let lost = || {
@@ -45,7 +45,7 @@ pub(crate) fn run(target: Target, argument: &[u8]) -> Raw {
 /// be driving one, which cannot wait for the call as well. At `until` it is dropped where it is.
 pub(crate) fn run_async(
     target: Target,
-    argument: &[u8],
+    argument: Argument<'_>,
     until: Option<Moment>,
     trace: &CallTrace,
     enter: impl FnOnce() + Send,
@@ -104,7 +104,9 @@ struct Ending {
 impl Sink for Ending {
     fn publish(&mut self, verdict: Verdict<'_>) {
         self.raw = Some(match verdict {
-            Verdict::Returned(result) => Raw::Returned(Packed::copy_of(result)),
+            Verdict::Returned(result, beside) => {
+                Raw::Returned(Packed::beside(Packed::copy_of(result), beside))
+            }
             Verdict::Panicked(panic) => Raw::Failed(TaskError::new(Kind::Panicked(panic))),
             Verdict::ArgumentUndecodable(error) => {
                 Raw::Failed(TaskError::new(Kind::DecodeArgument(error)))

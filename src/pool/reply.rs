@@ -58,7 +58,7 @@ type Callback<R> = Box<dyn FnOnce(&Result<R, TaskError>) + Send>;
 
 /// The answer to one call, as far as it has come.
 pub(crate) struct Reply<R> {
-    decode: fn(&[u8]) -> Result<R, DecodeError>,
+    decode: fn(&Packed) -> Result<R, DecodeError>,
     state: Mutex<State<R>>,
 }
 
@@ -99,7 +99,7 @@ pub(crate) enum Stage {
 }
 
 impl<R: Send + 'static> Reply<R> {
-    pub(crate) fn new(decode: fn(&[u8]) -> Result<R, DecodeError>) -> Arc<Self> {
+    pub(crate) fn new(decode: fn(&Packed) -> Result<R, DecodeError>) -> Arc<Self> {
         let state = State {
             phase: Phase::Pending,
             cancelled: false,
@@ -289,7 +289,7 @@ impl<R: Send + 'static> Answer for Reply<R> {
 
 /// Decodes a result, in code of the user's that may panic.
 pub(crate) fn decode<R>(
-    decode: fn(&[u8]) -> Result<R, DecodeError>,
+    decode: fn(&Packed) -> Result<R, DecodeError>,
     raw: Raw,
 ) -> Result<R, TaskError> {
     match raw {

@@ -8,7 +8,8 @@
 //!
 //! - [`policy`]: when a worker may be started (pure).
 //! - [`start`]: from nothing to a worker that has said that it is ready.
-//! - [`slot`]: a ready worker: its two pipes, its page, its process.
+//! - [`slot`]: a ready worker: its two pipes and what goes beside them, its page, its
+//!   process.
 //! - [`outgoing`], [`incoming`]: what is on its way there and back. [`oom`]: whether the kernel
 //!   has killed for lack of memory.
 //! - [`stdio`]: what a worker prints. [`callback`]: the thread that runs the program's callbacks.

@@ -1,4 +1,5 @@
-//! A ready worker, as its parent has it: its two pipes, its page, its process.
+//! A ready worker, as its parent has it: its two pipes and what goes beside
+//! them, its page, its process.
 //!
 //! A task on the pool's runtime serves it ([`Slot::serve`]): reads responses, writes requests that
 //! could not be written at once, and sees the worker off when its process is dead. All
@@ -25,7 +26,9 @@ use crate::process::Child;
 use crate::sys::memory::Memory;
 use crate::sys::pipe::Enlargement;
 use crate::sys::reactor;
+use crate::wire::codec::Frame;
 use crate::wire::frame::{Header, Kind};
+use crate::wire::luggage::Luggage;
 use crate::wire::packed::Packed;
 use crate::wire::page::ControlPage;
 
@@ -50,6 +53,7 @@ pub(crate) struct Slot {
     /// What it printed last, where that is captured.
     pub(crate) tail: Option<Arc<Tail>>,
     pub(super) outgoing: Outgoing,
+    pub(super) luggage: Arc<Luggage>,
     pub(super) incoming: Mutex<Incoming>,
     pub(super) requests: Arc<OwnedFd>,
     pub(super) responses: Arc<OwnedFd>,
@@ -70,6 +74,8 @@ pub(super) struct Bell {
     flush: AtomicBool,
     /// The request pipe was full when it was last written to.
     blocked: AtomicBool,
+    /// There was no room for descriptors.
+    crowded: AtomicBool,
 }
 
 /// Which runtime a serving task runs on; a slot has at most one on each.
@@ -107,8 +113,13 @@ impl Slot {
     }
 
     /// Queues a request. [`flush`](Self::flush) or [`flush_soon`](Self::flush_soon) sends it.
-    pub(crate) fn push(&self, front: &[&[u8]], argument: &Packed) {
-        self.outgoing.push(front, argument);
+    pub(crate) fn push(&self, header: Header, head: &[u8], argument: &Packed) {
+        self.outgoing.push(header, head, argument);
+    }
+
+    /// Queues a request without particulars.
+    pub(crate) fn push_bare(&self, header: Header) {
+        self.push(header, &[], &Packed::copy_of(&[]));
     }
 
     /// Writes what is queued now, as far as the pipe takes it.
@@ -137,10 +148,7 @@ impl Slot {
 
     /// Tells the worker to end when it has done everything that was sent before.
     pub(crate) fn retire(&self) {
-        self.push(
-            &[&Header::control(Kind::Leave, 0).to_bytes()],
-            &Packed::copy_of(&[]),
-        );
+        self.push_bare(Header::control(Kind::Leave, 0));
         self.flush();
     }
 
@@ -167,8 +175,16 @@ impl Slot {
         mut reason: Option<String>,
     ) {
         let mut done = None;
+        if self.bell.crowded.swap(false, Ordering::AcqRel) {
+            // What has been said may be that some were taken.
+            self.flush_soon();
+        }
         if !incoming.frames.is_empty() {
             let mut frames = std::mem::take(&mut incoming.frames);
+            frames
+                .iter_mut()
+                .filter(|frame| frame.header.beside)
+                .for_each(|frame| self.fetch_luggage(frame));
             let (left, verdict) = owner.received(self, &mut frames);
             done = Some(left);
             frames.clear();
@@ -187,6 +203,13 @@ impl Slot {
         if let Some(reason) = reason {
             owner.condemned(self, reason);
         }
+    }
+
+    /// Puts the descriptors that came with a frame beside its payload: those that have arrived.
+    fn fetch_luggage(&self, frame: &mut Frame) {
+        let arrived = self.luggage.receive(frame.header.ticket);
+        let bytes = std::mem::replace(&mut frame.payload, Packed::copy_of(&[]));
+        frame.payload = Packed::beside(bytes, arrived.unwrap_or_default());
     }
 
     /// Serves the worker until it is dead and everything it said has been handed in.
@@ -266,8 +289,14 @@ impl Slot {
         self.bell
             .blocked
             .store(flushed == Flushed::Blocked, Ordering::Release);
-        if flushed == Flushed::More {
-            self.flush_soon();
+        match flushed {
+            Flushed::More => self.flush_soon(),
+            // Tried once more with the mark set: what was taken before that has rung no bell.
+            Flushed::Crowded if !self.bell.crowded.swap(true, Ordering::AcqRel) => {
+                self.flush_soon();
+            }
+            Flushed::Crowded => {}
+            Flushed::All | Flushed::Blocked | Flushed::Broken => {}
         }
     }
 

@@ -27,6 +27,7 @@ use crate::task::record::level_heard;
 use crate::wire::PROTOCOL;
 use crate::wire::codec::Frame;
 use crate::wire::frame::Kind;
+use crate::wire::luggage::Luggage;
 use crate::wire::message::{Hello, Readiness, Unfit, WorkerStart};
 use crate::wire::page::{self, ControlPage};
 
@@ -107,6 +108,7 @@ async fn start_in_time(
     let page_file = page::create().map_err(system)?;
     let page = ControlPage::new(&page_file).map_err(system)?;
     let reader = requests.read.try_clone().map_err(system)?;
+    let (luggage, luggage_there) = Luggage::pair().map_err(system)?;
     let (stdout, stdout_here) = recipe.stdout.open().map_err(system)?;
     let (stderr, stderr_here) = recipe.stderr.open().map_err(system)?;
     let name = format!("{}-{number}", recipe.name);
@@ -127,7 +129,7 @@ async fn start_in_time(
         },
     };
     let first = postcard::to_stdvec(&first).expect("numbers and texts always encode");
-    let channel = vec![requests.read, responses.write, page_file];
+    let channel = vec![requests.read, responses.write, page_file, luggage_there];
     let order = Order {
         name: name.clone(),
         first,
@@ -162,6 +164,7 @@ async fn start_in_time(
         .max_memory
         .and_then(|_| Memory::of(pid, child.get().pidfd().as_fd()).ok());
     let requests = Arc::new(requests.write);
+    let luggage = Arc::new(luggage);
     let (tail, stop_stderr) = stderr.unzip();
     let stops = [stdout.map(|(_, stop)| stop), stop_stderr];
     Ok(Slot {
@@ -172,7 +175,8 @@ async fn start_in_time(
         page,
         memory,
         tail,
-        outgoing: Outgoing::new(requests.clone()),
+        outgoing: Outgoing::new(requests.clone(), luggage.clone()),
+        luggage,
         incoming: Mutex::new(incoming),
         requests,
         responses,

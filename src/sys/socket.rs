@@ -5,6 +5,7 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
     SendAncillaryBuffer, SendAncillaryMessage, SendFlags, Shutdown, SocketFlags, SocketType,
@@ -15,8 +16,8 @@ use rustix::net::{
 /// that a system is configured with.
 pub(crate) const MAX_MESSAGE: usize = 64 * 1024;
 
-/// The most descriptors of one message.
-pub(crate) const MAX_DESCRIPTORS: usize = 16;
+/// The most descriptors of one message, by the system's own rule.
+pub(crate) const MAX_DESCRIPTORS: usize = 253;
 
 /// Makes the two ends, both close-on-exec.
 pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
@@ -111,6 +112,17 @@ pub(crate) fn receive(socket: impl AsFd, buffer: &mut [u8]) -> io::Result<Receiv
         descriptors,
         truncated: message.flags.contains(ReturnFlags::CTRUNC),
     })
+}
+
+/// Waits until something can be sent, or the other side has gone.
+pub(crate) fn wait_for_room(socket: impl AsFd) -> io::Result<()> {
+    let mut sockets = [PollFd::new(&socket, PollFlags::OUT)];
+    loop {
+        match poll(&mut sockets, None) {
+            Err(rustix::io::Errno::INTR) => {}
+            polled => return Ok(polled.map(|_| ())?),
+        }
+    }
 }
 
 /// Whether the same call should be made again at once.

@@ -34,7 +34,7 @@ use crate::wire::packed::Packed;
 pub struct Call<R> {
     target: Result<Target, ForeignFunction>,
     argument: Result<Packed, EncodeError>,
-    decode: fn(&[u8]) -> Result<R, DecodeError>,
+    decode: fn(&Packed) -> Result<R, DecodeError>,
     is_async: bool,
 }
 
@@ -45,7 +45,7 @@ pub(crate) struct Parts<R> {
     /// The arguments, encoded, or why they cannot be.
     pub(crate) argument: Result<Packed, EncodeError>,
     /// Reads the result.
-    pub(crate) decode: fn(&[u8]) -> Result<R, DecodeError>,
+    pub(crate) decode: fn(&Packed) -> Result<R, DecodeError>,
     /// The function gives a future of the result.
     pub(crate) is_async: bool,
 }
@@ -61,7 +61,7 @@ impl<R: Serialize + DeserializeOwned> Call<R> {
         Self {
             target: Target::of_async(function),
             argument: payload::pack(argument),
-            decode: payload::decode::<R>,
+            decode: payload::unpack::<R>,
             is_async: true,
         }
     }
@@ -75,7 +75,7 @@ impl<R: Serialize + DeserializeOwned> Call<R> {
         Self {
             target: Target::of(function),
             argument: payload::pack(argument),
-            decode: payload::decode::<R>,
+            decode: payload::unpack::<R>,
             is_async: false,
         }
     }
@@ -124,7 +124,7 @@ macro_rules! constructors {
                 Self {
                     target: Target::of(function),
                     argument: payload::pack(&$arguments),
-                    decode: payload::decode::<R>,
+                    decode: payload::unpack::<R>,
                     is_async: false,
                 }
             }

@@ -25,18 +25,56 @@ use std::task::{Context, Poll};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::attached::{self, Attached};
 use super::error::{DecodeError, EncodeError};
 use super::hook::{Hook, HookOutcome};
 use super::identity::{Target, UnknownTarget};
 use super::panic::{self, PanicInfo};
 use super::payload;
 use super::progress::{Progress, Reporting};
+use crate::wire::packed::Packed;
+
+/// What a function is called with.
+#[derive(Debug)]
+pub(crate) struct Argument<'a> {
+    /// The arguments, encoded.
+    pub(crate) bytes: &'a [u8],
+    /// What came with them.
+    pub(crate) beside: Attached,
+}
+
+impl<'a> Argument<'a> {
+    /// What is to be called with once: what goes with it is taken from there.
+    pub(crate) fn taken_from(packed: &'a Packed) -> Self {
+        Self {
+            bytes: packed,
+            beside: packed.take_descriptors(),
+        }
+    }
+
+    /// What may be called with again. Where a descriptor cannot be copied, it is missing.
+    pub(crate) fn copied_from(packed: &'a Packed) -> Self {
+        let held = packed.descriptors();
+        let copies = held.iter().flat_map(|held| held.iter());
+        Self {
+            bytes: packed,
+            beside: copies.map_while(|one| one.try_clone().ok()).collect(),
+        }
+    }
+}
+
+impl<'a> From<&'a [u8]> for Argument<'a> {
+    fn from(bytes: &'a [u8]) -> Self {
+        let beside = Attached::new();
+        Self { bytes, beside }
+    }
+}
 
 /// How one call ended.
 #[derive(Debug)]
 pub(crate) enum Verdict<'a> {
-    /// The function returned, and this is its result, encoded.
-    Returned(&'a [u8]),
+    /// The function returned, and this is its result, encoded, and what goes with it.
+    Returned(&'a [u8], Attached),
     /// The function panicked.
     Panicked(PanicInfo),
     /// The arguments could not be read, and the function was not called.
@@ -81,7 +119,7 @@ pub(crate) trait Begun {
 /// Where `target` names no code of this program. Nothing was run and `sink` was not told.
 pub(crate) fn run(
     target: Target,
-    argument: &[u8],
+    argument: Argument<'_>,
     scratch: &mut Vec<u8>,
     sink: &mut dyn Sink,
 ) -> Result<(), UnknownTarget> {
@@ -120,7 +158,7 @@ where
 }
 
 /// [`enter`] with the types of the function erased.
-type Entry = unsafe fn(usize, &[u8], &mut Vec<u8>, &mut dyn Sink);
+type Entry = unsafe fn(usize, Argument<'_>, &mut Vec<u8>, &mut dyn Sink);
 
 /// Decodes the arguments, calls the function and encodes the result, each caught apart, so that
 /// the verdict says which of them failed.
@@ -130,7 +168,7 @@ type Entry = unsafe fn(usize, &[u8], &mut Vec<u8>, &mut dyn Sink);
 /// `function` is the [address](Function::address) of an `F`.
 unsafe fn enter<F, Arguments>(
     function: usize,
-    argument: &[u8],
+    argument: Argument<'_>,
     scratch: &mut Vec<u8>,
     sink: &mut dyn Sink,
 ) where
@@ -158,7 +196,7 @@ unsafe fn enter<F, Arguments>(
 /// `function` is the [address](Function::address) of an `F`.
 unsafe fn enter_async<F, Arguments>(
     function: usize,
-    argument: &[u8],
+    argument: Argument<'_>,
     _scratch: &mut Vec<u8>,
     sink: &mut dyn Sink,
 ) where
@@ -180,17 +218,19 @@ unsafe fn enter_async<F, Arguments>(
     }
 }
 
-fn decoded<Arguments: DeserializeOwned>(argument: &[u8]) -> Result<Arguments, DecodeError> {
-    panic::catch(|| payload::decode::<Arguments>(argument))
+fn decoded<Arguments: DeserializeOwned>(argument: Argument<'_>) -> Result<Arguments, DecodeError> {
+    let Argument { bytes, beside } = argument;
+    panic::catch(|| attached::supply(beside, || payload::decode::<Arguments>(bytes)))
         .unwrap_or_else(|panic| Err(DecodeError::panicked::<Arguments>(&panic)))
 }
 
 /// Tells the verdict of a call that has returned.
 fn tell<R: Serialize>(result: R, scratch: &mut Vec<u8>, sink: &mut dyn Sink) {
     scratch.clear();
-    sink.publish(match panic::catch(|| payload::encode(&result, scratch)) {
-        Ok(Ok(())) => Verdict::Returned(scratch),
-        Ok(Err(error)) => Verdict::ResultUnencodable(error),
+    let encoded = panic::catch(|| attached::collect(|| payload::encode(&result, scratch)));
+    sink.publish(match encoded {
+        Ok((Ok(()), beside)) => Verdict::Returned(scratch, beside),
+        Ok((Err(error), _)) => Verdict::ResultUnencodable(error),
         Err(panic) => Verdict::ResultUnencodable(EncodeError::panicked::<R>(&panic)),
     });
     panic::contain(|| drop(result));

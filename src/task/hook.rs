@@ -79,7 +79,8 @@ pub(crate) fn run(hook: &[u8]) -> Result<(), String> {
     let (target, argument) =
         postcard::take_from_bytes(hook).map_err(|_| "it does not decode".to_owned())?;
     let mut said = Said(Ok(()));
-    entry::run(target, argument, &mut Vec::new(), &mut said).map_err(|error| error.to_string())?;
+    entry::run(target, argument.into(), &mut Vec::new(), &mut said)
+        .map_err(|error| error.to_string())?;
     said.0.map_err(|text| cut(&text, TEXT).to_owned())
 }
 
@@ -89,7 +90,7 @@ struct Said(Result<(), String>);
 impl Sink for Said {
     fn publish(&mut self, verdict: Verdict<'_>) {
         self.0 = match verdict {
-            Verdict::Returned(result) => {
+            Verdict::Returned(result, _) => {
                 payload::decode(result).unwrap_or_else(|error| Err(error.to_string()))
             }
             Verdict::Panicked(panic) => Err(format!("it panicked: {panic}")),

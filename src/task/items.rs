@@ -1,8 +1,11 @@
 //! The items of a chunk, one behind the other: each its length and its bytes.
 //!
-//! Every item is encoded by itself, so that one which does not decode costs no other.
+//! Every item is encoded by itself, so that one which does not decode costs no other. An item that
+//! has descriptors is alone, so that it is plain whose they are.
 
-use bytes::{Buf, Bytes};
+use bytes::Buf;
+
+use crate::wire::packed::Packed;
 
 /// The length of an item's length.
 const PREFIX: usize = 4;
@@ -26,21 +29,25 @@ pub(crate) fn split_first(items: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 /// What is behind the first `count` items, sharing their memory. Empty if there are fewer.
-pub(crate) fn skip(mut items: Bytes, count: usize) -> Bytes {
-    for _ in 0..count {
-        let Some((first, _)) = split_first(&items) else {
-            return Bytes::new();
-        };
-        let taken = size_of(first.len());
-        items.advance(taken);
+pub(crate) fn skip(items: &Packed, count: usize) -> Packed {
+    if count == 0 {
+        return items.clone();
     }
-    items
+    let mut rest = items.to_bytes();
+    for _ in 0..count {
+        let taken = split_first(&rest).map(|(first, _)| size_of(first.len()));
+        rest.advance(taken.unwrap_or(rest.len()));
+    }
+    Packed::from(rest)
 }
 
 /// The first item alone, sharing its memory. Empty if there is none.
-pub(crate) fn first(items: Bytes) -> Bytes {
-    let length = split_first(&items).map_or(0, |(first, _)| size_of(first.len()));
-    items.slice(..length)
+pub(crate) fn first(items: &Packed) -> Packed {
+    let length = split_first(items).map_or(0, |(first, _)| size_of(first.len()));
+    if length == items.len() {
+        return items.clone();
+    }
+    Packed::from(items.to_bytes().slice(..length))
 }
 
 #[cfg(test)]
@@ -74,8 +81,9 @@ mod tests {
     fn the_rest_is_what_stands_behind() {
         let mut bytes = Vec::new();
         (0..4u8).for_each(|n| push(&[n; 3], &mut bytes));
-        let rest = skip(Bytes::from(bytes), 3);
+        let rest = skip(&Packed::copy_of(&bytes), 3);
         assert_eq!(split_first(&rest), Some((&[3; 3][..], &[][..])));
-        assert_eq!(skip(rest, 2).len(), 0);
+        assert_eq!(skip(&rest, 2).len(), 0);
+        assert_eq!(*first(&Packed::copy_of(&bytes)), bytes[..7]);
     }
 }

@@ -30,11 +30,13 @@
 //! - `identity`: a function's name among processes of one build
 //! - `entry`: from that name to the function and to its verdict
 //! - `payload`: values and bytes, with `encoder`, `decoder` and their `limits`
+//! - `attached`: descriptors, which travel beside the bytes; `fd`: what owns one, as a value
 //! - `json`: for types that this format cannot carry
 //! - `panic`: what is known of a panic, and how it is caught
 //! - `record`: what a task has logged, on its way to the program
 //! - `error`: how encoding and decoding fail; `remote`: an error that a task can return
 
+pub(crate) mod attached;
 pub(crate) mod call;
 pub(crate) mod cancel;
 pub(crate) mod context;
@@ -42,6 +44,7 @@ mod decoder;
 mod encoder;
 pub(crate) mod entry;
 mod error;
+mod fd;
 pub(crate) mod head;
 pub(crate) mod hook;
 pub(crate) mod identity;
@@ -63,6 +66,7 @@ pub use call::Call;
 pub use cancel::{CancelReason, CancellationToken};
 pub use context::{TaskContext, current, retire_worker};
 pub use error::{DecodeError, EncodeError};
+pub use fd::Fd;
 pub use hook::HookOutcome;
 pub use identity::ForeignFunction;
 #[cfg(feature = "json")]

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::attached;
 use super::decoder::Decoder;
 use super::encoder::Encoder;
 use super::error::{DecodeError, EncodeError};
@@ -22,8 +23,18 @@ thread_local! {
     static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
-/// The encoding of `value`.
+/// The encoding of `value`, with the descriptors in it beside that.
 pub(crate) fn pack<T: Serialize + ?Sized>(value: &T) -> Result<Packed, EncodeError> {
+    let (packed, descriptors) = attached::collect(|| pack_bytes(value));
+    Ok(Packed::beside(packed?, descriptors))
+}
+
+/// Reads a `T`, which takes the descriptors that it has from beside the bytes.
+pub(crate) fn unpack<T: DeserializeOwned>(packed: &Packed) -> Result<T, DecodeError> {
+    attached::supply(packed.take_descriptors(), || decode(packed))
+}
+
+fn pack_bytes<T: Serialize + ?Sized>(value: &T) -> Result<Packed, EncodeError> {
     // Taken and not borrowed: the value's own code may come here as well.
     let mut scratch = SCRATCH.try_with(Cell::take).unwrap_or_default();
     scratch.clear();

@@ -15,6 +15,7 @@ use crate::pool::reply::{Answer, Raw, Reply};
 use crate::pool::trace::CallTrace;
 use crate::pool::updates::Listener;
 use crate::sys::clock::Moment;
+use crate::task::entry::Argument;
 use crate::task::identity::Target;
 use crate::task::panic;
 use crate::wire::packed::Packed;
@@ -200,7 +201,8 @@ pub(super) struct Encoded {
 
 impl Work for Encoded {
     fn run(&mut self) -> Result<(), TaskError> {
-        self.result = Some(in_place::run(self.target, &self.argument));
+        let argument = Argument::taken_from(&self.argument);
+        self.result = Some(in_place::run(self.target, argument));
         match &self.result {
             Some(Raw::Failed(error)) => Err(error.clone()),
             _ => Ok(()),

@@ -3,7 +3,7 @@
 //! ```text
 //!  0        1              2                 4                    8
 //!  +--------+--------------+-----------------+--------------------+
-//!  | mark   | kind, flags  | lane            | length of payload  |
+//!  | mark   | kind, flags  | lane, and a flag | length of payload |
 //!  +--------+--------------+-----------------+--------------------+
 //!  | sequence: which sending to this worker                       |
 //!  +--------------------------------------------------------------+
@@ -30,6 +30,8 @@ pub(crate) const CONTROL_LIMIT: usize = 64 * 1024;
 const SHORT: u8 = 0x20;
 const PART: u8 = 0x40;
 const LAST: u8 = 0x80;
+/// And one in the high bit of the lane.
+const BESIDE: u16 = 0x8000;
 /// The first byte of every header.
 const MARK: u8 = 0xC5;
 
@@ -65,6 +67,8 @@ pub(crate) enum Kind {
     Passed = 23,
     /// Response: the function's address is not in the image (a text).
     Unknown = 24,
+    /// Response, before the others to its call: that was begun, with the descriptors beside it.
+    Taken = 25,
     /// Something that the function says while it runs: as many of them as it was granted.
     Update = 28,
     /// Response, before the one to its call: something was logged there (`task::record::Record`);
@@ -89,6 +93,7 @@ impl Kind {
             22 => Self::TooLarge,
             23 => Self::Passed,
             24 => Self::Unknown,
+            25 => Self::Taken,
             28 => Self::Update,
             30 => Self::Log,
             _ => return None,
@@ -125,6 +130,8 @@ pub(crate) struct Header {
     pub(crate) part: bool,
     /// A response after which this worker will run nothing more: it is to be replaced.
     pub(crate) last: bool,
+    /// Descriptors go with it, by the socket beside the pipes: they are there before the frame is.
+    pub(crate) beside: bool,
 }
 
 /// Bytes that are no frame, or a frame that may not be.
@@ -159,6 +166,7 @@ impl Header {
             short: false,
             part: false,
             last: false,
+            beside: false,
         }
     }
 
@@ -168,7 +176,8 @@ impl Header {
         let flags =
             (self.short as u8 * SHORT) | (self.part as u8 * PART) | (self.last as u8 * LAST);
         bytes[..2].copy_from_slice(&[MARK, self.kind as u8 | flags]);
-        bytes[2..4].copy_from_slice(&self.ticket.lane.to_le_bytes());
+        let lane = self.ticket.lane | (self.beside as u16 * BESIDE);
+        bytes[2..4].copy_from_slice(&lane.to_le_bytes());
         let length = u32::try_from(self.length).expect("frames are shorter than 4 GiB");
         bytes[4..8].copy_from_slice(&length.to_le_bytes());
         bytes[8..16].copy_from_slice(&self.ticket.sequence.to_le_bytes());
@@ -198,8 +207,9 @@ impl Header {
         }
         let number =
             |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));
+        let lane = u16::from_le_bytes([low, high]);
         let ticket = Ticket {
-            lane: u16::from_le_bytes([low, high]),
+            lane: lane & !BESIDE,
             sequence: number(8),
         };
         Ok(Some(Self {
@@ -211,6 +221,7 @@ impl Header {
             short: flags & SHORT != 0,
             part: flags & PART != 0,
             last: flags & LAST != 0,
+            beside: lane & BESIDE != 0,
         }))
     }
 }
@@ -233,6 +244,7 @@ mod tests {
             short: true,
             part: true,
             last: true,
+            beside: true,
         }
     }
 

@@ -5,10 +5,12 @@
 //!    parent                                                     worker
 //!            ◀ response pipe:  Hello, Ready, Returned …
 //!              control page:   who holds each call; the outbox
+//!            ◀ socket ▶        descriptors that go with calls and results
 //! ```
 //!
 //! - [`frame`]: the header that stands before every payload.
 //! - [`codec`]: frames out of a stream of bytes, for the parent's side.
+//! - [`luggage`]: descriptors that go with a frame.
 //! - [`message`]: what the payloads of the crate's own frames say.
 //! - [`packed`]: a payload at rest.
 //! - [`page`]: the words by which a call changes hands, and the outbox.
@@ -17,6 +19,7 @@
 
 pub(crate) mod codec;
 pub(crate) mod frame;
+pub(crate) mod luggage;
 pub(crate) mod message;
 pub(crate) mod packed;
 pub(crate) mod page;

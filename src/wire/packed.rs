@@ -1,10 +1,12 @@
-//! The bytes of one message at rest: few in place, many shared.
+//! One message at rest: its bytes, few in place, many shared; and the descriptors beside them.
 //!
 //! Most calls carry a few bytes each way. They travel with what holds them and cost no memory of
 //! their own.
 
 use std::fmt;
 use std::ops::Deref;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
@@ -18,12 +20,59 @@ pub(crate) enum Packed {
     Few(u8, [u8; FEW]),
     /// Shared; a clone is another owner.
     Many(Bytes),
+    /// The same, with descriptors.
+    Beside(Arc<Parcel>),
+}
+
+/// Bytes and what travels beside them.
+pub(crate) struct Parcel {
+    bytes: Bytes,
+    descriptors: Mutex<Vec<OwnedFd>>,
 }
 
 impl Packed {
     /// Copies bytes.
     pub(crate) fn copy_of(bytes: &[u8]) -> Self {
         Self::in_place(bytes).unwrap_or_else(|| Self::Many(Bytes::copy_from_slice(bytes)))
+    }
+
+    /// Puts descriptors beside bytes.
+    pub(crate) fn beside(bytes: Self, descriptors: Vec<OwnedFd>) -> Self {
+        if descriptors.is_empty() {
+            return bytes;
+        }
+        let bytes = bytes.to_bytes();
+        let descriptors = Mutex::new(descriptors);
+        Self::Beside(Arc::new(Parcel { bytes, descriptors }))
+    }
+
+    /// Whether it was made with descriptors, also when they are not there any more.
+    pub(crate) fn has_descriptors(&self) -> bool {
+        matches!(self, Self::Beside(_))
+    }
+
+    /// The descriptors beside it, while they are held.
+    pub(crate) fn descriptors(&self) -> Option<MutexGuard<'_, Vec<OwnedFd>>> {
+        match self {
+            Self::Beside(parcel) => Some(parcel.lock()),
+            Self::Few(..) | Self::Many(_) => None,
+        }
+    }
+
+    /// Takes the descriptors from beside it, for all owners.
+    pub(crate) fn take_descriptors(&self) -> Vec<OwnedFd> {
+        let held = self.descriptors();
+        held.map(|mut held| std::mem::take(&mut *held))
+            .unwrap_or_default()
+    }
+
+    /// The bytes, shared where they are many.
+    pub(crate) fn to_bytes(&self) -> Bytes {
+        match self {
+            Self::Few(..) => Bytes::copy_from_slice(self),
+            Self::Many(bytes) => bytes.clone(),
+            Self::Beside(parcel) => parcel.bytes.clone(),
+        }
     }
 
     fn in_place(bytes: &[u8]) -> Option<Self> {
@@ -46,13 +95,27 @@ impl Deref for Packed {
         match self {
             Self::Few(length, bytes) => &bytes[..usize::from(*length)],
             Self::Many(bytes) => bytes,
+            Self::Beside(parcel) => &parcel.bytes,
         }
+    }
+}
+
+impl Parcel {
+    fn lock(&self) -> MutexGuard<'_, Vec<OwnedFd>> {
+        // Nothing panics under it.
+        self.descriptors
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl fmt::Debug for Packed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} bytes", self.len())
+        write!(f, "{} bytes", self.len())?;
+        if let Some(held) = self.descriptors() {
+            write!(f, " and {} descriptors", held.len())?;
+        }
+        Ok(())
     }
 }
 
@@ -69,6 +132,18 @@ mod tests {
             assert_eq!(*packed, *bytes);
             assert_eq!(matches!(packed, Packed::Few(..)), length <= FEW);
         }
+    }
+
+    #[test]
+    fn descriptors_are_taken_for_all_owners() {
+        let file = std::fs::File::open("/dev/null").unwrap();
+        let packed = Packed::beside(Packed::copy_of(b"few"), vec![file.into()]);
+        let other = packed.clone();
+        assert!(packed.has_descriptors() && *other == *b"few");
+        assert_eq!(format!("{other:?}"), "3 bytes and 1 descriptors");
+        assert_eq!(other.take_descriptors().len(), 1);
+        assert!(packed.take_descriptors().is_empty() && packed.has_descriptors());
+        assert!(!Packed::beside(Packed::copy_of(b"few"), Vec::new()).has_descriptors());
     }
 
     #[test]

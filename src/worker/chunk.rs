@@ -10,7 +10,8 @@ use super::serve::{Desk, spoken};
 use super::span::CallSpan;
 use super::watch::Watcher;
 use crate::sys::clock::Moment;
-use crate::task::entry::{self, Sink, Verdict};
+use crate::task::attached::Attached;
+use crate::task::entry::{self, Argument, Sink, Verdict};
 use crate::task::head::CallHead;
 use crate::task::{context, items};
 use crate::wire::frame::{Header, Kind};
@@ -23,7 +24,7 @@ impl Desk {
         request: Header,
         head: CallHead<'_>,
         mut rest: &[u8],
-        started: Moment,
+        (mut beside, started): (Attached, Moment),
         scratch: &mut Vec<u8>,
         watcher: &Watcher,
     ) -> io::Result<()> {
@@ -45,6 +46,11 @@ impl Desk {
                 item,
                 begun,
                 step: Ok(Step::Ended),
+            };
+            let argument = Argument {
+                bytes: argument,
+                // An item that has descriptors is alone in its chunk.
+                beside: std::mem::take(&mut beside),
             };
             if let Err(unknown) = entry::run(head.target, argument, scratch, &mut answer) {
                 return self.refuse(request, &unknown.to_string());
@@ -74,6 +80,7 @@ impl Desk {
             time: started.until(Moment::now()).as_nanos() as u64,
             short: false,
             last: self.term.is_over(),
+            beside: false,
             ..request
         };
         self.outbox.respond(header, &done, || true).map(|_| ())
@@ -92,24 +99,28 @@ struct ItemAnswer<'a> {
 
 impl Sink for ItemAnswer<'_> {
     fn publish(&mut self, verdict: Verdict<'_>) {
-        let (kind, payload) = spoken(&verdict, self.desk.max_frame);
+        let spoken = spoken(verdict, self.desk.max_frame);
+        let ticket = self.request.ticket;
         let time = self.begun.until(Moment::now()).as_nanos() as u64;
         let header = Header {
-            kind,
-            length: payload.len(),
+            kind: spoken.kind,
+            length: spoken.payload.len(),
             call: u64::from(self.item),
             time,
             short: false,
             part: true,
             last: self.desk.term.task_over(),
+            beside: !spoken.beside.is_empty(),
             ..self.request
         };
         let mut step = Step::Ended;
         let claim = || {
-            step = self.desk.page.finish_item(self.request.ticket, self.item);
+            step = self.desk.page.finish_item(ticket, self.item);
             step != Step::Ended
         };
-        let sent = self.desk.outbox.respond(header, &payload, claim);
+        let sent = self.desk.send_luggage(ticket, &spoken.beside);
+        let respond = |()| self.desk.outbox.respond(header, &spoken.payload, claim);
+        let sent = sent.and_then(respond);
         self.step = sent.map(|_| step);
     }
 }

@@ -1,7 +1,6 @@
 //! One async call in a room.
 
 use std::future::Future;
-use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -12,8 +11,9 @@ use super::room::Shared;
 use super::serve::spoken;
 use super::span::CallSpan;
 use crate::sys::clock::Moment;
+use crate::task::attached::Attached;
 use crate::task::context::{self, TaskContext};
-use crate::task::entry::{self, Begun, Sink, Verdict};
+use crate::task::entry::{self, Argument, Begun, Sink, Verdict};
 use crate::task::head::{CallHead, Labels};
 use crate::task::identity::Target;
 use crate::wire::frame::Header;
@@ -30,6 +30,8 @@ pub(super) struct Guest {
     span: CallSpan,
     /// Encoded, until it is begun.
     argument: Vec<u8>,
+    /// What came with that.
+    beside: Attached,
     begun: Option<Running>,
     /// Nothing is to be said of it any more.
     over: bool,
@@ -48,7 +50,7 @@ impl Guest {
         shared: Rc<Shared>,
         request: Header,
         head: &CallHead<'_>,
-        argument: &[u8],
+        argument: Argument<'_>,
     ) -> Self {
         Self {
             shared,
@@ -59,7 +61,8 @@ impl Guest {
             deadline: head.deadline,
             name: head.labels.name().map(Arc::from),
             span: CallSpan::new(head, request.call),
-            argument: argument.to_vec(),
+            argument: argument.bytes.to_vec(),
+            beside: argument.beside,
             begun: None,
             over: false,
         }
@@ -78,6 +81,9 @@ impl Guest {
             return false;
         }
         self.shared.count(1);
+        if let Err(error) = desk.acknowledge(self.request) {
+            self.shared.answered(Err(error));
+        }
         let head = CallHead {
             target: self.target,
             attempt: self.attempt,
@@ -125,8 +131,12 @@ impl Future for Guest {
             call: None,
         };
         if first {
-            let argument = std::mem::take(&mut this.argument);
-            if let Err(unknown) = entry::run(this.target, &argument, scratch, &mut voice) {
+            let bytes = std::mem::take(&mut this.argument);
+            let argument = Argument {
+                bytes: &bytes,
+                beside: std::mem::take(&mut this.beside),
+            };
+            if let Err(unknown) = entry::run(this.target, argument, scratch, &mut voice) {
                 shared.answered(shared.desk.refuse(this.request, &unknown.to_string()));
                 voice.spoken = true;
             }
@@ -180,17 +190,21 @@ struct Voice<'a> {
 impl Sink for Voice<'_> {
     fn publish(&mut self, verdict: Verdict<'_>) {
         let desk = &self.shared.desk;
-        let (kind, payload) = spoken(&verdict, desk.max_frame);
+        let spoken = spoken(verdict, desk.max_frame);
+        let ticket = self.request.ticket;
         let header = Header {
-            kind,
-            length: payload.len(),
+            kind: spoken.kind,
+            length: spoken.payload.len(),
             time: self.since.until(Moment::now()).as_nanos() as u64,
             short: false,
             last: desk.term.task_over(),
+            beside: !spoken.beside.is_empty(),
             ..self.request
         };
-        let claim = || desk.page.finish(self.request.ticket);
-        let sent: io::Result<()> = match desk.outbox.respond(header, &payload, claim) {
+        let claim = || desk.page.finish(ticket);
+        let sent = desk.send_luggage(ticket, &spoken.beside);
+        let sent = sent.and_then(|()| desk.outbox.respond(header, &spoken.payload, claim));
+        let sent = match sent {
             Ok(true) => Ok(()),
             Ok(false) => desk.pass(self.request),
             Err(error) => Err(error),

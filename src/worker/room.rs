@@ -25,6 +25,7 @@ use super::intake::Intake;
 use super::serve::{Desk, KEPT, flush_stdio};
 use super::watch::Watcher;
 use crate::sys::reactor;
+use crate::task::entry::Argument;
 use crate::task::head::CallHead;
 use crate::wire::Ticket;
 use crate::wire::frame::Kind;
@@ -161,6 +162,10 @@ impl Room {
             let Some((head, argument)) = CallHead::read(payload) else {
                 self.shared.desk.refuse(header, "the request has no head")?;
                 continue;
+            };
+            let argument = Argument {
+                bytes: argument,
+                beside: self.shared.desk.fetch_luggage(header)?,
             };
             let guest = Guest::new(self.shared.clone(), header, &head, argument);
             let task = self.local.spawn_local(guest);

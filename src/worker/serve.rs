@@ -19,13 +19,15 @@ use super::term::Term;
 use super::watch::Watcher;
 use crate::sys::clock::Moment;
 use crate::sys::{image, title};
+use crate::task::attached::Attached;
 use crate::task::context::{self, Running};
-use crate::task::entry::{self, Sink, Verdict};
+use crate::task::entry::{self, Argument, Sink, Verdict};
 use crate::task::head::CallHead;
 use crate::task::panic::PanicInfo;
 use crate::task::progress::Outlet;
 use crate::task::{hook, panic};
 use crate::wire::frame::{Header, Kind};
+use crate::wire::luggage::Luggage;
 use crate::wire::message::{Hello, Readiness, WorkerStart};
 use crate::wire::page::ControlPage;
 use crate::wire::{PROTOCOL, Ticket};
@@ -73,6 +75,7 @@ struct Station {
 pub(super) struct Desk {
     pub(super) page: Arc<ControlPage>,
     pub(super) outbox: Arc<Outbox>,
+    luggage: Luggage,
     pub(super) max_frame: usize,
     pub(super) term: Term,
     /// What running tasks say goes through this, once there are any.
@@ -84,9 +87,9 @@ impl Station {
     fn take(first: &[u8], program: OwnedFd, mut channel: Vec<OwnedFd>) -> io::Result<Self> {
         let start: WorkerStart = postcard::from_bytes(first).map_err(io::Error::other)?;
         let initializer = start.initializer.then(|| channel.pop()).flatten();
-        let [requests, responses, page]: [OwnedFd; 3] = channel
+        let [requests, responses, page, luggage]: [OwnedFd; 4] = channel
             .try_into()
-            .map_err(|_| io::Error::other("a worker's channel has three ends"))?;
+            .map_err(|_| io::Error::other("a worker's channel has four ends"))?;
         title::set_title(&start.name, &format!("procpool: worker {}", start.name));
         DEPTH.store(start.depth, Ordering::Relaxed);
         if start.attributes.oom_score_adj.is_none() {
@@ -100,6 +103,7 @@ impl Station {
         let mut desk = Desk {
             page,
             outbox: outbox.clone(),
+            luggage: Luggage::new(luggage),
             max_frame,
             term: Term::new(&start)?,
             outlet: None,
@@ -155,7 +159,10 @@ impl Station {
                     Kind::Host if self.desk.term.is_over() => {}
                     Kind::Host => self.host(header)?,
                     // It came too late for its room, and the parent has it back.
-                    Kind::Enter => self.desk.pass(header)?,
+                    Kind::Enter => {
+                        drop(self.desk.fetch_luggage(header)?);
+                        self.desk.pass(header)?;
+                    }
                     Kind::Drop => {}
                     Kind::Leave => return self.desk.outbox.flush(),
                     _ => return Err(io::Error::other("a response where a request belongs")),
@@ -189,7 +196,7 @@ impl Station {
             Ok(room) => {
                 room.run(&mut self.intake)?;
                 // A room is no task.
-                answer.send(Kind::Returned, &[], self.desk.term.is_over());
+                answer.send(&Spoken::nothing(), self.desk.term.is_over());
                 self.room = Some(room);
             }
             Err(error) => {
@@ -239,10 +246,12 @@ impl Desk {
             // What is finished does not wait for a call that may be long.
             self.outbox.flush()?;
         }
+        let beside = self.fetch_luggage(request)?;
         let started = Moment::now();
         if !self.page.begin(request.ticket, started) {
             return self.pass(request);
         }
+        self.acknowledge(request)?;
         if self.outbox.waits() {
             watcher.wake();
         }
@@ -250,7 +259,8 @@ impl Desk {
             return self.refuse(request, "the request has no head");
         };
         if head.items > 0 {
-            return self.answer_chunk(request, head, argument, started, scratch, watcher);
+            let begun = (beside, started);
+            return self.answer_chunk(request, head, argument, begun, scratch, watcher);
         }
         let name = head.labels.name().map(Arc::from);
         let _runs = self.outbox.runs(request, request.call);
@@ -263,10 +273,58 @@ impl Desk {
             started,
             sent: Ok(()),
         };
+        let argument = Argument {
+            bytes: argument,
+            beside,
+        };
         if let Err(unknown) = entry::run(head.target, argument, scratch, &mut answer) {
             return self.refuse(request, &unknown.to_string());
         }
         answer.sent
+    }
+
+    /// The descriptors that came with a request: all of them, taken or not, and so in the order of
+    /// the requests.
+    pub(super) fn fetch_luggage(&self, request: Header) -> io::Result<Attached> {
+        if request.beside {
+            self.luggage.receive(request.ticket)
+        } else {
+            Ok(Attached::new())
+        }
+    }
+
+    /// Says that a call with descriptors was begun, so that nobody else keeps those open for it.
+    pub(super) fn acknowledge(&self, request: Header) -> io::Result<()> {
+        if !request.beside {
+            return Ok(());
+        }
+        let header = Header {
+            kind: Kind::Taken,
+            length: 0,
+            time: 0,
+            short: false,
+            beside: false,
+            ..request
+        };
+        self.outbox.respond(header, &[], || true)?;
+        self.outbox.flush()
+    }
+
+    /// Sends what goes with a result, before that is there. Should the result be thrown away, its
+    /// luggage is nobody's.
+    pub(super) fn send_luggage(&self, ticket: Ticket, beside: &Attached) -> io::Result<()> {
+        if beside.is_empty() {
+            return Ok(());
+        }
+        loop {
+            match self.luggage.send(ticket, beside) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                sent => return sent,
+            }
+            // The parent takes it with the responses that it sees.
+            self.outbox.flush()?;
+            self.luggage.wait_for_room()?;
+        }
     }
 
     /// What a call may know of itself.
@@ -299,6 +357,7 @@ impl Desk {
             length: why.len(),
             time: 0,
             short: false,
+            beside: false,
             ..request
         };
         self.outbox
@@ -314,6 +373,7 @@ impl Desk {
             time: 0,
             short: false,
             last: self.term.is_over(),
+            beside: false,
             ..request
         };
         self.outbox.respond(header, &[], || true).map(|_| ())
@@ -330,45 +390,75 @@ struct Answer<'a> {
 
 impl Sink for Answer<'_> {
     fn publish(&mut self, verdict: Verdict<'_>) {
-        let (kind, payload) = spoken(&verdict, self.desk.max_frame);
         let last = self.desk.term.task_over();
-        self.send(kind, &payload, last);
+        self.send(&spoken(verdict, self.desk.max_frame), last);
     }
 }
 
-/// A verdict as kind and payload of a response.
-pub(super) fn spoken<'a>(verdict: &Verdict<'a>, max_frame: usize) -> (Kind, Cow<'a, [u8]>) {
-    match verdict {
-        Verdict::Returned(result) if result.len() > max_frame => {
+/// A verdict as a response.
+pub(super) struct Spoken<'a> {
+    pub(super) kind: Kind,
+    pub(super) payload: Cow<'a, [u8]>,
+    pub(super) beside: Attached,
+}
+
+impl Spoken<'_> {
+    /// What is said where nothing is to be said but that it is over.
+    fn nothing() -> Self {
+        Self {
+            kind: Kind::Returned,
+            payload: Cow::Borrowed(&[]),
+            beside: Attached::new(),
+        }
+    }
+}
+
+/// Turns a verdict into a response.
+pub(super) fn spoken(verdict: Verdict<'_>, max_frame: usize) -> Spoken<'_> {
+    let mut beside = Attached::new();
+    let (kind, payload) = match verdict {
+        Verdict::Returned(result, _) if result.len() > max_frame => {
             let size = (result.len() as u64).to_le_bytes();
             (Kind::TooLarge, size.to_vec().into())
         }
-        Verdict::Returned(result) => (Kind::Returned, Cow::Borrowed(result)),
-        Verdict::Panicked(panic) => (Kind::Panicked, encoded(panic).into()),
-        Verdict::ArgumentUndecodable(error) => (Kind::Undecodable, encoded(error).into()),
-        Verdict::ResultUnencodable(error) => (Kind::Unencodable, encoded(error).into()),
+        Verdict::Returned(result, attached) => {
+            beside = attached;
+            (Kind::Returned, Cow::Borrowed(result))
+        }
+        Verdict::Panicked(panic) => (Kind::Panicked, encoded(&panic).into()),
+        Verdict::ArgumentUndecodable(error) => (Kind::Undecodable, encoded(&error).into()),
+        Verdict::ResultUnencodable(error) => (Kind::Unencodable, encoded(&error).into()),
+    };
+    Spoken {
+        kind,
+        payload,
+        beside,
     }
 }
 
 impl Answer<'_> {
     /// Sends the response if the call is still ours, else says that it was thrown away. `last` tells
     /// that nothing more is run here.
-    fn send(&mut self, kind: Kind, payload: &[u8], last: bool) {
+    fn send(&mut self, spoken: &Spoken<'_>, last: bool) {
         let took = self.started.until(Moment::now()).as_nanos() as u64;
         let ticket: Ticket = self.request.ticket;
         let call = self.request.call;
         let header = Header {
-            kind,
+            kind: spoken.kind,
             ticket,
-            length: payload.len(),
+            length: spoken.payload.len(),
             call,
             time: took,
             short: false,
             part: false,
             last,
+            beside: !spoken.beside.is_empty(),
         };
         let claim = || self.desk.page.finish(ticket);
-        self.sent = match self.desk.outbox.respond(header, payload, claim) {
+        let sent = self.desk.send_luggage(ticket, &spoken.beside);
+        let respond = |()| self.desk.outbox.respond(header, &spoken.payload, claim);
+        let sent = sent.and_then(respond);
+        self.sent = match sent {
             Ok(true) => Ok(()),
             Ok(false) => self.desk.pass(self.request),
             Err(error) => Err(error),

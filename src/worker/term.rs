@@ -82,7 +82,12 @@ impl Term {
     fn ask(&self, target: Target) -> bool {
         // It says nothing if its address makes no sense, which is reason enough to go.
         let mut opinion = Opinion(true);
-        let _ = entry::run(target, &[], &mut self.scratch.borrow_mut(), &mut opinion);
+        let _ = entry::run(
+            target,
+            [].as_slice().into(),
+            &mut self.scratch.borrow_mut(),
+            &mut opinion,
+        );
         opinion.0
     }
 }
@@ -93,7 +98,7 @@ struct Opinion(bool);
 impl Sink for Opinion {
     fn publish(&mut self, verdict: Verdict<'_>) {
         match verdict {
-            Verdict::Returned(answer) => self.0 = payload::decode(answer).unwrap_or(true),
+            Verdict::Returned(answer, _) => self.0 = payload::decode(answer).unwrap_or(true),
             Verdict::Panicked(panic) => {
                 eprintln!("procpool: the function that tells when a worker retires: {panic}");
             }

@@ -15,6 +15,7 @@ use crate::process::StartError;
 use crate::supervisor::Owner;
 use crate::sys::clock::Moment;
 use crate::task::context;
+use crate::task::entry::Argument;
 use crate::task::head::CallHead;
 use crate::task::place::Place;
 
@@ -102,15 +103,20 @@ impl Driver {
             let hearing = job.listener.as_ref().map(|one| one.here(max_frame));
             let its = here.clone();
             let name = head.labels.name();
+            let argument = if job.retry.is_any() {
+                Argument::copied_from(&job.argument)
+            } else {
+                Argument::taken_from(&job.argument)
+            };
             let enter = || context::enter_in_place(number, name, head.attempt, its, hearing);
             let raw = if job.is_async {
                 // The thread ends with the call, and with it what it knows of it.
                 let enter = || std::mem::forget(enter());
-                in_place::run_async(head.target, &job.argument, until, &job.trace, enter)
+                in_place::run_async(head.target, argument, until, &job.trace, enter)
             } else {
                 job.trace.inside(|| {
                     let _current = enter();
-                    in_place::run(head.target, &job.argument)
+                    in_place::run(head.target, argument)
                 })
             };
             here.run_is_over();

@@ -20,7 +20,6 @@ use crate::supervisor::slot::Slot;
 use crate::sys::clock::Moment;
 use crate::wire::codec::Frame;
 use crate::wire::frame::{Header, Kind as FrameKind};
-use crate::wire::packed::Packed;
 
 /// A number that no function has: a room is of no kind.
 const ROOM: u64 = u64::MAX;
@@ -183,7 +182,7 @@ impl Driver {
                     ..Header::control(FrameKind::Drop, 0)
                 };
                 if let Some(slot) = state.slot(worker) {
-                    slot.push(&[&header.to_bytes()], &Packed::copy_of(&[]));
+                    slot.push_bare(header);
                     done.flush.push(slot.clone());
                 }
             }
@@ -237,7 +236,7 @@ impl State {
             time: job.timeout.map_or(0, |limit| limit.as_nanos() as u64),
             ..Header::control(FrameKind::Enter, job.head.len() + job.argument.len())
         };
-        slot.push(&[&header.to_bytes(), &job.head], &job.argument);
+        slot.push(header, &job.head, &job.argument);
         self.hub.note(|| PoolEvent::TaskStarted {
             task: number,
             items: 1,

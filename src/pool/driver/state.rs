@@ -120,8 +120,9 @@ impl State {
             short: self.scheduler.is_short(key),
             part: false,
             last: false,
+            beside: false,
         };
-        slot.push(&[&header.to_bytes(), &job.head], &job.argument);
+        slot.push(header, &job.head, &job.argument);
         // The only call of an idle worker is written at once. What is sent ahead waits for more
         // of its kind.
         let first = self
@@ -171,8 +172,10 @@ impl State {
         max_frame: usize,
         done: &mut Done,
     ) -> Result<(), String> {
-        if frame.header.kind == FrameKind::Log {
-            return self.take_in_record(worker, frame, done);
+        match frame.header.kind {
+            FrameKind::Log => return self.take_in_record(worker, frame, done),
+            FrameKind::Taken => return self.take_in_receipt(worker, frame.header),
+            _ => {}
         }
         if usize::from(frame.header.ticket.lane) >= page::LANES {
             return self.take_in_guest(worker, now, frame, max_frame, done);
@@ -373,6 +376,7 @@ pub(super) fn failure(
         | FrameKind::Log
         | FrameKind::Returned
         | FrameKind::Passed
+        | FrameKind::Taken
         | FrameKind::Update => return Err(format!("a frame out of turn: {kind:?}")),
     }))
 }

@@ -51,7 +51,7 @@ pub(in crate::pool) struct Batch {
     /// How many items there are.
     pub(in crate::pool) count: u32,
     /// The items.
-    pub(in crate::pool) bytes: Bytes,
+    pub(in crate::pool) bytes: Packed,
     /// How its only item has failed before, if it has.
     pub(in crate::pool) failures: Vec<TaskError>,
 }
@@ -91,7 +91,7 @@ pub(in crate::pool) struct Book {
 struct Rest {
     first: u64,
     count: u32,
-    bytes: Bytes,
+    bytes: Packed,
     /// How its only item has failed before, if it has.
     failures: Vec<TaskError>,
 }
@@ -110,7 +110,7 @@ struct Pause {
 struct Chunk {
     id: u64,
     first: u64,
-    bytes: Bytes,
+    bytes: Packed,
     /// Which of its items have a result; those behind its end have gone elsewhere.
     answered: Vec<bool>,
     /// How its only item has failed before, if it has.
@@ -222,20 +222,26 @@ impl Book {
     fn chunk_of_waiting(&mut self, out: usize) -> Option<Rest> {
         let size = self.next_size(out)?;
         let (first, _) = self.waiting.front()?;
-        let (first, mut count, mut bytes) = (*first, 0, Vec::new());
+        let (first, mut count) = (*first, 0);
+        let (mut bytes, mut beside) = (Vec::new(), Vec::new());
         while let Some((index, item)) = self.waiting.front() {
             let full = bytes.len() + items::size_of(item.len()) > BYTES;
             // An item that could not be encoded leaves a gap, and a chunk has none.
             let gap = *index != first + u64::from(count);
-            if count as usize == size || (count > 0 && (gap || full)) {
+            let alone = item.has_descriptors();
+            if count as usize == size || (count > 0 && (gap || full || alone)) {
                 break;
             }
             items::push(item, &mut bytes);
-            self.waiting.pop_front();
             count += 1;
+            beside = item.take_descriptors();
+            self.waiting.pop_front();
+            if alone {
+                break;
+            }
         }
         self.size = count as usize;
-        let bytes = Bytes::from(bytes);
+        let bytes = Packed::beside(Packed::from(Bytes::from(bytes)), beside);
         Some(Rest {
             first,
             count,
@@ -326,7 +332,7 @@ impl Book {
         self.rests.push_back(Rest {
             first: chunk.first + u64::from(from),
             count: all - from,
-            bytes: items::skip(chunk.bytes.clone(), from as usize),
+            bytes: items::skip(&chunk.bytes, from as usize),
             failures: chunk.failures.clone(),
         });
     }
@@ -351,11 +357,11 @@ impl Book {
         }
         let mut failures = chunk.failures.clone();
         failures.push(relapse.failure);
-        let bytes = items::skip(chunk.bytes.clone(), item as usize);
+        let bytes = items::skip(&chunk.bytes, item as usize);
         let rest = Rest {
             first: chunk.first + u64::from(item),
             count: 1,
-            bytes: items::first(bytes),
+            bytes: items::first(&bytes),
             failures,
         };
         self.pauses.push(Pause {

@@ -162,13 +162,12 @@ impl Crew {
         });
         let tally = Tally::new(batch.count);
         let client = Client::Chunk { tally, owner };
-        let items = Packed::from(batch.bytes);
         let options = &self.options;
         let mut job = options.job(
             &self.driver,
             &self.origin,
             self.target,
-            items,
+            batch.bytes,
             self.deadline,
             client,
         );

@@ -92,7 +92,7 @@ pub struct Map<S, R> {
     /// Until everything has been taken.
     open: Option<Stake<Driver>>,
     hands: Hands,
-    decode: fn(&[u8]) -> Result<R, DecodeError>,
+    decode: fn(&Packed) -> Result<R, DecodeError>,
 }
 
 /// A [`Map`] over an iterator. Got from [`ProcessPool::map`](crate::ProcessPool::map).
@@ -160,7 +160,7 @@ where
             on_drop: Ending::Cancel,
             open: Some(Stake::new(driver.clone())),
             hands,
-            decode: payload::decode::<R>,
+            decode: payload::unpack::<R>,
         }
     }
 

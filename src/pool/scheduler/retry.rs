@@ -39,6 +39,11 @@ pub struct Retry {
 }
 
 impl Retry {
+    /// Whether any failure may be followed by another run.
+    pub(crate) fn is_any(self) -> bool {
+        self.times > 0
+    }
+
     /// Runs a task again up to so many times when its worker is lost, at once, and after no other
     /// failure.
     pub fn new(times: u32) -> Self {

@@ -28,7 +28,7 @@ impl Sink for Vec<Told> {
     fn publish(&mut self, verdict: Verdict<'_>) {
         note("published");
         self.push(match verdict {
-            Verdict::Returned(bytes) => Told::Returned(bytes.to_vec()),
+            Verdict::Returned(bytes, _) => Told::Returned(bytes.to_vec()),
             Verdict::Panicked(panic) => Told::Panicked(panic),
             Verdict::ArgumentUndecodable(error) => Told::ArgumentUndecodable(error),
             Verdict::ResultUnencodable(error) => Told::ResultUnencodable(error),
@@ -46,7 +46,7 @@ where
     panic::install_hook();
     let target = Target::of(function).expect("it is a function of this program");
     let (mut scratch, mut sink) = (b"of the last call".to_vec(), Vec::new());
-    run(target, argument, &mut scratch, &mut sink).expect("this is its program");
+    run(target, argument.into(), &mut scratch, &mut sink).expect("this is its program");
     let told = sink.pop().expect("the sink is told");
     assert!(sink.is_empty(), "the sink is told once");
     told

@@ -7,14 +7,15 @@ use serde::{Deserialize, Serialize};
 
 use super::*;
 use crate::task::Call;
-use crate::task::entry::{Sink, Verdict, run};
+use crate::task::entry::{Argument, Sink, Verdict, run};
+use crate::wire::packed::Packed;
 
 struct Result(Option<Vec<u8>>);
 
 impl Sink for Result {
     fn publish(&mut self, verdict: Verdict<'_>) {
         match verdict {
-            Verdict::Returned(bytes) => self.0 = Some(bytes.to_vec()),
+            Verdict::Returned(bytes, _) => self.0 = Some(bytes.to_vec()),
             other => panic!("{other:?}"),
         }
     }
@@ -26,8 +27,15 @@ fn value<R: Serialize + DeserializeOwned>(call: Call<R>) -> R {
     let target = parts.target.expect("it is a function of this program");
     let argument = parts.argument.expect("the arguments can be encoded");
     let mut result = Result(None);
-    run(target, &argument, &mut Vec::new(), &mut result).expect("this is its program");
-    (parts.decode)(&result.0.expect("the sink is told")).expect("the result decodes")
+    run(
+        target,
+        Argument::taken_from(&argument),
+        &mut Vec::new(),
+        &mut result,
+    )
+    .expect("this is its program");
+    let result = Packed::copy_of(&result.0.expect("the sink is told"));
+    (parts.decode)(&result).expect("the result decodes")
 }
 
 fn seven() -> u8 {

@@ -22,7 +22,7 @@ use crate::wire::page::{ControlPage, OUTBOX};
 /// Lives by the script. `program` and `channel` are what every worker gets.
 pub(super) fn obey(script: Script, program: OwnedFd, channel: Vec<OwnedFd>) -> ! {
     die_with(program);
-    let [requests, responses, page_file]: [OwnedFd; 3] =
+    let [requests, responses, page_file, _]: [OwnedFd; 4] =
         channel.try_into().expect("a worker's channel");
     let stub = Stub {
         script,

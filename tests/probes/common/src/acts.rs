@@ -71,7 +71,7 @@ fn report(program: Facts) -> String {
 /// Signals 32 and 33: glibc's `posix_spawn` leaves them ignored, and nobody else can reach them.
 const LIBC_OWN: u64 = 0b11 << 31;
 
-/// The descriptors that a worker needs are pipes, its page, and descriptors of processes.
+/// The descriptors that a worker needs are pipes, one socket, its page, and descriptors of processes.
 fn strangers() -> Vec<String> {
     let open = (3..1024).map(|number| fs::read_link(format!("/proc/self/fd/{number}")));
     let open = open.flatten().map(|to| to.display().to_string());
@@ -82,8 +82,10 @@ fn strangers() -> Vec<String> {
         "anon_inode:[eventfd]",
         "pidfd:",
     ];
-    open.filter(|to| !known.iter().any(|known| to.starts_with(known)))
-        .collect()
+    let (sockets, others): (Vec<_>, Vec<_>) = open.partition(|to| to.starts_with("socket:"));
+    let others = others.into_iter();
+    let others = others.filter(|to| !known.iter().any(|known| to.starts_with(known)));
+    others.chain(sockets.into_iter().skip(1)).collect()
 }
 
 fn differences(program: &Facts, own: &Facts) -> Vec<String> {

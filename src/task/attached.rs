@@ -1,0 +1,176 @@
+//! Descriptors that travel beside encoded bytes.
+//!
+//! Bytes cannot carry a descriptor. What is encoded holds its place in a list, and the list goes
+//! beside the bytes: [`collect`] gathers it while a value is encoded, [`supply`] hands it out while
+//! one is decoded. Both are matters of the thread that encodes or decodes. Outside of them there
+//! is no list, and whoever would be written there without its descriptor is refused.
+
+use std::cell::RefCell;
+use std::os::fd::{AsFd, OwnedFd};
+
+use serde::{de, ser};
+
+/// The most descriptors beside one value: what the system takes beside one message.
+pub(crate) const MOST: usize = 253;
+
+/// What is beside one value; nothing is allocated for nothing.
+pub(crate) type Attached = Vec<OwnedFd>;
+
+const ELSEWHERE: &str = "a descriptor travels only as a part of a task's argument or result, or of \
+                         a message on a connection";
+
+thread_local! {
+    /// What has been attached to the value that is being encoded.
+    static COLLECTED: RefCell<Option<Attached>> = const { RefCell::new(None) };
+    /// What came beside the value that is being decoded, and was not taken yet.
+    static SUPPLIED: RefCell<Option<Vec<Option<OwnedFd>>>> = const { RefCell::new(None) };
+}
+
+/// Encodes, and gives what was attached meanwhile.
+pub(crate) fn collect<T>(encode: impl FnOnce() -> T) -> (T, Attached) {
+    let mut list = Inside::new(&COLLECTED, Attached::new());
+    let encoded = encode();
+    (encoded, list.leave())
+}
+
+/// Decodes what came with these descriptors. Those that nobody takes are closed.
+pub(crate) fn supply<T>(attached: Attached, decode: impl FnOnce() -> T) -> T {
+    let _list = Inside::new(&SUPPLIED, attached.into_iter().map(Some).collect());
+    decode()
+}
+
+/// Attaches a copy of the descriptor to what is being encoded, and gives its place.
+///
+/// # Errors
+///
+/// Where nothing is being encoded that travels with descriptors, at the limits of the process and of
+/// a message.
+pub(crate) fn attach<E: ser::Error>(descriptor: impl AsFd) -> Result<u32, E> {
+    let copy = descriptor.as_fd().try_clone_to_owned();
+    COLLECTED.with_borrow_mut(|list| {
+        let list = list.as_mut().ok_or_else(|| E::custom(ELSEWHERE))?;
+        if list.len() == MOST {
+            return Err(E::custom(format_args!(
+                "no more than {MOST} descriptors travel with one value"
+            )));
+        }
+        let copy = copy
+            .map_err(|error| E::custom(format_args!("its descriptor cannot be copied: {error}")))?;
+        list.push(copy);
+        Ok(list.len() as u32 - 1)
+    })
+}
+
+/// Takes the descriptor at that place from beside what is being decoded.
+///
+/// # Errors
+///
+/// Where nothing is being decoded that came with descriptors, or not with that one.
+pub(crate) fn take<E: de::Error>(place: u32) -> Result<OwnedFd, E> {
+    SUPPLIED.with_borrow_mut(|list| {
+        let list = list.as_mut().ok_or_else(|| E::custom(ELSEWHERE))?;
+        let count = list.len();
+        let descriptor = list.get_mut(place as usize).and_then(Option::take);
+        descriptor.ok_or_else(|| {
+            E::custom(format_args!(
+                "descriptor {place} of the {count} that came with it is not there"
+            ))
+        })
+    })
+}
+
+/// A list in its place for as long as this lives; then what was there before. A value's own code may
+/// encode and decode other values, and may panic.
+struct Inside<T: 'static> {
+    place: &'static std::thread::LocalKey<RefCell<Option<T>>>,
+    before: Option<T>,
+}
+
+impl<T> Inside<T> {
+    fn new(place: &'static std::thread::LocalKey<RefCell<Option<T>>>, list: T) -> Self {
+        let before = place.replace(Some(list));
+        Self { place, before }
+    }
+
+    /// Takes the list out.
+    fn leave(&mut self) -> T {
+        let list = self.place.take();
+        list.expect("only the drop of this takes it away")
+    }
+}
+
+impl<T> Drop for Inside<T> {
+    fn drop(&mut self) {
+        let list = self.place.replace(self.before.take());
+        // Outside of the borrow.
+        drop(list);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::os::fd::AsRawFd;
+
+    use super::*;
+    use crate::task::error::Fault;
+
+    fn file() -> File {
+        File::open("/dev/null").unwrap()
+    }
+
+    #[test]
+    fn nothing_travels_outside_of_a_message() {
+        let error = attach::<Fault>(file()).unwrap_err();
+        assert!(error.to_string().contains("only as a part of"));
+        assert!(take::<Fault>(0).is_err());
+    }
+
+    #[test]
+    fn each_is_given_out_once_and_what_is_left_is_closed() {
+        let (places, attached) =
+            collect(|| [(); 3].map(|()| attach::<Fault>(file()).expect("there is room")));
+        assert_eq!(places, [0, 1, 2]);
+        let numbers: Vec<_> = attached.iter().map(AsRawFd::as_raw_fd).collect();
+        let taken = supply(attached, || {
+            let taken = take::<Fault>(1).unwrap();
+            assert!(take::<Fault>(1).is_err() && take::<Fault>(3).is_err());
+            taken
+        });
+        assert_eq!(taken.as_raw_fd(), numbers[1]);
+    }
+
+    #[test]
+    fn a_message_within_a_message_has_a_list_of_its_own() {
+        let (inner, outer) = collect(|| {
+            attach::<Fault>(file()).unwrap();
+            let ((), inner) = collect(|| {
+                attach::<Fault>(file()).unwrap();
+                attach::<Fault>(file()).unwrap();
+            });
+            attach::<Fault>(file()).unwrap();
+            inner
+        });
+        assert_eq!((inner.len(), outer.len()), (2, 2));
+    }
+
+    #[test]
+    fn a_panic_leaves_no_list_behind() {
+        let panicked = std::panic::catch_unwind(|| {
+            collect(|| -> () { std::panic::resume_unwind(Box::new(())) })
+        });
+        assert!(panicked.is_err());
+        assert!(attach::<Fault>(file()).is_err());
+    }
+
+    #[test]
+    fn more_than_a_message_can_carry_are_refused() {
+        let (last, attached) = collect(|| {
+            let file = file();
+            (0..MOST).for_each(|_| assert!(attach::<Fault>(&file).is_ok()));
+            attach::<Fault>(&file)
+        });
+        assert!(last.unwrap_err().to_string().contains("253"));
+        assert_eq!(attached.len(), MOST);
+    }
+}
