@@ -8,6 +8,7 @@
 //! | [`failure`] | what an error says, what to do about it, and what a pool survives |
 //! | [`lifecycle`] | how workers start, what they are given, and how a pool ends |
 //! | [`observing`] | what a pool is doing, and how it is told to others: events, traces, metrics |
+//! | [`connections`] | messages between processes that go on while a task runs |
 //! | [`testing`] | pools in tests, and tests of code that has a pool |
 //! | [`from_python`] | the names of Python's pools, and what they are called here |
 //!
@@ -30,6 +31,9 @@ pub mod lifecycle {}
 
 #[doc = include_str!("guide/observing.md")]
 pub mod observing {}
+
+#[doc = include_str!("guide/connections.md")]
+pub mod connections {}
 
 #[doc = include_str!("guide/testing.md")]
 pub mod testing {}

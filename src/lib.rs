@@ -67,6 +67,7 @@
 //! | [Failure](guide::failure) | what an error says, and what a pool survives |
 //! | [Lifecycle](guide::lifecycle) | how workers start, what they are given, and how a pool ends |
 //! | [Observing](guide::observing) | what a pool is doing, and how it is told to others |
+//! | [Connections](guide::connections) | messages between processes that go on while a task runs |
 //! | [Testing](guide::testing) | pools in tests, and tests of code that has a pool |
 //! | [From Python](guide::from_python) | the names of Python's pools, and what they are called here |
 //!
@@ -92,6 +93,7 @@
 //! | [`Stats`], [`Histogram`], [`Events`], [`PoolEvent`] | a look at a pool, and what happens in it as it happens |
 //! | `TaskService` (feature `tower`) | a function in a pool as a `tower` service |
 //! | [`HookOutcome`] | what a worker's initializer and finalizer may return |
+//! | [`pipe`], [`one_way`], [`Connection`], [`ConnectionError`], [`wait`] | messages between processes, of values, bytes and descriptors; more in [`connection`] |
 //! | [`task::current`] | what a running task knows of itself |
 //!
 //! # Features
@@ -110,6 +112,7 @@
 //! Linux. A worker has the rights of its program: it contains crashes and endless loops, and is no
 //! boundary against code that means harm.
 
+pub mod connection;
 mod executor;
 pub mod guide;
 mod pool;
@@ -132,6 +135,7 @@ mod tower;
 mod wire;
 mod worker;
 
+pub use connection::{Connection, ConnectionError, one_way, pipe, wait};
 pub use executor::{
     Executor, ExecutorAsyncTask, ExecutorProgressTask, ExecutorTask, ExecutorTaskCall, Portable,
 };

@@ -8,17 +8,18 @@ use std::fmt::{Debug, Display};
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::time::{Duration, Instant};
 
+use procpool::connection::{Receiver, Sender, Waitable};
 use procpool::task::{
     CancelReason, CancellationToken, DecodeError, EncodeError, ForeignFunction, Progress,
     ProgressError, TaskContext,
 };
 use procpool::{
-    Ability, AsyncProgressTask, BuildError, Call, CallbackId, Enumerated, Exit, Map, NotClosed,
-    PanicInfo, ProcessPool, ProcessPoolBuilder, ProgressTask, ResizeError, Restart,
-    ShutdownOptions, StartError, StartMethod, Stats, Stdio, Task, TaskCall, TaskError, TaskHandle,
-    ThreadAsyncTask, ThreadMap, ThreadPool, ThreadPoolBuilder, ThreadProgressTask, ThreadTask,
-    ThreadTaskCall, TrySubmitError, UnknownStartMethod, Unsupported, Updates, WhenFull, WorkerExit,
-    WorkerLine, WorkerStats,
+    Ability, AsyncProgressTask, BuildError, Call, CallbackId, Connection, ConnectionError,
+    Enumerated, Exit, Map, NotClosed, PanicInfo, ProcessPool, ProcessPoolBuilder, ProgressTask,
+    ResizeError, Restart, ShutdownOptions, StartError, StartMethod, Stats, Stdio, Task, TaskCall,
+    TaskError, TaskHandle, ThreadAsyncTask, ThreadMap, ThreadPool, ThreadPoolBuilder,
+    ThreadProgressTask, ThreadTask, ThreadTaskCall, TrySubmitError, UnknownStartMethod,
+    Unsupported, Updates, WhenFull, WorkerExit, WorkerLine, WorkerStats,
 };
 use support::everywhere;
 
@@ -52,6 +53,9 @@ fn the_public_types_can_be_shared_shown_and_kept_across_a_caught_panic() {
     shared::<ProgressTask<std::rc::Rc<u8>, std::rc::Rc<u8>, u8>>();
     shared::<AsyncProgressTask<std::rc::Rc<u8>, std::rc::Rc<u8>, std::future::Ready<u8>>>();
     shared::<(Map<Items, u8>, Enumerated<Map<Items, u8>>)>();
+    shared::<Connection<std::cell::Cell<u8>, std::rc::Rc<u8>>>();
+    shared::<(Sender<std::rc::Rc<u8>>, Receiver<std::rc::Rc<u8>>)>();
+    shared::<Waitable<'static>>();
     shared::<(Stats, WorkerStats, WorkerLine<'static>, Stdio)>();
     shared::<(Exit, WorkerExit, PanicInfo, CallbackId)>();
     shared::<(ShutdownOptions, Restart, StartMethod)>();
@@ -94,6 +98,7 @@ fn the_public_types_can_be_shared_shown_and_kept_across_a_caught_panic() {
     )>();
     caught::<(ThreadPool, ThreadPoolBuilder, ThreadTask<u8, u8>)>();
 
+    error::<ConnectionError>();
     error::<TaskError>();
     error::<TrySubmitError<u8>>();
     error::<BuildError>();

@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 const LONGEST: usize = 600;
 
 /// What each folder of `src/` may name of the crate, beside itself.
-const MAY_NAME: [(&str, &[&str]); 10] = [
+const MAY_NAME: [(&str, &[&str]); 11] = [
     ("sys", &[]),
     ("wire", &["sys"]),
     ("task", &["sys", "wire"]),
     ("process", &["sys", "wire"]),
+    ("connection", &["sys", "wire", "task", "process"]),
     ("worker", &["sys", "wire", "task", "process"]),
     ("supervisor", &["sys", "wire", "task", "process"]),
     (

@@ -130,7 +130,7 @@ pub(crate) fn wait_for_room(socket: impl AsFd) -> io::Result<()> {
 /// A peer that ends with something unread leaves a reset behind, which hits the
 /// next call once, whatever that is, and ahead of what the peer has sent: this
 /// must not hide that. The call after it tells what there is.
-fn is_passing(errno: rustix::io::Errno) -> bool {
+pub(super) fn is_passing(errno: rustix::io::Errno) -> bool {
     matches!(
         errno,
         rustix::io::Errno::INTR | rustix::io::Errno::CONNRESET

@@ -1,0 +1,105 @@
+//! A stream socket between two processes: bytes in order, with descriptors beside them. Nothing here
+//! waits, and by a flag of each call rather than of the socket: whoever has a copy of a socket shares
+//! its flags, also in another process.
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
+    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg,
+    sendmsg, socketpair, sockopt,
+};
+
+use super::socket::{MAX_DESCRIPTORS, is_passing};
+
+/// Makes the two ends, both close-on-exec.
+pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    Ok(socketpair(
+        AddressFamily::UNIX,
+        SocketType::STREAM,
+        SocketFlags::CLOEXEC,
+        None,
+    )?)
+}
+
+/// Tells of a stream socket whether descriptors can go beside its bytes.
+///
+/// # Errors
+///
+/// Where this is no stream socket.
+pub(crate) fn carries_descriptors(socket: impl AsFd) -> io::Result<bool> {
+    if sockopt::socket_type(&socket)? != SocketType::STREAM {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "not a stream socket",
+        ));
+    }
+    Ok(sockopt::socket_domain(socket)? == AddressFamily::UNIX)
+}
+
+/// Sends what there is room for, the descriptors with the first byte of it; tells how many bytes.
+///
+/// # Errors
+///
+/// `WouldBlock` where there is no room just now; `BrokenPipe` where the other side has gone.
+pub(crate) fn send(
+    socket: impl AsFd,
+    pieces: &[IoSlice<'_>],
+    descriptors: &[BorrowedFd<'_>],
+) -> io::Result<usize> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    if !descriptors.is_empty() && !control.push(SendAncillaryMessage::ScmRights(descriptors)) {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+    loop {
+        match sendmsg(&socket, pieces, &mut control, flags) {
+            Err(errno) if is_passing(errno) => {}
+            sent => return Ok(sent?),
+        }
+    }
+}
+
+/// What one read has brought.
+#[derive(Debug, Default)]
+pub(crate) struct Received {
+    /// How many bytes; zero is the end.
+    pub(crate) count: usize,
+    /// The descriptors beside the last of them, close-on-exec.
+    pub(crate) descriptors: Vec<OwnedFd>,
+    /// Whether some were lost on the way, because this process may have no more of them.
+    pub(crate) truncated: bool,
+}
+
+/// Receives into `buffer`, never beyond the first bytes that have descriptors beside them: what was
+/// sent by one call with descriptors begins at most one read before its end.
+///
+/// # Errors
+///
+/// `WouldBlock` where there is nothing just now.
+pub(crate) fn receive(socket: impl AsFd, buffer: &mut [u8]) -> io::Result<Received> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
+    let message = loop {
+        let pieces = &mut [IoSliceMut::new(buffer)];
+        match recvmsg(&socket, pieces, &mut control, flags) {
+            Err(errno) if is_passing(errno) => {}
+            received => break received?,
+        }
+    };
+    let mut descriptors = Vec::new();
+    for part in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(rights) = part {
+            descriptors.extend(rights);
+        }
+    }
+    Ok(Received {
+        count: message.bytes,
+        descriptors,
+        truncated: message.flags.contains(ReturnFlags::CTRUNC),
+    })
+}
