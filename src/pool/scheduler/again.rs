@@ -81,7 +81,7 @@ impl<T> Scheduler<T> {
     /// Nobody wants another run of it, however this one ends.
     pub(super) fn forbid_repeating(&mut self, key: JobKey) {
         if let Some(job) = self.jobs.get_mut(key.index) {
-            if job.number == key.number {
+            if job.is(key) {
                 job.spec.retry = Retry::default();
             }
         }

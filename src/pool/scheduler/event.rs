@@ -12,12 +12,19 @@ pub(crate) use crate::wire::page::Request;
 pub(crate) struct JobKey {
     pub(super) index: usize,
     pub(super) number: u64,
+    /// Which room it is, from one, since several may be opened in the name of one call; zero for a
+    /// call.
+    pub(super) room: u64,
 }
 
 impl JobKey {
     /// The key of a job in a pool that knows its jobs by their numbers alone.
     pub(crate) fn of_number(number: u64) -> Self {
-        Self { index: 0, number }
+        Self {
+            index: 0,
+            number,
+            room: 0,
+        }
     }
 
     /// The job's number, counted from one in its pool: what users see as the call's id.

@@ -103,6 +103,8 @@ pub(crate) struct Rules {
 #[derive(Debug)]
 struct Job<T> {
     number: u64,
+    /// Which room it is; zero for a call.
+    room: u64,
     spec: JobSpec,
     attachment: T,
     /// The moment until which it may wait.
@@ -118,6 +120,11 @@ struct Job<T> {
 }
 
 impl<T> Job<T> {
+    /// Whether that is its key, and not one of a job that was in its place before.
+    fn is(&self, key: JobKey) -> bool {
+        (self.number, self.room) == (key.number, key.room)
+    }
+
     /// What the line has to know of it.
     fn waiter(&self, key: JobKey) -> Waiter {
         Waiter {
@@ -166,6 +173,8 @@ pub(crate) struct Scheduler<T> {
     refusal: Option<Refusal>,
     jobs: Slab<Job<T>>,
     submitted: u64,
+    /// How many rooms there have been.
+    rooms: u64,
     /// How many hold work that will be submitted even if the pool is closed by then.
     held: usize,
     /// How many jobs are run by who submitted them.
@@ -203,6 +212,7 @@ impl<T> Scheduler<T> {
             refusal: None,
             jobs: Slab::new(),
             submitted: 0,
+            rooms: 0,
             held: 0,
             in_place: 0,
             dropping: false,
@@ -245,10 +255,13 @@ impl<T> Scheduler<T> {
             Some(first) => first,
             None => self.take_numbers(spec.items.max(1)),
         };
+        self.rooms += u64::from(spec.room.is_some());
+        let room = spec.room.map_or(0, |_| self.rooms);
         let waits_until = spec.queue_timeout.map(|limit| now + limit);
         let until = waits_until.into_iter().chain(spec.deadline).min();
         let job = Job {
             number,
+            room,
             spec,
             attachment,
             until,
@@ -258,7 +271,8 @@ impl<T> Scheduler<T> {
             home: self.home_of(spec),
         };
         let key = JobKey {
-            number: job.number,
+            number,
+            room,
             index: self.jobs.insert(job),
         };
         let waiter = self.jobs[key.index].waiter(key);
@@ -407,9 +421,7 @@ impl<T> Scheduler<T> {
     }
 
     fn job(&self, key: JobKey) -> Option<&Job<T>> {
-        self.jobs
-            .get(key.index)
-            .filter(|job| job.number == key.number)
+        self.jobs.get(key.index).filter(|job| job.is(key))
     }
 
     /// The worker of that name, if it has not been released.
@@ -444,5 +456,5 @@ pub(crate) struct UnknownCall;
 /// Whether a key in the line is a waiting job and not the gap that one left.
 fn waits<T>(jobs: &Slab<Job<T>>, key: JobKey) -> bool {
     jobs.get(key.index)
-        .is_some_and(|job| job.number == key.number && job.sent.is_none())
+        .is_some_and(|job| job.is(key) && job.sent.is_none())
 }

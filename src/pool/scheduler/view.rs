@@ -37,7 +37,7 @@ impl<T> Scheduler<T> {
     /// What is attached to a job, to be changed.
     pub(crate) fn attachment_mut(&mut self, job: JobKey) -> Option<&mut T> {
         let known = self.jobs.get_mut(job.index)?;
-        (known.number == job.number).then_some(&mut known.attachment)
+        known.is(job).then_some(&mut known.attachment)
     }
 
     /// The worker that holds the job, and the name of that sending.

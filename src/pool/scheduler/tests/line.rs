@@ -95,7 +95,7 @@ fn a_queue_keeps_its_order_and_its_bounds_whoever_leaves() {
     let (mut queue, mut model) = (Queue::default(), Vec::<(i32, i64, JobKey)>::new());
     let (mut first, mut last) = (0, 0);
     for number in 1..20_000 {
-        let job = JobKey { index: 0, number };
+        let job = JobKey::of_number(number);
         let waits = |model: &[(i32, i64, JobKey)], job| model.iter().any(|entry| entry.2 == job);
         match below(8) {
             // More come than go, then the other way round.
@@ -131,4 +131,21 @@ fn a_queue_keeps_its_order_and_its_bounds_whoever_leaves() {
             "{kept}"
         );
     }
+}
+
+/// What was opened in the name of the same call later took the place in the line of what had left it.
+#[test]
+fn rooms_in_the_name_of_one_call_are_told_apart() {
+    let mut desk = Desk::ready(1);
+    let room = JobSpec {
+        room: Some(1),
+        ..JobSpec::default()
+    };
+    desk.submit_all(2, &["busy", "first"]);
+    desk.submit("room", room);
+    desk.submit_all(2, &["second"]);
+    desk.cancel("room");
+    desk.submit("room again", room);
+    desk.run_all();
+    assert_eq!(desk.assigned, ["busy", "first", "second", "room again"]);
 }
