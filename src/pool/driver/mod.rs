@@ -494,12 +494,17 @@ impl Driver {
                 }
             }
             Action::Kill(worker) => self.kill(state, now, worker),
-            Action::Release(worker) => state.release(now, worker, done),
+            Action::Release(worker) => {
+                state.rooms.released(now, worker);
+                // What is known of the worker is forgotten with its release.
+                self.act_for_rooms(state, now, done);
+                state.release(worker, done);
+            }
             Action::Cut(worker, ticket, key) => state.cut(now, (worker, ticket), key, done),
             Action::Repeat(key, outcome) => state.repeat(key, outcome),
             Action::Resolve(job, key, outcome, sent) => {
                 state.resolve(now, job, key, outcome, sent, done);
-                // What is known of the worker is forgotten with its release.
+                // Before the worker is released, as above.
                 self.act_for_rooms(state, now, done);
             }
             Action::Closed => {

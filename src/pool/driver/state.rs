@@ -240,9 +240,8 @@ impl State {
         }
     }
 
-    pub(super) fn release(&mut self, now: Moment, worker: WorkerId, done: &mut Done) {
+    pub(super) fn release(&mut self, worker: WorkerId, done: &mut Done) {
         self.seal(worker, None, done);
-        self.rooms.released(now, worker);
         let place = worker.place;
         if self.slots[place]
             .as_ref()
