@@ -194,6 +194,13 @@ impl Driver {
                 }
                 state.scheduler.handle(now, Event::Condemned(worker));
             }
+            Act::Silent(worker) => {
+                if state.slot(worker).is_some() {
+                    let why = "the response to a finished call did not come".to_owned();
+                    state.faults[worker.place].get_or_insert(Fault::Violation(why));
+                }
+                state.scheduler.handle(now, Event::Condemned(worker));
+            }
             Act::Repeat(number, outcome) => {
                 if let Some(job) = state.rooms.attachment(number) {
                     let error = state.error_of(job, outcome);

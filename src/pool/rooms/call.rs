@@ -38,6 +38,8 @@ pub(super) struct Call<T> {
     pub(super) waits_until: Option<Moment>,
     /// This run was asked to come to its end for having run so long.
     pub(super) asked: bool,
+    /// Since when it is known to be over without having been answered.
+    pub(super) silent: Option<Moment>,
     /// How many of its runs have failed.
     pub(super) failures: u32,
     /// How long it had been running when its worker was lost.
@@ -80,6 +82,7 @@ impl<T> Call<T> {
             stage: Stage::Waiting,
             waits_until: spec.queue_timeout.map(|limit| now + limit),
             asked: false,
+            silent: None,
             failures: 0,
             ran: None,
             listed: None,

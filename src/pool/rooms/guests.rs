@@ -49,7 +49,7 @@ impl<T> Rooms<T> {
         room.look_at.get_or_insert(now + LATE);
         self.line.remove(&call.turn());
         call.stage = Stage::Sent(worker, ticket);
-        call.asked = false;
+        (call.asked, call.silent) = (false, None);
         let limits = call.until().into_iter();
         let at = limits.chain(call.first_limit(now)).min();
         self.look_at(number, at);

@@ -45,6 +45,9 @@ pub(crate) use self::call::CallSpec;
 /// A call that has not been begun for so long is taken back: somebody in its room does not yield.
 const LATE: Duration = Duration::from_millis(5);
 
+/// A worker that says nothing of a call which is over is given up after this, if that is looked for.
+const SILENCE: Duration = Duration::from_secs(2);
+
 /// What does not change while a pool lives.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RoomRules {
@@ -88,6 +91,8 @@ pub(crate) enum Act<T> {
     Drop(WorkerId, Ticket),
     /// Kill the worker, because it keeps hold of this call, which is called so.
     Condemn(WorkerId, u64, Option<Arc<str>>),
+    /// Kill the worker, because it does not say what it has finished.
+    Silent(WorkerId),
     /// The call has failed like this and will be run again.
     Repeat(u64, Outcome),
     /// Answer the call's caller. It had been running so long when its worker was lost.

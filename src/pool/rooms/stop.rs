@@ -3,7 +3,7 @@
 
 use super::call::Stage;
 use super::room::Stay;
-use super::{Act, Rooms, Surroundings};
+use super::{Act, Rooms, SILENCE, Surroundings};
 use crate::pool::scheduler::{Failure, Outcome, Progress, Request, Retry, Ticket, WorkerId};
 use crate::sys::clock::Moment;
 
@@ -212,8 +212,22 @@ impl<T> Rooms<T> {
                         }
                     }
                 }
-                Progress::Over => {}
+                Progress::Over => self.look_for_answer(now, worker, number),
             },
+        }
+    }
+
+    /// A call is over: its answer must come soon, or its worker is stopped. What that has finished
+    /// is found when it is dead.
+    fn look_for_answer(&mut self, now: Moment, worker: WorkerId, number: u64) {
+        let Some(call) = self.calls.get_mut(&number) else {
+            return;
+        };
+        let limit = *call.silent.get_or_insert(now) + SILENCE;
+        if limit <= now {
+            self.acts.push_back(Act::Silent(worker));
+        } else {
+            self.look_at(number, Some(limit));
         }
     }
 

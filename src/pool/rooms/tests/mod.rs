@@ -161,6 +161,34 @@ fn a_loss_is_repeated_where_that_is_allowed_and_what_was_not_begun_moves() {
     assert!(matches!(stage.outcome(again), Some(Outcome::Lost(_))));
 }
 
+/// Such a worker is stopped, and a call with a limit must not wait for it.
+#[test]
+fn who_does_not_say_what_it_has_finished_is_given_up_and_that_is_found() {
+    let mut stage = Stage::new(1, 2);
+    let call = stage.submit(limited(MILLI), Manner::Stays);
+    stage.play();
+    stage.finish_in_silence(call);
+    stage.tick(stage.now + MILLI);
+    stage.tick(stage.now + (super::SILENCE - MILLI));
+    assert_eq!(stage.killed(), 0);
+    stage.tick(stage.now + MILLI);
+    assert_eq!(stage.killed(), 1);
+    stage.play();
+    assert!(stage.has_returned(call));
+}
+
+/// It would count as a task of its worker, though it was none.
+#[test]
+fn it_is_known_of_who_is_passed_by_whether_it_was_begun() {
+    let mut stage = Stage::new(1, 4);
+    stage.submit(call(), Manner::Hogs);
+    stage.play();
+    let later = stage.submit(call(), Manner::Returns);
+    let (worker, ticket) = stage.rooms.holder(later).expect("it is in a room");
+    stage.wait(super::LATE);
+    assert_eq!(stage.rooms.passed(stage.now, worker, ticket), Ok(false));
+}
+
 /// A worker that breaks the protocol, and is killed for that.
 #[test]
 fn a_guest_that_is_passed_by_unasked_is_lost_with_its_worker() {

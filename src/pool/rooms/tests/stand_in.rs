@@ -135,7 +135,9 @@ impl Stage {
                     actor.requests.push_back(Request::Drop(ticket));
                 }
             }
-            Act::Condemn(worker, ..) => self.scheduler.handle(now, Event::Condemned(worker)),
+            Act::Condemn(worker, ..) | Act::Silent(worker) => {
+                self.scheduler.handle(now, Event::Condemned(worker))
+            }
             Act::Repeat(..) => {}
             Act::Resolve((), number, outcome, _) => {
                 self.records
