@@ -264,7 +264,7 @@ impl<T> Rooms<T> {
             Outcome::RanTooLong => Some(Failure::RanTooLong),
             _ => None,
         };
-        if !failure.is_some_and(|failure| self.is_repeated(number, failure)) {
+        if !failure.is_some_and(|failure| self.is_repeated(now, number, failure)) {
             return self.resolve(number, outcome);
         }
         self.acts.push_back(Act::Repeat(number, outcome));
@@ -285,7 +285,7 @@ impl<T> Rooms<T> {
         ticket: Ticket,
     ) -> Option<u64> {
         let number = self.guest(worker, ticket)?;
-        if !self.is_repeated(number, Failure::Panicked) {
+        if !self.is_repeated(now, number, Failure::Panicked) {
             return None;
         }
         self.leave(now, worker, ticket).ok()?;
@@ -293,9 +293,12 @@ impl<T> Rooms<T> {
         Some(number)
     }
 
-    fn is_repeated(&self, number: u64, failure: Failure) -> bool {
-        let call = self.calls.get(&number);
-        !self.dropping && call.is_some_and(|call| call.spec.retry.allows(failure, call.failures))
+    fn is_repeated(&self, now: Moment, number: u64, failure: Failure) -> bool {
+        let Some(call) = self.calls.get(&number).filter(|_| !self.dropping) else {
+            return false;
+        };
+        let in_time = call.spec.deadline.is_none_or(|deadline| deadline > now);
+        in_time && call.spec.retry.allows(failure, call.failures)
     }
 
     fn pause(&mut self, now: Moment, number: u64, blocked: bool) {
@@ -307,7 +310,9 @@ impl<T> Rooms<T> {
         call.stage = Stage::Pausing(until, blocked);
         // It has been begun in time once.
         call.waits_until = None;
-        self.look_at(number, Some(now));
+        let pause = (!blocked).then_some(until);
+        let next = pause.into_iter().chain(call.spec.deadline).min();
+        self.look_at(number, next);
     }
 
     /// The run before is over for certain.

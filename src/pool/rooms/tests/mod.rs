@@ -161,6 +161,20 @@ fn a_loss_is_repeated_where_that_is_allowed_and_what_was_not_begun_moves() {
     assert!(matches!(stage.outcome(again), Some(Outcome::Lost(_))));
 }
 
+#[test]
+fn a_failure_that_comes_with_the_deadline_is_told_and_not_repeated() {
+    let mut stage = Stage::new(1, 2);
+    let both = CallSpec {
+        deadline: Some(stage.now + MILLI),
+        retry: Retry::new(1).on_timeout(true),
+        ..limited(MILLI)
+    };
+    let call = stage.submit(both, Manner::Stays);
+    stage.play();
+    stage.wait(2 * MILLI);
+    assert_eq!(stage.outcome(call), Some(Outcome::RanTooLong));
+}
+
 /// Such a worker is stopped, and a call with a limit must not wait for it.
 #[test]
 fn who_does_not_say_what_it_has_finished_is_given_up_and_that_is_found() {
