@@ -13,7 +13,7 @@ use crate::pool::job::Job;
 use crate::pool::reply::Raw;
 use crate::pool::rooms::{Act, CallSpec, Rooms, Surroundings};
 use crate::pool::scheduler::{
-    Event, JobKey as Key, JobSpec, Outcome, Progress, Refusal, Request, Scheduler, Ticket, WorkerId,
+    Event, JobKey as Key, JobSpec, Outcome, Progress, Request, Scheduler, Ticket, WorkerId,
 };
 use crate::process::Sleep;
 use crate::supervisor::slot::Slot;
@@ -60,6 +60,10 @@ impl Surroundings for Around<'_> {
 
     fn admits(&self, worker: WorkerId, guests: usize) -> bool {
         self.scheduler.admits(worker, guests)
+    }
+
+    fn over(&self) -> Option<Outcome> {
+        self.scheduler.over()
     }
 
     fn waiting(&self) -> usize {
@@ -165,14 +169,8 @@ impl Driver {
                     room: Some(number),
                     ..JobSpec::default()
                 };
-                match state.scheduler.submit(now, spec, Job::room()) {
-                    Ok(key) => state.rooms.asked_for(key),
-                    Err((refusal, _)) => state.rooms.refused(match refusal {
-                        Refusal::Closed => Outcome::ShutDown(false),
-                        Refusal::Dropped => Outcome::Cancelled,
-                        Refusal::Broken(worker) => Outcome::Broken(worker, false),
-                    }),
-                }
+                let key = state.scheduler.take_in(now, spec, Job::room());
+                state.rooms.asked_for(key);
             }
             Act::Forget(key) => state.scheduler.handle(now, Event::Cancel(key)),
             Act::Enter(worker, ticket, number) => state.enter(worker, ticket, number, done),
@@ -215,8 +213,7 @@ impl Driver {
                 let raw = job.conclude(Raw::Failed(error));
                 done.replies.push((number, job, raw));
             }
-            Act::Hold => state.scheduler.handle(now, Event::Hold),
-            Act::Unhold => state.scheduler.handle(now, Event::Unhold),
+            Act::Calls(any) => state.scheduler.handle(now, Event::AsyncCalls(any)),
         }
     }
 }

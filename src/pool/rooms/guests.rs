@@ -17,12 +17,6 @@ impl<T> Rooms<T> {
         self.pending.push(key);
     }
 
-    /// The scheduler has not: this is what becomes of all that wait.
-    pub(crate) fn refused(&mut self, outcome: Outcome) {
-        self.asking = false;
-        self.resolve_outside(outcome);
-    }
-
     /// A worker is given a room.
     pub(crate) fn opened(&mut self, around: &impl Surroundings, worker: WorkerId, key: JobKey) {
         self.pending.retain(|pending| *pending != key);
@@ -203,7 +197,7 @@ impl<T> Rooms<T> {
     }
 
     /// The call by which a room was to be open, or is, has ended without an answer. Who waits outside
-    /// has a turn, in which another is asked for; if none can be had, they are [`refused`](Self::refused).
+    /// has a turn, in which another is asked for, or none is to be had.
     pub(crate) fn broke(
         &mut self,
         now: Moment,

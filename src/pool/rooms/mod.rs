@@ -71,6 +71,8 @@ pub(crate) trait Surroundings {
     fn progress(&self, worker: WorkerId, ticket: Ticket) -> Progress;
     /// Whether that worker may be given anything more, where so many lanes are taken.
     fn admits(&self, worker: WorkerId, guests: usize) -> bool;
+    /// How calls end that have not been begun, if no more are.
+    fn over(&self) -> Option<Outcome>;
     /// How many blocking calls wait for a worker.
     fn waiting(&self) -> usize;
     /// How many workers are there that have nothing to do, and how many could be started beside those.
@@ -81,7 +83,7 @@ pub(crate) trait Surroundings {
 #[derive(Debug)]
 pub(crate) enum Act<T> {
     /// Ask the scheduler for a room, in the name of this call and with this priority; answered by
-    /// [`Rooms::asked_for`] or [`Rooms::refused`].
+    /// [`Rooms::asked_for`].
     Open(u64, i32),
     /// That room is not needed any more, unless it is opened already.
     Forget(JobKey),
@@ -97,10 +99,8 @@ pub(crate) enum Act<T> {
     Repeat(u64, Outcome),
     /// Answer the call's caller. It had been running so long when its worker was lost.
     Resolve(T, u64, Outcome, Option<Duration>),
-    /// There are calls: the pool is not to be finished before they are.
-    Hold,
-    /// There are none any more.
-    Unhold,
+    /// There are calls now, or none any more: the pool is not to be finished before they are.
+    Calls(bool),
 }
 
 /// The state machine. `T` is what the pool attaches to a call.
@@ -149,7 +149,7 @@ impl<T> Rooms<T> {
         attachment: T,
     ) {
         if self.calls.is_empty() {
-            self.acts.push_back(Act::Hold);
+            self.acts.push_back(Act::Calls(true));
         }
         let number = spec.number;
         self.calls
@@ -228,6 +228,10 @@ impl<T> Rooms<T> {
 
     /// Lets waiting calls into rooms, and sees to it that there is one for those that are left.
     pub(crate) fn turn(&mut self, now: Moment, around: &impl Surroundings) {
+        if let Some(outcome) = around.over() {
+            self.dropping = true;
+            self.resolve_outside(outcome);
+        }
         let mut wanted = false;
         // Nothing of this turn changes that before it is over.
         let spare = match self.line.is_empty() {
@@ -330,7 +334,7 @@ impl<T> Rooms<T> {
         let call = self.calls.remove(&number)?;
         self.line.remove(&call.turn());
         if self.calls.is_empty() {
-            self.acts.push_back(Act::Unhold);
+            self.acts.push_back(Act::Calls(false));
         }
         Some(call.attachment)
     }

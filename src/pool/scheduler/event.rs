@@ -108,6 +108,8 @@ pub(crate) enum Event {
     Hold,
     /// They have submitted or dropped it.
     Unhold,
+    /// There are async calls now, or none any more: they are waited for, however the pool ends.
+    AsyncCalls(bool),
     /// A job is over that was run by who submitted it.
     RanInPlace,
     /// No job can be run, and no later try will change that.

@@ -177,6 +177,8 @@ pub(crate) struct Scheduler<T> {
     rooms: u64,
     /// How many hold work that will be submitted even if the pool is closed by then.
     held: usize,
+    /// There are async calls, in rooms or outside.
+    async_calls: bool,
     /// How many jobs are run by who submitted them.
     in_place: usize,
     /// What comes in late is dropped like everything that had not been started.
@@ -214,6 +216,7 @@ impl<T> Scheduler<T> {
             submitted: 0,
             rooms: 0,
             held: 0,
+            async_calls: false,
             in_place: 0,
             dropping: false,
             line: Line::default(),
@@ -243,14 +246,19 @@ impl<T> Scheduler<T> {
         attachment: T,
     ) -> Result<JobKey, (Refusal, T)> {
         // What was accepted before the pool was closed may still come in, but not after its end.
-        let late = spec.items > 0 || spec.room.is_some();
-        let held = late && self.mode == Mode::Closing && !self.finished;
+        let held = spec.items > 0 && self.mode == Mode::Closing && !self.finished;
         if let Some(refusal) = self.refusal.filter(|_| !held) {
             return Err((refusal, attachment));
         }
         if self.dropping {
             return Err((Refusal::Dropped, attachment));
         }
+        Ok(self.take_in(now, spec, attachment))
+    }
+
+    /// Takes in a job as it is. A room is asked for like this, because who wants to go there has been
+    /// accepted; nobody waits outside of rooms when all is [`over`](Self::over).
+    pub(crate) fn take_in(&mut self, now: Moment, spec: JobSpec, attachment: T) -> JobKey {
         let number = match spec.room {
             Some(first) => first,
             None => self.take_numbers(spec.items.max(1)),
@@ -281,7 +289,7 @@ impl<T> Scheduler<T> {
             self.wake_by(until);
         }
         self.settle(now);
-        Ok(key)
+        key
     }
 
     /// Takes numbers for so many calls; the first of them.
@@ -362,6 +370,7 @@ impl<T> Scheduler<T> {
             Event::Request(job) => self.request(job),
             Event::Hold => self.held += 1,
             Event::Unhold => self.held -= 1,
+            Event::AsyncCalls(any) => self.async_calls = any,
             Event::RanInPlace => self.in_place -= 1,
             Event::Unfit => self.give_up(),
             Event::StartAll => self.want_all(),

@@ -238,7 +238,8 @@ impl<T> Scheduler<T> {
     /// When no more jobs will come and none is left: lets the workers go, and says when all went.
     pub(super) fn wind_up(&mut self, now: Moment) {
         let held = self.held > 0 && self.mode == Mode::Closing;
-        let busy = held || self.in_place > 0 || !self.jobs.is_empty();
+        let elsewhere = self.async_calls || self.in_place > 0;
+        let busy = held || elsewhere || !self.jobs.is_empty();
         if self.mode == Mode::Open || busy || self.finished {
             return;
         }

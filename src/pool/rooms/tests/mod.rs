@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use self::actor::Manner;
 use self::stage::{Around, Stage};
-use super::CallSpec;
 use super::guests::UnknownGuest;
+use super::CallSpec;
 use crate::pool::scheduler::{Outcome, Retry};
 
 const MILLI: Duration = Duration::from_millis(1);
@@ -173,6 +173,33 @@ fn a_failure_that_comes_with_the_deadline_is_told_and_not_repeated() {
     stage.play();
     stage.wait(2 * MILLI);
     assert_eq!(stage.outcome(call), Some(Outcome::RanTooLong));
+}
+
+/// Nobody told it, and the pool was finished without it.
+#[test]
+fn who_waits_for_another_run_is_answered_when_the_pool_breaks() {
+    let mut stage = Stage::new(2, 1).never_restarting();
+    let repeated = CallSpec {
+        retry: Retry::new(1)
+            .on_timeout(true)
+            .backoff(Duration::from_secs(1), Duration::from_secs(1)),
+        ..limited(MILLI)
+    };
+    let (pauses, runs) = (
+        stage.submit(repeated, Manner::Stays),
+        stage.submit(call(), Manner::Stays),
+    );
+    stage.play();
+    stage.wait(2 * MILLI);
+    assert_eq!(stage.outcome(pauses), None);
+    stage.kill_all();
+    stage.play();
+    for (call, begun) in [(pauses, false), (runs, true)] {
+        let outcome = stage.outcome(call);
+        let broken = matches!(outcome, Some(Outcome::Broken(Some(_), told)) if told == begun);
+        assert!(broken, "{outcome:?}");
+    }
+    assert!(stage.is_finished());
 }
 
 /// Such a worker is stopped, and a call with a limit must not wait for it.

@@ -9,7 +9,7 @@ use super::actor::{Actor, Manner, Response};
 use crate::pool::rooms::{CallSpec, RoomRules, Rooms, Surroundings};
 use crate::pool::scheduler::Request as Why;
 use crate::pool::scheduler::{
-    Event, JobSpec, Outcome, Progress, Rules, Scheduler, Ticket, WorkerId,
+    Event, JobSpec, Outcome, Progress, Restart, Rules, Scheduler, Ticket, WorkerId,
 };
 use crate::sys::clock::Moment;
 use crate::wire::page::LANES;
@@ -68,6 +68,10 @@ impl Surroundings for Around<'_> {
         self.0.admits(worker, guests)
     }
 
+    fn over(&self) -> Option<Outcome> {
+        self.0.over()
+    }
+
     fn waiting(&self) -> usize {
         self.0.waiting()
     }
@@ -114,6 +118,19 @@ impl Stage {
             most,
             killed: 0,
             finished: false,
+        }
+    }
+
+    /// The same, and the first loss breaks it.
+    pub(super) fn never_restarting(self) -> Self {
+        let rules = Rules {
+            restart: Restart::Never,
+            workers: self.scheduler.workers(),
+            ..Rules::default()
+        };
+        Self {
+            scheduler: Scheduler::new(rules),
+            ..self
         }
     }
 

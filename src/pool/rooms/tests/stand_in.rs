@@ -3,7 +3,7 @@
 use super::actor::Request;
 use super::stage::{Around, Job, Stage};
 use crate::pool::rooms::{Act, Surroundings};
-use crate::pool::scheduler::{Action, Event, JobSpec, Outcome, Refusal, StartFailure, WorkerId};
+use crate::pool::scheduler::{Action, Event, JobSpec, StartFailure, WorkerId};
 
 impl Stage {
     pub(super) fn perform(&mut self) {
@@ -114,14 +114,8 @@ impl Stage {
                     room: Some(number),
                     ..JobSpec::default()
                 };
-                match self.scheduler.submit(now, spec, Job::Room) {
-                    Ok(key) => self.rooms.asked_for(key),
-                    Err((refusal, _)) => self.rooms.refused(match refusal {
-                        Refusal::Closed => Outcome::ShutDown(false),
-                        Refusal::Dropped => Outcome::Cancelled,
-                        Refusal::Broken(worker) => Outcome::Broken(worker, false),
-                    }),
-                }
+                let key = self.scheduler.take_in(now, spec, Job::Room);
+                self.rooms.asked_for(key);
             }
             Act::Forget(key) => self.scheduler.handle(now, Event::Cancel(key)),
             Act::Enter(worker, ticket, number) => {
@@ -146,8 +140,7 @@ impl Stage {
                     .outcomes
                     .push(outcome);
             }
-            Act::Hold => self.scheduler.handle(now, Event::Hold),
-            Act::Unhold => self.scheduler.handle(now, Event::Unhold),
+            Act::Calls(any) => self.scheduler.handle(now, Event::AsyncCalls(any)),
         }
     }
 }
