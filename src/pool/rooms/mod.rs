@@ -232,35 +232,35 @@ impl<T> Rooms<T> {
             self.dropping = true;
             self.resolve_outside(outcome);
         }
-        let mut wanted = false;
+        // In whose name one more room is wanted.
+        let mut asker = None;
         // Nothing of this turn changes that before it is over.
         let spare = match self.line.is_empty() {
             true => (0, 0),
             false => around.spare(),
         };
-        while let Some(number) = self.line.first().map(|turn| turn.number()) {
+        while let Some(turn) = self.line.first().copied() {
+            let number = turn.number();
             let call = &self.calls[&number];
             if call.spec.deadline.is_some_and(|deadline| deadline <= now) {
                 self.resolve(number, Outcome::Expired(false));
                 continue;
             }
             let Some((worker, grow)) = self.room_for(around, spare) else {
-                wanted = true;
+                asker = Some(turn);
                 break;
             };
-            wanted |= grow;
+            asker = asker.or(grow.then_some(turn));
             self.enter(now, worker, number);
         }
         self.rooms.values_mut().for_each(|room| room.fresh = false);
-        if wanted && self.pending.is_empty() && !self.asking {
-            let first = self
-                .line
-                .first()
-                .map(|turn| (turn.number(), turn.priority()));
-            let (number, priority) = first.unwrap_or_default();
-            self.asking = true;
-            self.acts.push_back(Act::Open(number, priority));
-        } else if self.line.is_empty() && !wanted {
+        if let Some(turn) = asker {
+            if self.pending.is_empty() && !self.asking {
+                self.asking = true;
+                self.acts
+                    .push_back(Act::Open(turn.number(), turn.priority()));
+            }
+        } else if self.line.is_empty() {
             let forgotten = self.pending.drain(..).map(Act::Forget);
             self.acts.extend(forgotten);
         }

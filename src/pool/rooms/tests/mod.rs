@@ -11,7 +11,7 @@ use std::time::Duration;
 use self::actor::Manner;
 use self::stage::{Around, Stage};
 use super::guests::UnknownGuest;
-use super::CallSpec;
+use super::{Act, CallSpec};
 use crate::pool::scheduler::{Outcome, Retry};
 
 const MILLI: Duration = Duration::from_millis(1);
@@ -200,6 +200,27 @@ fn who_waits_for_another_run_is_answered_when_the_pool_breaks() {
         assert!(broken, "{outcome:?}");
     }
     assert!(stage.is_finished());
+}
+
+#[test]
+fn another_room_is_asked_for_in_the_name_of_who_is_let_in() {
+    let mut stage = Stage::new(3, 4);
+    stage.submit(call(), Manner::Stays);
+    stage.play();
+    let number = stage.scheduler.take_numbers(1);
+    let urgent = CallSpec {
+        number,
+        priority: 7,
+        ..call()
+    };
+    stage.rooms.submit(stage.now, urgent, None, ());
+    let around = Around(&stage.scheduler, &stage.actors);
+    stage.rooms.turn(stage.now, &around);
+    let acts = [(); 2].map(|()| stage.rooms.next_act());
+    let [Some(Act::Enter(_, _, entered)), Some(Act::Open(asker, 7))] = acts else {
+        panic!("{acts:?}");
+    };
+    assert_eq!((entered, asker), (number, number));
 }
 
 /// Such a worker is stopped, and a call with a limit must not wait for it.
