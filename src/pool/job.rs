@@ -173,7 +173,7 @@ pub(crate) trait ChunkOwner: Send + Sync {
 /// Something about a chunk. Items are named by their places in it.
 #[derive(Debug)]
 pub(crate) enum News {
-    /// An item has come to its end.
+    /// An item has come to its end; it may have been lost with its worker.
     Item(u32, Raw),
     /// An item has failed, and is to be run again.
     Again(u32, Relapse),
@@ -185,8 +185,6 @@ pub(crate) enum News {
     Over(u32, Duration),
     /// The job has ended otherwise.
     Broke(Break),
-    /// The results of these items are lost.
-    Missing(std::ops::Range<u32>, TaskError),
 }
 
 /// An item that is to be run again.
@@ -198,6 +196,26 @@ pub(crate) struct Relapse {
     pub(crate) pause: Duration,
     /// Whether this run is over for certain; else that is told by [`News::Settled`].
     pub(crate) settled: bool,
+}
+
+impl Relapse {
+    /// What becomes of an item that has failed like this after those failures; an error is its end,
+    /// with its history.
+    pub(crate) fn of(
+        retry: Retry,
+        failure: TaskError,
+        before: &[TaskError],
+        settled: bool,
+    ) -> Result<Self, TaskError> {
+        match again(retry, &failure, before) {
+            Some(pause) => Ok(Self {
+                failure,
+                pause,
+                settled,
+            }),
+            None => Err(failure.after(before.to_vec())),
+        }
+    }
 }
 
 /// How a chunk ended that did not come to its own end.

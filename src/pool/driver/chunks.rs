@@ -8,8 +8,7 @@ use std::time::Duration;
 use super::Done;
 use super::parts::Tally;
 use super::state::{State, look};
-use crate::pool::error::TaskError;
-use crate::pool::job::{Break, ChunkOwner, Client, Job, News, Relapse, again};
+use crate::pool::job::{Break, ChunkOwner, Client, Job, News, Relapse};
 use crate::pool::reply::Raw;
 use crate::pool::scheduler::{Event, JobKey, Outcome, Progress, Retry, Ticket, WorkerId};
 use crate::pool::trace::CallTrace;
@@ -74,24 +73,19 @@ impl State {
             }
         };
         let (item, first, since, retry, owner) = answered;
+        let retry = if may_repeat { retry } else { Retry::default() };
         let number = first + u64::from(item);
         let raw = match raw {
-            Raw::Failed(failure) => {
-                if let Some(pause) = again(retry, &failure, &failures).filter(|_| may_repeat) {
+            Raw::Failed(failure) => match Relapse::of(retry, failure, &failures, true) {
+                Ok(relapse) => {
                     self.counts.ran.record(took);
-                    self.counts.repeated(number, &failure, &trace);
+                    self.counts.repeated(number, &relapse.failure, &trace);
                     self.counts.taken_back(1);
-                    let settled = true;
-                    let relapse = Relapse {
-                        failure,
-                        pause,
-                        settled,
-                    };
                     done.tell(owner, News::Again(item, relapse));
                     return Ok(());
                 }
-                Raw::Failed(failure.after(failures))
-            }
+                Err(error) => Raw::Failed(error),
+            },
             returned => returned,
         };
         self.counts.answered(raw.error(), now, since, took);
@@ -136,11 +130,9 @@ impl State {
         done: &mut Done,
     ) {
         let error = self.error_of(&job, outcome);
-        let pause = again(job.retry, &error, &job.failures).filter(|_| self.scheduler.may_repeat());
-        let history = |error: TaskError| error.after(job.failures.clone());
-        let rest = outcome
-            .of_unbegun()
-            .map(|rest| history(self.error_of(&job, rest)));
+        let rest = outcome.of_unbegun();
+        let rest = rest.map(|rest| self.error_of(&job, rest).after(job.failures.clone()));
+        let retry = self.retry_now(job.retry);
         let Client::Chunk { tally, owner } = job.client else {
             return;
         };
@@ -149,32 +141,29 @@ impl State {
         let number = |item: u32| key.number() + u64::from(item);
         let mut fallen = None;
         if let Some(victim) = remains.victim {
+            let relapse = Relapse::of(retry, error.clone(), &job.failures, false);
             if let Some(sending) = sent {
                 let origin = Origin {
                     owner: owner.clone(),
                     first: key.number(),
                     since: job.since,
                     retry: job.retry,
-                    relapsed: pause.is_some(),
+                    relapsed: relapse.is_ok(),
                 };
-                self.trails
-                    .begin(sending, origin, tally, victim, error.clone());
+                self.trails.begin(sending, origin, tally, victim, error);
             }
-            if let Some(pause) = pause {
-                self.counts.repeated(number(victim), &error, &job.trace);
-                self.counts.taken_back(1);
-                let (failure, settled) = (error, false);
-                let relapse = Relapse {
-                    failure,
-                    pause,
-                    settled,
-                };
-                done.tell(&owner, News::Again(victim, relapse));
-            } else {
-                let error = history(error);
-                self.counts.failed(&error, 1);
-                self.hub.note_failure(number(victim), &error);
-                fallen = Some((victim, error));
+            match relapse {
+                Ok(relapse) => {
+                    self.counts
+                        .repeated(number(victim), &relapse.failure, &job.trace);
+                    self.counts.taken_back(1);
+                    done.tell(&owner, News::Again(victim, relapse));
+                }
+                Err(error) => {
+                    self.counts.failed(&error, 1);
+                    self.hub.note_failure(number(victim), &error);
+                    fallen = Some((victim, error));
+                }
             }
         }
         let left = remains.unbegun.len() as u64;
@@ -197,34 +186,36 @@ impl State {
 
     /// Nothing more comes from that worker, or of that call.
     pub(super) fn seal(&mut self, worker: WorkerId, ticket: Option<Ticket>, done: &mut Done) {
-        let may_repeat = self.scheduler.may_repeat();
         for (origin, lost, error) in self.trails.seal(worker, ticket) {
             if origin.relapsed {
                 done.tell(&origin.owner, News::Settled);
             }
-            let number = |item: u32| origin.first + u64::from(item);
-            if let Some(pause) = again(origin.retry, &error, &[]).filter(|_| may_repeat) {
-                for item in lost {
-                    self.counts
-                        .repeated(number(item), &error, &CallTrace::default());
-                    self.counts.taken_back(1);
-                    let (failure, settled) = (error.clone(), true);
-                    let relapse = Relapse {
-                        failure,
-                        pause,
-                        settled,
-                    };
-                    done.tell(&origin.owner, News::Again(item, relapse));
-                }
-                continue;
+            let retry = self.retry_now(origin.retry);
+            for item in lost {
+                let number = origin.first + u64::from(item);
+                let news = match Relapse::of(retry, error.clone(), &[], true) {
+                    Ok(relapse) => {
+                        self.counts
+                            .repeated(number, &relapse.failure, &CallTrace::default());
+                        self.counts.taken_back(1);
+                        News::Again(item, relapse)
+                    }
+                    Err(error) => {
+                        self.counts.failed(&error, 1);
+                        self.hub.note_failure(number, &error);
+                        News::Item(item, Raw::Failed(error))
+                    }
+                };
+                done.tell(&origin.owner, news);
             }
-            self.counts.failed(&error, lost.len() as u64);
-            for item in lost.clone() {
-                self.hub.note_failure(number(item), &error);
-            }
-            if !lost.is_empty() {
-                done.tell(&origin.owner, News::Missing(lost, error));
-            }
+        }
+    }
+
+    /// Which failures are no end now: all are where nothing is repeated any more.
+    fn retry_now(&self, retry: Retry) -> Retry {
+        match self.scheduler.may_repeat() {
+            true => retry,
+            false => Retry::default(),
         }
     }
 }

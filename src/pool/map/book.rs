@@ -309,11 +309,6 @@ impl Book {
                 }
                 self.chunks[position].over = true;
             }
-            News::Missing(lost, error) => {
-                for item in lost {
-                    self.answer_item(position, item, Raw::Failed(error.clone()));
-                }
-            }
         }
         let chunk = &self.chunks[position];
         if chunk.over && chunk.answered.iter().all(|answered| *answered) {

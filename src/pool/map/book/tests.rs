@@ -181,7 +181,7 @@ fn answers_on_their_way_when_a_chunk_is_ended_are_waited_for() {
     book.hear(batch.id, News::Broke(broke));
     assert_eq!(given(&mut book), []);
     run(&mut book, &batch, 0..1);
-    book.hear(batch.id, News::Missing(1..2, lost()));
+    book.hear(batch.id, News::Item(1, Raw::Failed(lost())));
     assert_eq!(given(&mut book), [Some(0), None, None, None, None]);
     assert!(book.is_finished() && book.chunks.is_empty());
 }

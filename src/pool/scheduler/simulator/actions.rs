@@ -1,10 +1,11 @@
 //! What the core wants done, done.
 
-use super::plan::Work;
-use super::process::{Frame, Process};
+use super::plan::{Flaw, Work};
+use super::process::{Frame, Hands, Process, Sent};
 use super::rules::require;
 use super::world::{DYING, Machine, Office, World};
-use crate::pool::scheduler::{Action, Event, JobKey, Ticket, WorkerId};
+use crate::pool::scheduler::{Action, Event, JobKey, Refusal, Ticket, WorkerId};
+use crate::sys::clock::Moment;
 
 impl World<'_> {
     /// Performs an action; a question is answered before the next action is taken.
@@ -46,8 +47,11 @@ impl World<'_> {
                 self.machine.enter(at, Machine::Killed(index));
             }
             Action::Release(worker) => {
-                self.asked(worker).check_release();
                 self.seal(worker, None);
+                self.rooms.released(self.now, worker);
+                self.visits.released(worker);
+                self.act_for_rooms();
+                self.asked(worker).check_release();
                 let index = self.index(worker);
                 if self.rng.percent(20) {
                     self.office.enter(
@@ -71,13 +75,22 @@ impl World<'_> {
                 let (processes, starts) = (&self.processes, &self.starts);
                 self.ledger
                     .resolved((job, true), key, outcome, processes, starts, self.now);
+                if self.ledger.is_room(job) {
+                    self.with_rooms(|rooms, now, around| rooms.broke(now, around, key, outcome));
+                    // What is known of the worker is forgotten with its release.
+                    self.act_for_rooms();
+                }
             }
             Action::Closed => {
                 require(!self.closed, "a pool is closed once", String::new);
                 self.closed = true;
+                if matches!(self.core.refusal(), Some(Refusal::Broken(_))) {
+                    self.drop_pauses();
+                }
             }
             Action::Finished => {
                 self.ledger.check_all_answered("at Finished");
+                self.visits.check_all_answered("at Finished");
                 require(self.closed, "only a closed pool finishes", String::new);
                 let left = self.processes.iter().find(|process| !process.released);
                 require(left.is_none(), "no worker outlives the pool", || {
@@ -114,27 +127,32 @@ impl World<'_> {
             .assigned(job, worker, ticket, self.drained, bound);
         let planned = self.ledger.planned(job);
         let work = match self.chunks.get(&job) {
-            Some(chunk) => self.maps[chunk.map].items[chunk.items[0]].work,
+            Some(chunk) => self.maps[chunk.map].items[chunk.items[0]].next_run(),
             None => Work {
                 length: planned.length,
                 large: planned.large,
-                deadly: false,
+                flaw: Flaw::None,
+                flawed: 0,
                 last: planned.last,
-                grows: planned.grows,
+                grows: planned.grows && planned.spec.room.is_none(),
             },
         };
         let frame = Frame {
             ticket,
             job,
             items: planned.spec.items,
+            room: planned.spec.room.is_some(),
             item: 0,
             work,
         };
         let index = self.index(worker);
         let process = &mut self.processes[index];
         process.page.put(ticket);
-        process.inbox.push_back(frame);
+        process.inbox.push_back(Sent::Call(frame));
         self.wake(index);
+        if frame.room {
+            self.open_room(worker, key);
+        }
     }
 
     fn retire(&mut self, worker: WorkerId) {
@@ -144,10 +162,21 @@ impl World<'_> {
     }
 
     /// Something was sent to a worker, which may sleep.
-    fn wake(&mut self, index: usize) {
+    pub(super) fn wake(&mut self, index: usize) {
         if self.processes[index].sleeps() && !self.processes[index].dead {
             let latency = self.rng.spread(500, 100_000);
-            self.step_after(index, latency);
+            return self.step_after(index, latency);
+        }
+        if matches!(self.processes[index].hands, Hands::Hosting(_)) {
+            let latency = self.rng.spread(500, 100_000);
+            self.hurry_step(index, self.now + latency);
+        }
+    }
+
+    /// Somebody in a room has something to do then, or before.
+    pub(super) fn hurry_step(&mut self, index: usize, at: Moment) {
+        if self.processes[index].rests_in_room(at) {
+            self.step_after(index, self.now.until(at));
         }
     }
 

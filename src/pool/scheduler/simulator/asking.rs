@@ -9,7 +9,7 @@ use crate::pool::scheduler::{Event, Request, Ticket, WorkerId};
 use crate::sys::clock::Moment;
 
 /// The longest that a call takes to come to its end once it has noticed that it is to.
-const NOTICING: u64 = 3_000_000;
+pub(super) const NOTICING: u64 = 3_000_000;
 
 impl World<'_> {
     /// The core wants a call, or the item of a chunk, to come to its end.
@@ -66,7 +66,7 @@ impl World<'_> {
 
     /// A caller would like a call to end.
     pub(super) fn request(&mut self, job: usize) {
-        if self.chunks.contains_key(&job) {
+        if self.has_no_caller(job) {
             return;
         }
         if let Some(key) = self.ledger.request(job) {

@@ -1,6 +1,7 @@
 //! What the pool's callers do, one call at a time.
 
 use super::rules::require;
+use super::visits::Wish;
 use super::world::{Office, World};
 use crate::pool::scheduler::Event;
 
@@ -11,7 +12,9 @@ impl World<'_> {
             return self.curtain();
         }
         self.plan.acts -= 1;
-        if self.rng.percent(self.plan.maps) {
+        if self.rng.percent(self.plan.visits) {
+            self.act_on_visits();
+        } else if self.rng.percent(self.plan.maps) {
             self.act_on_maps();
         } else if self.rng.percent(self.plan.regrets) {
             self.regret();
@@ -32,6 +35,25 @@ impl World<'_> {
         // Now and then just when the core has something to do as well.
         self.office
             .enter(wake.unwrap_or(self.now + pause), Office::Act);
+    }
+
+    /// Somebody wants an async call run, or something of one.
+    fn act_on_visits(&mut self) {
+        if !self.rng.percent(self.plan.regrets) {
+            for _ in 0..1 + self.rng.below(4) {
+                let planned = self.plan.visit(self.now, &mut self.rng);
+                self.submit_visit(planned);
+            }
+            return;
+        }
+        let open: Vec<_> = self.visits.unanswered().collect();
+        let visit = match (self.visits.len(), &*open) {
+            (0, _) => return,
+            (count, []) => self.rng.below(count),
+            (_, open) => self.rng.pick(open),
+        };
+        let wish = self.rng.pick(&[Wish::Cancel, Wish::Abort, Wish::Request]);
+        self.wish(visit, wish);
     }
 
     /// There may be more workers, or fewer.
@@ -94,9 +116,13 @@ impl World<'_> {
         }
     }
 
+    /// A chunk has no caller but its map, a room none but those that are in it.
+    pub(super) fn has_no_caller(&self, job: usize) -> bool {
+        self.chunks.contains_key(&job) || self.ledger.is_room(job)
+    }
+
     fn cancel(&mut self, job: usize) {
-        // A chunk has no caller but its map.
-        if self.chunks.contains_key(&job) {
+        if self.has_no_caller(job) {
             return;
         }
         if let Some(key) = self.ledger.cancel(job) {
@@ -106,7 +132,7 @@ impl World<'_> {
     }
 
     pub(super) fn abort(&mut self, job: usize) {
-        if self.chunks.contains_key(&job) {
+        if self.has_no_caller(job) {
             return;
         }
         if let Some(key) = self.ledger.abort(job) {
@@ -125,7 +151,9 @@ impl World<'_> {
         self.tell(Event::CancelPending);
         require(self.closed, "cancel_pending closes", String::new);
         self.ledger.check_nothing_waits();
+        self.visits.check_nothing_waits();
         self.dropped = true;
+        self.drop_pauses();
     }
 
     pub(super) fn terminate(&mut self) {
@@ -134,5 +162,7 @@ impl World<'_> {
         self.tell(Event::Terminate);
         require(self.closed, "terminate closes", String::new);
         self.ledger.check_all_over(&self.processes);
+        self.visits.check_all_over(&self.processes);
+        self.drop_pauses();
     }
 }

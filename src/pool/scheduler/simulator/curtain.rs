@@ -3,13 +3,15 @@
 use std::time::Duration;
 
 use super::maps::Map;
-use super::plan::Ending;
+use super::plan::{Ending, Flaw};
 use super::process::Hands;
 use super::rules::require;
 use super::terms::{WAITING, with_retries};
+use super::visits::Wish;
 use super::world::{Office, World};
 use crate::pool::map::roster::Ending as Loss;
-use crate::pool::scheduler::Event;
+use crate::pool::rooms::CallSpec;
+use crate::pool::scheduler::{Event, Retry};
 
 /// A pool that was closed, with nothing left to do, has ended after this.
 const LEAVING: Duration = Duration::from_secs(2);
@@ -52,8 +54,18 @@ impl World<'_> {
                 self.abort(job);
             }
         }
+        let visits: Vec<_> = self.visits.unanswered().collect();
+        for visit in visits {
+            let planned = self.visits.get(visit).planned;
+            if planned.spec.timeout.is_none() && planned.work.length > HEALING {
+                self.wish(visit, Wish::Abort);
+            }
+        }
         for _ in 0..3 {
             self.submit_plain();
+        }
+        for _ in 0..2 {
+            self.calm_visit();
         }
         self.read_all();
     }
@@ -77,15 +89,39 @@ impl World<'_> {
         self.drain();
     }
 
+    /// An async call that any pool can serve.
+    fn calm_visit(&mut self) {
+        let mut planned = self.plan.visit(self.now, &mut self.rng);
+        let work = &mut planned.work;
+        work.length = work.length.min(Duration::from_millis(1));
+        (work.flaw, work.grows) = (Flaw::None, false);
+        planned.spec = CallSpec {
+            priority: planned.spec.priority,
+            // Others who are in its room may take it with them.
+            retry: Retry::new(50),
+            ..CallSpec::default()
+        };
+        let visit = self.submit_visit(planned);
+        self.plain_visits.extend(visit);
+    }
+
     /// How long all that is pending can take, one after the other.
     fn at_most(&self) -> Duration {
         let jobs = self.ledger.unanswered().map(|job| self.ledger.planned(job));
         let runs = jobs.map(|planned| {
             let limit = planned.spec.timeout.unwrap_or(Duration::from_secs(5));
             let run = planned.length.min(limit) + self.plan.rules.abort_grace + WAITING;
-            with_retries(&planned.spec, run)
+            with_retries(planned.spec.retry, run)
         });
-        runs.sum::<Duration>() + self.maps_at_most() + HEALING
+        let visits = self.visits.unanswered();
+        let visits = visits.map(|visit| {
+            let planned = self.visits.get(visit).planned;
+            let limit = planned.spec.timeout.unwrap_or(Duration::from_secs(5));
+            let rules = self.plan.rooms;
+            let run = planned.work.length.min(limit) + rules.grace + rules.yield_limit + WAITING;
+            with_retries(planned.spec.retry, run)
+        });
+        runs.chain(visits).sum::<Duration>() + self.maps_at_most() + HEALING
     }
 
     /// Where workers come and go by themselves, an idle pool is not watched for long.
@@ -94,7 +130,8 @@ impl World<'_> {
             return;
         }
         let pause = Duration::from_millis(500);
-        if self.ledger.open_count() > 0 || self.open_map_left().is_some() {
+        let open = self.ledger.open_count() + self.visits.open_count();
+        if open > 0 || self.open_map_left().is_some() {
             self.office.enter(self.now + pause, Office::LookAround);
         } else {
             self.quiet_by = self.now + 10 * pause;
@@ -110,11 +147,16 @@ impl World<'_> {
         self.drain();
         self.ledger
             .check_all_answered("when the faults have stopped");
+        self.visits
+            .check_all_answered("when the faults have stopped");
         self.read_all();
         self.check_maps_ended();
         if !self.starts.may_give_up() && self.starts.loss.is_none() {
             for job in std::mem::take(&mut self.plain) {
                 self.ledger.check_served(job);
+            }
+            for visit in std::mem::take(&mut self.plain_visits) {
+                self.visits.check_served(visit);
             }
         }
         let busy = self.processes.iter().find(|process| {
@@ -161,11 +203,12 @@ impl World<'_> {
     fn maps_at_most(&self) -> Duration {
         let runs = self.maps.iter().flat_map(|map| {
             let limit = map.spec.timeout.unwrap_or(Duration::from_secs(5));
-            let once = move |length: Duration| length.min(limit) + WAITING;
-            map.works().map(move |work| once(work.length))
+            let grace = self.plan.rules.abort_grace;
+            let once = move |length: Duration| length.min(limit) + grace + WAITING;
+            map.works()
+                .map(move |work| with_retries(map.retry, once(work.length)))
         });
-        let runs: Vec<_> = runs.collect();
-        runs.iter().sum::<Duration>() + self.plan.rules.abort_grace * runs.len() as u32
+        runs.sum()
     }
 
     /// Everybody reads what there is.

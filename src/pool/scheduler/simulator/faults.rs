@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::rules::require;
 use super::world::{Office, World};
-use crate::pool::scheduler::{Event, LANES, Progress, StartFailure, Ticket};
+use crate::pool::scheduler::{Event, LANES, Progress, StartFailure, Ticket, WorkerId};
 use crate::sys::clock::Moment;
 
 impl World<'_> {
@@ -65,6 +65,9 @@ impl World<'_> {
         process.condemned = true;
         self.trace
             .note(self.now, || format!("event   {id:?} breaks the protocol"));
+        if let Some(guest) = self.visits.guest_of(id).filter(|_| self.rng.percent(50)) {
+            return self.deny(id, guest);
+        }
         if self.rng.percent(30) && self.processes[index].ready {
             return self.tell(Event::Acknowledged(id, unknown));
         }
@@ -75,6 +78,29 @@ impl World<'_> {
             || format!("{id:?}"),
         );
         self.tell(Event::Condemned(id));
+    }
+
+    /// A worker says of somebody in its room that it is gone; or that all are.
+    fn deny(&mut self, id: WorkerId, guest: Ticket) {
+        let room = self.core.running(id);
+        let job = room.and_then(|(key, _)| self.core.attachment(key).copied());
+        let room = room.zip(job.filter(|job| self.ledger.is_open_room(*job)));
+        match room.filter(|_| self.rng.percent(50)) {
+            None => drop(self.rooms.passed(self.now, id, guest)),
+            Some(((_, ticket), job)) => {
+                let over = self.core.complete(self.now, id, ticket, Duration::ZERO);
+                require(
+                    over.is_ok(),
+                    "a room is the first call of its worker",
+                    || format!("{id:?}"),
+                );
+                self.ledger.responded(job, job, id);
+                let _ = self.with_rooms(|rooms, _, around| rooms.closed(around, id));
+            }
+        }
+        // Under one lock with that.
+        self.core.handle(self.now, Event::Condemned(id));
+        self.drain();
     }
 
     /// A fork server is gone.
@@ -113,8 +139,15 @@ impl World<'_> {
         };
         self.tell(event);
         let answer = self.core.complete(self.now, id, ticket, Duration::ZERO);
-        require(answer.is_err(), "the dead answer nothing", || {
-            format!("{id:?}")
-        });
+        let guest = Ticket {
+            lane: LANES as u16 + ticket.lane,
+            ..ticket
+        };
+        let other = self.rooms.answered(self.now, id, guest);
+        require(
+            answer.is_err() && other.is_err(),
+            "the dead answer nothing",
+            || format!("{id:?}"),
+        );
     }
 }

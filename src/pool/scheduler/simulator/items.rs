@@ -1,37 +1,46 @@
 //! What every item of a map was promised, what has become of it, and the rules that this must keep.
 
+use super::blame::story;
+use super::life::STOPPING;
 use super::plan::Work;
 use super::process::Process;
 use super::rules::require;
-use crate::pool::scheduler::{JobSpec, Outcome, Request, WorkerId};
+use crate::pool::error::TaskError;
+use crate::pool::scheduler::{JobSpec, Outcome, Request, Retry, Ticket, WorkerId};
 use crate::sys::clock::Moment;
 
-/// Why an item has no result.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fate {
-    /// The pool would not take it.
-    Refused,
-    /// Its chunk has ended like this.
-    Ended(Outcome),
-    /// Its answer was lost with a worker that could not be believed.
-    Missing,
+/// A run of an item.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Run {
+    /// The chunk that carries it, and which of that it is.
+    job: usize,
+    place: u32,
+    since: Moment,
+    worker: WorkerId,
+    ticket: Ticket,
 }
 
 /// One item of a map.
 #[derive(Debug)]
 pub(super) struct Item {
-    pub(super) work: Work,
+    work: Work,
     /// The pool had agreed to wait for it before it was closed.
     pub(super) safe: bool,
-    /// When and where it was begun.
-    begun: Option<(Moment, WorkerId)>,
+    /// The run that is under way, or was the last of all.
+    run: Option<Run>,
     /// It has been asked to end for having run so long.
     asked: bool,
     /// The parent can read its answer, whatever becomes of the worker.
     shown: bool,
-    /// The parent has read its answer.
+    /// The parent has read that it has returned something.
     answered: bool,
-    fate: Option<Fate>,
+    /// How the runs have failed that were not the last, and which was the last of those.
+    failures: Vec<TaskError>,
+    before: Option<Run>,
+    /// It is not run again before this.
+    rests_until: Moment,
+    /// Why there is no result.
+    end: Option<TaskError>,
     given: bool,
 }
 
@@ -40,25 +49,63 @@ impl Item {
         Self {
             work,
             safe: false,
-            begun: None,
+            run: None,
             asked: false,
             shown: false,
             answered: false,
-            fate: None,
+            failures: Vec::new(),
+            before: None,
+            rests_until: Moment(0),
+            end: None,
             given: false,
         }
     }
 
-    pub(super) fn begin(&mut self, worker: WorkerId, now: Moment) {
-        require(self.begun.is_none(), "no item is run twice", || {
+    /// What its next run is.
+    pub(super) fn next_run(&self) -> Work {
+        self.work.after(self.failures.len())
+    }
+
+    /// What it is if nothing goes wrong.
+    pub(super) fn work(&self) -> Work {
+        self.work
+    }
+
+    /// It is run in this chunk.
+    pub(super) fn begin(
+        &mut self,
+        (job, place): (usize, u32),
+        (worker, ticket): (WorkerId, Ticket),
+        now: Moment,
+        processes: &[Process],
+    ) {
+        require(self.run.is_none(), "no item is run twice", || {
             format!("{self:?}")
         });
         require(
-            self.fate.is_none(),
+            self.end.is_none(),
             "no item is run after it was answered",
             || format!("{self:?}"),
         );
-        self.begun = Some((now, worker));
+        let still = self.before.is_some_and(|before| {
+            let process = &processes[before.worker.number as usize - 1];
+            process.works_on(before.ticket, before.place)
+        });
+        require(!still, "no two runs of an item at once", || {
+            format!("{self:?}")
+        });
+        require(
+            self.rests_until <= now,
+            "an item that has failed is not run before its pause is over",
+            || format!("{now:?} {self:?}"),
+        );
+        self.run = Some(Run {
+            job,
+            place,
+            since: now,
+            worker,
+            ticket,
+        });
     }
 
     /// It is asked to end; whether that is new to it.
@@ -74,47 +121,80 @@ impl Item {
         self.asked || self.is_over()
     }
 
-    pub(super) fn show(&mut self) {
-        self.shown = true;
+    /// The answer to its run in this chunk will be found.
+    pub(super) fn show(&mut self, job: usize) {
+        // That of a run which was ended may be under way when the next one begins.
+        self.shown |= self.run.is_some_and(|run| run.job == job);
     }
 
-    /// The parent takes its answer in.
-    pub(super) fn answer(&mut self) {
+    /// The parent takes its answer in: a result, or how the run has failed.
+    pub(super) fn answer(&mut self, failure: Option<&TaskError>) {
         require(
-            self.shown && !self.answered && self.fate.is_none(),
+            self.shown && !self.is_over(),
             "an item is answered once, by who ran it",
             || format!("{self:?}"),
         );
-        self.answered = true;
+        self.answered = failure.is_none();
     }
 
     /// There will be no result.
-    pub(super) fn fail(&mut self, fate: Fate) {
-        require(
-            !self.answered && self.fate.is_none(),
-            "an item is answered once",
-            || format!("{fate:?} {self:?}"),
-        );
-        self.fate = Some(fate);
+    pub(super) fn fail(&mut self, end: TaskError) {
+        require(!self.is_over(), "an item is answered once", || {
+            format!("{end:?} {self:?}")
+        });
+        self.end = Some(end.after(self.failures.clone()));
     }
 
-    /// The core gives it up as the one that was running in this worker.
-    pub(super) fn sacrifice(
+    /// Its run has failed like this, and is repeated after a pause if that is `again`. `wanted`
+    /// tells whether anything is repeated now.
+    pub(super) fn fall(
         &mut self,
+        failure: TaskError,
+        again: bool,
+        retry: Retry,
+        wanted: bool,
+        now: Moment,
+    ) {
+        let count = self.failures.len() as u32;
+        let allowed = failure
+            .failure()
+            .is_some_and(|kind| retry.allows(kind, count));
+        require(
+            again == (allowed && wanted),
+            "an item is repeated after a failure that allows it, not too often, and always then",
+            || format!("{again} {failure:?} {retry:?} {wanted} {self:?}"),
+        );
+        if !again {
+            return self.fail(failure);
+        }
+        require(
+            self.run.is_some() && !self.is_over(),
+            "an item is repeated that was run and is not answered",
+            || format!("{self:?}"),
+        );
+        self.failures.push(failure);
+        self.before = self.run.take();
+        self.rests_until = now + retry.pause(count + 1);
+        (self.asked, self.shown) = (false, false);
+    }
+
+    /// The core gives up its run in this worker: it was running.
+    pub(super) fn check_sacrifice(
+        &self,
         outcome: Outcome,
         process: &Process,
         spec: &JobSpec,
         now: Moment,
     ) {
         // What is too large for the outbox may be said and not done; who lies is not believed.
-        let running = !self.shown || self.work.large || process.condemned;
-        let there = self.begun.is_some_and(|(_, by)| by == process.id);
+        let running = !self.shown || self.next_run().large || process.condemned;
+        let run = self.run.filter(|run| run.worker == process.id);
         require(
-            there && running,
+            run.is_some() && running,
             "only the item that was running ends with its chunk",
             || format!("{outcome:?} {self:?}"),
         );
-        let since = self.begun.map_or(now, |(since, _)| since);
+        let since = run.map_or(now, |run| run.since);
         let true_so = match outcome {
             Outcome::RanTooLong => spec.timeout.is_some_and(|limit| since + limit <= now),
             Outcome::Expired(_) => spec.deadline.is_some_and(|at| at <= now),
@@ -126,18 +206,17 @@ impl Item {
             "an item that is ended has passed its limit",
             || format!("{outcome:?} {self:?}"),
         );
-        self.fail(Fate::Ended(outcome));
     }
 
-    /// Its chunk has ended before it was begun; with an outcome if it is not to run elsewhere.
-    pub(super) fn leave(&mut self, outcome: Option<Outcome>) {
+    /// Its chunk has ended before it was begun; with an error if it is not to run elsewhere.
+    pub(super) fn leave(&mut self, end: Option<TaskError>) {
         require(
-            self.begun.is_none(),
+            self.run.is_none(),
             "what was begun is not said to be unbegun",
             || format!("{self:?}"),
         );
-        if let Some(outcome) = outcome {
-            self.fail(Fate::Ended(outcome));
+        if let Some(end) = end {
+            self.fail(end);
         }
     }
 
@@ -153,53 +232,69 @@ impl Item {
     /// Its answer has come although it was ended.
     pub(super) fn check_was_ended(&self) {
         require(
-            self.fate.is_some(),
+            self.end.is_some() || !self.failures.is_empty(),
             "no answer to an item is thrown away",
             || format!("{self:?}"),
         );
     }
 
     /// The reader is given a result, or an error.
-    pub(super) fn give(&mut self, returned: bool) {
+    pub(super) fn give(&mut self, error: Option<&TaskError>) {
         require(!self.given, "an item is given once", || format!("{self:?}"));
-        let true_word = match returned {
-            true => self.answered && self.fate.is_none(),
-            false => self.fate.is_some(),
+        let true_word = match (error, &self.end) {
+            (None, None) => self.answered,
+            (Some(given), Some(end)) => story(given) == story(end),
+            _ => false,
         };
-        require(true_word, "the reader is told what has happened", || {
-            format!("{returned} {self:?}")
-        });
+        require(
+            true_word,
+            "the reader is told what has happened, and before",
+            || format!("{error:?} {self:?}"),
+        );
         self.given = true;
     }
 
     pub(super) fn has_failed(&self) -> bool {
-        self.fate.is_some()
+        self.end.is_some()
     }
 
     /// Whether the pool knows how it ended.
     pub(super) fn is_over(&self) -> bool {
-        self.answered || self.fate.is_some()
+        self.answered || self.end.is_some()
+    }
+
+    /// The run that is under way and must have come to its end by now.
+    fn late_run(&self, spec: &JobSpec, now: Moment) -> Option<Run> {
+        let late = |run: &Run| {
+            spec.timeout
+                .is_some_and(|limit| run.since + limit + STOPPING <= now)
+        };
+        self.run.filter(|run| late(run) && !self.is_over())
     }
 
     /// Its limit is over.
-    pub(super) fn check_stopped(&self, processes: &[Process], now: Moment) {
-        let process = self
-            .begun
-            .map(|(_, worker)| &processes[worker.number as usize - 1]);
-        let stopped = process.is_none_or(|process| process.killed || process.dead);
+    pub(super) fn check_stopped(&self, spec: &JobSpec, processes: &[Process], now: Moment) {
+        let Some(run) = self.late_run(spec, now) else {
+            return;
+        };
+        let process = &processes[run.worker.number as usize - 1];
         // It has made the swap, or is about to write what it cannot take back.
-        let over = self.shown || process.is_some_and(Process::is_after_item);
+        let over = self.shown || process.is_after_item();
         require(
-            over || stopped || self.fate.is_some(),
+            over || process.killed || process.dead,
             "no item runs longer than it may",
             || format!("{now:?} {self:?}"),
         );
     }
 
     /// Its limit, and all that may come between that and the answer, is over.
-    pub(super) fn check_answered(&self, now: Moment) {
+    pub(super) fn check_answered(&self, spec: &JobSpec, now: Moment) {
+        let late = |run: Run| {
+            let end = spec.timeout.map(|limit| run.since + limit);
+            end.is_some_and(|end| end + super::chunks::ANSWERING <= now)
+        };
         require(
-            self.is_over(),
+            !self.late_run(spec, now).is_some_and(late),
             "an item's limit is answered even if the worker is stopped",
             || format!("{now:?} {self:?}"),
         );

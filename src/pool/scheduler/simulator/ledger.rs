@@ -83,6 +83,24 @@ impl Ledger {
         self.records[job].planned
     }
 
+    /// Whether it is a room.
+    pub(super) fn is_room(&self, job: usize) -> bool {
+        self.records[job].planned.spec.room.is_some()
+    }
+
+    /// Whether it is a room that its worker has begun.
+    pub(super) fn is_open_room(&self, job: usize) -> bool {
+        self.is_room(job) && self.records[job].started.is_some()
+    }
+
+    /// How many rooms stand in the core's line.
+    pub(super) fn waiting_rooms(&self) -> usize {
+        let waits = |record: &&Record| {
+            record.planned.spec.room.is_some() && record.held.is_none() && record.answer.is_none()
+        };
+        self.records.iter().filter(waits).count()
+    }
+
     pub(super) fn len(&self) -> usize {
         self.records.len()
     }
@@ -206,9 +224,9 @@ impl Ledger {
         require(record.started.is_none(), "no job is started twice", || {
             format!("{record:?}")
         });
-        let still = record
-            .before
-            .is_some_and(|(worker, ticket)| processes[worker.number as usize - 1].works_on(ticket));
+        let still = record.before.is_some_and(|(worker, ticket)| {
+            processes[worker.number as usize - 1].works_on(ticket, 0)
+        });
         require(!still, "no two runs of a job at once", || {
             format!("{record:?}")
         });
@@ -348,6 +366,18 @@ impl Ledger {
             ),
         };
         require(holds, rule, || format!("{outcome:?} {record:?}"));
+        let failure = match outcome {
+            Outcome::Lost(_) => Some(Failure::Lost),
+            Outcome::RanTooLong => Some(Failure::RanTooLong),
+            _ => None,
+        };
+        let allowed = failure.is_some_and(|failure| spec.retry.allows(failure, record.failures));
+        let wanted = !record.aborted && !record.requested && !self.cancelled_pending;
+        require(
+            !(allowed && wanted) || self.terminated || starts.loss.is_some(),
+            "what may be run again is",
+            || format!("{outcome:?} {record:?}"),
+        );
         require(
             record.key == Some(key),
             "a job is answered under its own key",

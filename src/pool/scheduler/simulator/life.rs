@@ -7,7 +7,7 @@ use super::chunks::Chunk;
 use super::process::{Hands, Process};
 use super::rules::require;
 use super::world::{Birth, DYING, Machine, Office, World};
-use crate::pool::scheduler::{Event, StartFailure, WorkerId};
+use crate::pool::scheduler::{Event, StartFailure, Ticket, WorkerId};
 
 /// How long the driver lets a start take.
 const START_LIMIT: Duration = Duration::from_secs(10);
@@ -116,7 +116,7 @@ impl World<'_> {
         // Between two calls or items more often: there the parent has least to go by.
         let between = match process.hands {
             Hands::Empty => !process.inbox.is_empty(),
-            Hands::Unseen(..) | Hands::Between(_) => true,
+            Hands::Unseen(..) | Hands::Between(_) | Hands::Hosting(_) => true,
             Hands::Running(_) | Hands::Writing(_) | Hands::Written(_) => false,
         };
         let frozen = self.plan.frozen * if between { 8 } else { 1 };
@@ -128,18 +128,21 @@ impl World<'_> {
         let (maps, chunks) = (&self.maps, &self.chunks);
         let work = |job, item| {
             let chunk: &Chunk = &chunks[&job];
-            maps[chunk.map].items[chunk.items[item as usize]].work
+            maps[chunk.map].items[chunk.items[item as usize]].next_run()
         };
         let stepped = process.take_step(self.now, &mut self.rng, work);
         let id = process.id;
         if stepped.died {
             return self.die(index, false);
         }
-        if let Some((job, item)) = stepped.started {
+        if let Some((job, item, ticket)) = stepped.started {
             self.trace.note(self.now, || {
                 format!("machine {id:?} starts job {job} ({item})")
             });
-            self.begins(job, item, id);
+            self.begins(job, item, (id, ticket));
+        }
+        if let Some((visit, ticket)) = stepped.visited {
+            self.visit_begins(visit, id, ticket);
         }
         if let Some((job, item)) = stepped.shown {
             self.item_is_shown(job, item);
@@ -157,7 +160,8 @@ impl World<'_> {
     }
 
     /// A job is started, or another item of it.
-    fn begins(&mut self, job: usize, item: u32, worker: WorkerId) {
+    fn begins(&mut self, job: usize, item: u32, sending: (WorkerId, Ticket)) {
+        let (worker, _) = sending;
         require(
             !self.dropped,
             "nothing is started when all that waits was dropped",
@@ -169,7 +173,7 @@ impl World<'_> {
         }
         self.set_soft_limit(job, item);
         if self.chunks.contains_key(&job) {
-            return self.item_begins(job, item, worker);
+            return self.item_begins(job, item, sending);
         }
         if let Some(limit) = self.ledger.planned(job).spec.timeout {
             let due = self.now + limit;
@@ -288,6 +292,7 @@ impl World<'_> {
                 String::new,
             );
             self.ledger.check_all_over(&self.processes);
+            self.visits.check_broken(&self.processes);
         }
     }
 

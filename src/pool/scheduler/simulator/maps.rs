@@ -3,15 +3,16 @@
 
 use std::collections::VecDeque;
 
-use super::chunks::error;
-use super::items::{Fate, Item};
+use super::blame::error;
+use super::items::Item;
 use super::parcels::Parcel;
 use super::plan::Work;
 use super::rules::require;
 use super::world::World;
 use crate::pool::map::roster::{Ending as Loss, Roster};
 use crate::pool::reply::Raw;
-use crate::pool::scheduler::JobSpec;
+use crate::pool::scheduler::{JobSpec, Retry};
+use crate::sys::clock::Moment;
 use crate::wire::packed::Packed;
 
 /// One map.
@@ -21,6 +22,10 @@ pub(super) struct Map {
     pub(super) ordered: bool,
     /// What each of its chunks asks for.
     pub(super) spec: JobSpec,
+    /// Which failures of its items are no end.
+    pub(super) retry: Retry,
+    /// When somebody will look whether a pause is over.
+    pub(super) alarm: Option<Moment>,
     /// Where the items come from.
     pub(super) source: VecDeque<Work>,
     /// Those that have been taken.
@@ -59,14 +64,16 @@ impl World<'_> {
     }
 
     fn open_map(&mut self) {
-        let (measure, spec, source) = self.plan.map(self.now, &mut self.rng);
+        let (measure, spec, retry, source) = self.plan.map(self.now, &mut self.rng);
         self.trace.note(self.now, || {
-            format!("map     {measure:?} {spec:?} {source:?}")
+            format!("map     {measure:?} {spec:?} {retry:?} {source:?}")
         });
         self.maps.push(Map {
             roster: Roster::new(measure),
             ordered: measure.ordered,
             spec,
+            retry,
+            alarm: None,
             source,
             items: Vec::new(),
             exhausted: false,
@@ -134,7 +141,7 @@ impl World<'_> {
             let mut item = Item::new(work);
             item.safe = safe;
             if refused {
-                item.fail(Fate::Refused);
+                item.fail(error());
             }
             map.items.push(item);
         }
@@ -177,7 +184,7 @@ impl World<'_> {
 impl Map {
     /// What its items are, taken or not.
     pub(super) fn works(&self) -> impl Iterator<Item = Work> + '_ {
-        let taken = self.items.iter().map(|item| item.work);
+        let taken = self.items.iter().map(Item::work);
         taken.chain(self.source.iter().copied())
     }
 
@@ -196,7 +203,7 @@ impl Map {
             format!("{raw:?} in place {}", self.given)
         });
         match self.items.get_mut(number) {
-            Some(item) => item.give(returned.is_some()),
+            Some(item) => item.give(raw.error()),
             None => require(false, "only items have results", || format!("{number}")),
         }
         self.given += 1;

@@ -1,6 +1,6 @@
 //! A world for the core: everything around it is played, from a seed.
 //!
-//! Callers submit, cancel, map and shut down; workers start, run, answer, hang, lie and die; control
+//! Callers submit calls and async calls, cancel, map and shut down; workers start, run, answer, hang, lie and die; control
 //! pages decide every race; threads dawdle; time is virtual. The books of the maps and what the
 //! driver keeps of a chunk are the real ones. All of it follows from the seed, so whatever goes
 //! wrong once goes wrong again:
@@ -16,21 +16,24 @@
 //! - [`fate`]: chance and time. [`plan`], [`terms`]: what kind of world. [`world`]: events in,
 //!   [`actions`] out.
 //! - [`callers`], [`maps`], [`faults`], [`life`]: what they do. [`curtain`]: how it ends.
-//! - [`process`], [`steps`], [`page`]: one worker. [`reading`], [`chunks`], [`sending`], [`parcels`]: its
-//!   parent.
-//! - [`ledger`], [`items`], [`rules`], [`turns`], [`staying`], [`sharing`], [`asking`]: what must hold.
+//! - [`process`], [`steps`], [`lodging`], [`page`]: one worker. [`reading`], [`chunks`], [`sending`],
+//!   [`parcels`], [`hosting`]: its parent.
+//! - [`ledger`], [`items`], [`visits`], [`blame`], [`rules`], [`turns`], [`staying`], [`sharing`], [`asking`]: what must hold.
 //!   [`trace`]: what happened.
 
 mod actions;
 mod asking;
+mod blame;
 mod callers;
 mod chunks;
 mod curtain;
 mod fate;
 mod faults;
+mod hosting;
 mod items;
 mod ledger;
 mod life;
+mod lodging;
 mod maps;
 mod page;
 mod parcels;
@@ -45,6 +48,7 @@ mod steps;
 mod terms;
 mod trace;
 mod turns;
+mod visits;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};

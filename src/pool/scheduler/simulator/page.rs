@@ -1,5 +1,6 @@
 //! The control page, played: one word for each lane, and swaps that name the sequence.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::pool::scheduler::{LANES, Progress, Ticket};
@@ -23,6 +24,8 @@ enum State {
 /// A worker's page. Every method is one atomic operation of one of its two sides.
 pub(super) struct Page {
     words: [(u64, State); LANES],
+    /// Those of async calls, by their lanes.
+    berths: BTreeMap<u16, (u64, State)>,
 }
 
 impl fmt::Debug for Page {
@@ -38,12 +41,17 @@ impl Page {
     pub(super) fn new() -> Self {
         Self {
             words: [(0, State::Done(0)); LANES],
+            berths: BTreeMap::new(),
         }
     }
 
     /// Parent: a call is about to be sent.
     pub(super) fn put(&mut self, ticket: Ticket) {
-        self.words[usize::from(ticket.lane)] = (ticket.sequence, State::Waiting);
+        let word = (ticket.sequence, State::Waiting);
+        match self.words.get_mut(usize::from(ticket.lane)) {
+            Some(lane) => *lane = word,
+            None => drop(self.berths.insert(ticket.lane, word)),
+        }
     }
 
     /// Worker: *waiting → running*.
@@ -170,7 +178,7 @@ impl Page {
         self.running(ticket).is_some()
     }
 
-    /// How many calls wait.
+    /// How many calls wait that are no async ones.
     pub(super) fn waiting(&self) -> usize {
         self.words
             .iter()
@@ -179,15 +187,19 @@ impl Page {
     }
 
     fn state(&self, ticket: Ticket) -> Option<State> {
-        let (sequence, state) = self.words[usize::from(ticket.lane)];
-        (sequence == ticket.sequence).then_some(state)
+        let lane = self.words.get(usize::from(ticket.lane));
+        let (sequence, state) = lane.or_else(|| self.berths.get(&ticket.lane))?;
+        (*sequence == ticket.sequence).then_some(*state)
     }
 
     fn swap(&mut self, ticket: Ticket, next: impl FnOnce(State) -> Option<State>) -> bool {
         let Some(state) = self.state(ticket).and_then(next) else {
             return false;
         };
-        self.words[usize::from(ticket.lane)].1 = state;
+        let lane = self.words.get_mut(usize::from(ticket.lane));
+        if let Some((_, word)) = lane.or_else(|| self.berths.get_mut(&ticket.lane)) {
+            *word = state;
+        }
         true
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::fate::Rng;
 use super::terms::Terms;
 use crate::pool::map::book::Measure;
+use crate::pool::rooms::{CallSpec, RoomRules};
 use crate::pool::scheduler::{JobSpec, Renewal, Restart, Retry, Rules};
 use crate::sys::clock::Moment;
 
@@ -31,18 +32,46 @@ enum Pace {
     Endless,
 }
 
+/// How a run ends that goes wrong by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Flaw {
+    /// It does not.
+    None,
+    Panics,
+    /// As nothing ends that is run again.
+    Fails,
+    /// It kills its worker.
+    Deadly,
+}
+
 /// What a worker has to do for a call, or for an item of a map.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Work {
     pub(super) length: Duration,
     /// Its response does not fit the outbox: it counts once it is written whole.
     pub(super) large: bool,
-    /// It kills its worker at its end.
-    pub(super) deadly: bool,
+    pub(super) flaw: Flaw,
+    /// So many of its runs have the flaw.
+    pub(super) flawed: usize,
     /// Its worker runs nothing after it.
     pub(super) last: bool,
     /// Its worker is too large from its start on.
     pub(super) grows: bool,
+}
+
+impl Work {
+    /// What it is when so many runs have failed before.
+    pub(super) fn after(self, failures: usize) -> Self {
+        let flaw = match failures < self.flawed {
+            true => self.flaw,
+            false => Flaw::None,
+        };
+        Self {
+            flaw,
+            large: self.large && flaw == Flaw::None,
+            ..self
+        }
+    }
 }
 
 /// A call as its caller plans it.
@@ -57,10 +86,22 @@ pub(super) struct Planned {
     pub(super) grows: bool,
 }
 
+/// An async call as its caller plans it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PlannedVisit {
+    pub(super) spec: CallSpec,
+    pub(super) work: Work,
+    /// It lets nothing run beside it.
+    pub(super) hogs: bool,
+    /// It has a name.
+    pub(super) named: bool,
+}
+
 /// What is usual in this world; the numbers are percentages where nothing else is said.
 #[derive(Debug)]
 pub(super) struct Plan {
     pub(super) rules: Rules,
+    pub(super) rooms: RoomRules,
     pub(super) ending: Ending,
     /// How many acts the callers have.
     pub(super) acts: usize,
@@ -78,6 +119,9 @@ pub(super) struct Plan {
     pub(super) regrets: usize,
     /// How often an act has to do with a map.
     pub(super) maps: usize,
+    /// How often an act has to do with async calls.
+    pub(super) visits: usize,
+    hogs: usize,
     deadly: usize,
     pub(super) abandons: usize,
     /// How often the reader of a map looks when there is news.
@@ -165,6 +209,11 @@ impl Plan {
             [50, 50, 25, 25].map(|often| some(often, 1) > 0);
         Self {
             rules,
+            rooms: RoomRules {
+                most: rng.pick(&[1, 2, 4, 100]),
+                grace: rules.abort_grace,
+                yield_limit: Duration::from_secs(1),
+            },
             ending,
             acts: 10 + rng.below(50),
             pause,
@@ -178,6 +227,8 @@ impl Plan {
             growing: rng.pick(&[0, 0, 5, 40]),
             regrets: rng.pick(&[0, 5, 20, 45]),
             maps: rng.pick(&[0, 0, 0, 10, 30, 60]),
+            visits: rng.pick(&[0, 0, 0, 20, 60]),
+            hogs: rng.pick(&[0, 0, 5, 40]),
             deadly: rng.pick(&[0, 0, 2, 20]),
             abandons: rng.pick(&[0, 20, 100]),
             eager: rng.pick(&[10, 50, 100]),
@@ -227,6 +278,38 @@ impl Plan {
         }
     }
 
+    /// An async call that some caller wants.
+    pub(super) fn visit(&self, now: Moment, rng: &mut Rng) -> PlannedVisit {
+        let Planned {
+            spec,
+            length,
+            last,
+            grows,
+            ..
+        } = self.call(now, rng);
+        PlannedVisit {
+            spec: CallSpec {
+                number: 0,
+                timeout: spec.timeout,
+                soft_timeout: spec.soft_timeout,
+                queue_timeout: spec.queue_timeout,
+                deadline: spec.deadline,
+                retry: spec.retry,
+                priority: spec.priority,
+            },
+            work: Work {
+                length,
+                large: false,
+                flaw: self.flaw(rng),
+                flawed: rng.pick(&[1, 1, 2, 3, usize::MAX]),
+                last,
+                grows,
+            },
+            hogs: rng.percent(self.hogs),
+            named: rng.percent(50),
+        }
+    }
+
     /// How long a call of that kind takes.
     fn length(&self, kind: usize, rng: &mut Rng) -> Duration {
         let pace = match rng.percent(self.liars) {
@@ -246,27 +329,44 @@ impl Plan {
         rng.percent(self.growing) && self.rules.renewal.max_memory.is_some()
     }
 
-    /// A map that some caller wants: how it is measured, what its chunks ask for, its items.
-    pub(super) fn map(&self, now: Moment, rng: &mut Rng) -> (Measure, JobSpec, VecDeque<Work>) {
+    fn flaw(&self, rng: &mut Rng) -> Flaw {
+        if rng.percent(self.deadly) {
+            Flaw::Deadly
+        } else if rng.percent(self.terms.panics) {
+            rng.pick(&[Flaw::Panics, Flaw::Panics, Flaw::Fails])
+        } else {
+            Flaw::None
+        }
+    }
+
+    /// A map that some caller wants: how it is measured, what its chunks ask for, which failures of
+    /// its items are no end, and those.
+    pub(super) fn map(
+        &self,
+        now: Moment,
+        rng: &mut Rng,
+    ) -> (Measure, JobSpec, Retry, VecDeque<Work>) {
         let measure = Measure {
             look_ahead: rng.pick(&[1, 4, 16, 1024, 1024]),
             chunk_size: rng.pick(&[None, None, Some(1), Some(3), Some(8), Some(100)]),
             ordered: rng.percent(50),
             workers: self.rules.workers,
         };
+        let call = self.call(now, rng).spec;
         let spec = JobSpec {
             items: 1,
             retry: Retry::default(),
-            ..self.call(now, rng).spec
+            ..call
         };
         let count = rng.pick(&[0, 1, 5, 20, 60]);
         let source = (0..rng.below(count + 1)).map(|_| Work {
             length: self.length(spec.kind as usize, rng),
             large: rng.percent(self.large),
-            deadly: rng.percent(self.deadly),
+            flaw: self.flaw(rng),
+            flawed: rng.pick(&[1, 1, 2, 3, usize::MAX]),
             last: rng.percent(self.resignations / 4),
             grows: self.grows(rng),
         });
-        (measure, spec, source.collect())
+        (measure, spec, call.retry, source.collect())
     }
 }

@@ -15,10 +15,41 @@ pub(super) struct Frame {
     pub(super) job: usize,
     /// How many items it carries; zero for a call that is no chunk.
     pub(super) items: u32,
+    /// It opens a room.
+    pub(super) room: bool,
     /// The item that is run.
     pub(super) item: u32,
     /// What that, or the call, is.
     pub(super) work: Work,
+}
+
+/// An async call as it travels to the worker, and is there.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Guest {
+    pub(super) ticket: Ticket,
+    pub(super) visit: usize,
+    /// What this run of it is.
+    pub(super) work: Work,
+    /// It lets nothing else run beside it.
+    pub(super) hogs: bool,
+    /// Until when it runs, once it has been begun.
+    pub(super) until: Option<Moment>,
+}
+
+/// What travels to the worker.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Sent {
+    Call(Frame),
+    Enter(Guest),
+    Drop(Ticket),
+}
+
+/// What a worker says of a guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Spoken {
+    Answered,
+    /// It is no more.
+    Passed,
 }
 
 /// What travels back.
@@ -28,6 +59,7 @@ pub(super) enum Message {
     /// The answer to an item of a chunk.
     Part(Frame),
     Passed(Ticket),
+    Guest(Guest, Spoken),
     /// With the response or the passing that stands before it.
     Resigned,
 }
@@ -43,6 +75,8 @@ pub(super) enum Hands {
     Between(Frame),
     Writing(Frame),
     Written(Frame),
+    /// It is in the room that was opened by this.
+    Hosting(Frame),
 }
 
 /// The process, what the world knows of it, and what the parent has been told.
@@ -50,8 +84,10 @@ pub(super) enum Hands {
 pub(super) struct Process {
     pub(super) id: WorkerId,
     pub(super) page: Page,
-    pub(super) inbox: VecDeque<Frame>,
+    pub(super) inbox: VecDeque<Sent>,
     pub(super) hands: Hands,
+    /// Who is in its room.
+    pub(super) guests: Vec<Guest>,
     /// Finished and in the outbox, not yet written.
     pub(super) outbox: VecDeque<Message>,
     /// Written, not yet read by the parent.
@@ -104,6 +140,15 @@ pub(super) struct Process {
     /// Which sending holds which lane: from `Assign` until the parent has read the end of it.
     pub(super) lanes: BTreeMap<u16, u64>,
     pub(super) sequence: u64,
+    /// The same for async calls.
+    pub(super) berths: BTreeMap<u16, u64>,
+    pub(super) berth_sequence: u64,
+    /// Which of those were ended and are not known to be gone, and since when.
+    pub(super) expelled: BTreeMap<u64, (usize, Moment)>,
+    /// It was given a room just now.
+    pub(super) fresh: bool,
+    /// The core was told that somebody in its room does not yield.
+    pub(super) unyielding: bool,
     /// It was killed when it had kept a finished call to itself for too long.
     pub(super) silent: bool,
     /// A call that was ended and that it has not passed by.
@@ -117,6 +162,7 @@ impl Process {
             page: Page::new(),
             inbox: VecDeque::new(),
             hands: Hands::Empty,
+            guests: Vec::new(),
             outbox: VecDeque::new(),
             pipe: VecDeque::new(),
             step: None,
@@ -146,6 +192,11 @@ impl Process {
             released: false,
             lanes: BTreeMap::new(),
             sequence: 0,
+            berths: BTreeMap::new(),
+            berth_sequence: 0,
+            expelled: BTreeMap::new(),
+            fresh: false,
+            unyielding: false,
             silent: false,
             ended: None,
         }
@@ -156,10 +207,13 @@ impl Process {
         self.step.is_none() && matches!(self.hands, Hands::Empty)
     }
 
-    /// Whether it runs the call that was sent under this name.
-    pub(super) fn works_on(&self, ticket: Ticket) -> bool {
+    /// Whether it runs the call that was sent under this name, or this item of it.
+    pub(super) fn works_on(&self, ticket: Ticket, item: u32) -> bool {
         match self.hands {
-            Hands::Running(frame) | Hands::Writing(frame) => frame.ticket == ticket,
+            Hands::Running(frame) | Hands::Writing(frame) => {
+                (frame.ticket, frame.item) == (ticket, item)
+            }
+            Hands::Hosting(frame) => frame.ticket == ticket || self.lodges(ticket),
             // It is over for the worker, too: what is left is to say so.
             Hands::Empty | Hands::Unseen(..) | Hands::Between(_) | Hands::Written(_) => false,
         }
@@ -168,7 +222,9 @@ impl Process {
     /// Whether it runs anything that the parent could end.
     pub(super) fn runs(&self) -> bool {
         match self.hands {
-            Hands::Running(frame) | Hands::Writing(frame) => self.page.is_running(frame.ticket),
+            Hands::Running(frame) | Hands::Writing(frame) | Hands::Hosting(frame) => {
+                self.page.is_running(frame.ticket)
+            }
             Hands::Empty | Hands::Unseen(..) | Hands::Between(_) | Hands::Written(_) => false,
         }
     }
@@ -188,6 +244,7 @@ impl Process {
     pub(super) fn stopped_unseen(&self, limited: impl Fn(usize) -> bool) -> bool {
         let running = match self.hands {
             Hands::Empty => false,
+            Hands::Hosting(_) => true,
             Hands::Running(frame)
             | Hands::Unseen(frame, _)
             | Hands::Between(frame)
@@ -200,6 +257,7 @@ impl Process {
             .chain(&self.pipe)
             .any(|message| match message {
                 Message::Response(frame) | Message::Part(frame) => !limited(frame.job),
+                Message::Guest(..) => true,
                 Message::Passed(_) | Message::Resigned => false,
             });
         self.stopped.is_some() && (running || unsaid)
@@ -219,8 +277,11 @@ impl Process {
         self.dead = true;
         self.killed_to_death = killed;
         self.hands = Hands::Empty;
+        self.guests.clear();
         self.step = None;
-        self.outbox
-            .retain(|message| matches!(message, Message::Response(_) | Message::Part(_)));
+        self.outbox.retain(|message| match message {
+            Message::Response(_) | Message::Part(_) | Message::Guest(_, Spoken::Answered) => true,
+            Message::Passed(_) | Message::Guest(_, Spoken::Passed) | Message::Resigned => false,
+        });
     }
 }

@@ -8,6 +8,12 @@ use super::world::{Office, World};
 use crate::pool::scheduler::Event;
 
 impl World<'_> {
+    /// Whether it is said next that the worker has resigned: in the same breath as what came before.
+    fn resigns(&self, index: usize) -> bool {
+        let next = self.processes[index].pipe.front();
+        matches!(next, Some(Message::Resigned))
+    }
+
     /// The parent reads what has arrived. Many responses may be handed in before what follows from
     /// them is done.
     pub(super) fn read(&mut self, index: usize) {
@@ -36,6 +42,7 @@ impl World<'_> {
                         frame.work.length
                     };
                     if frame.items == 0
+                        && !frame.room
                         && self.rng.percent(self.plan.terms.panics)
                         && self.core.panicked(self.now, id, frame.ticket).is_some()
                     {
@@ -48,6 +55,9 @@ impl World<'_> {
                             if frame.items > 0 {
                                 self.chunk_over(frame);
                             }
+                            if frame.room {
+                                self.room_is_left(id);
+                            }
                         }
                         Ok(None) => self.ledger.check_response_was_late(job),
                         Err(_) => {
@@ -55,20 +65,31 @@ impl World<'_> {
                         }
                     }
                 }
+                Message::Guest(guest, spoken) => {
+                    self.trace.note(self.now, || {
+                        format!("event   {id:?} {spoken:?} guest {guest:?}")
+                    });
+                    self.take_in_guest(index, guest, spoken);
+                }
                 Message::Resigned => {
                     self.processes[index].resignation = true;
                     let event = Event::Resigned(id);
                     self.trace.note(self.now, || format!("event   {event:?}"));
                     self.core.handle(self.now, event);
+                    self.drain();
                 }
                 Message::Passed(ticket) => {
                     self.drain();
                     self.processes[index].free_lane(ticket);
                     self.seal(id, Some(ticket));
-                    self.tell(Event::Acknowledged(id, ticket));
+                    let event = Event::Acknowledged(id, ticket);
+                    match self.resigns(index) {
+                        true => self.core.handle(self.now, event),
+                        false => self.tell(event),
+                    }
                 }
             }
-            if self.rng.percent(20) {
+            if !self.resigns(index) && self.rng.percent(20) {
                 self.drain();
             }
         }

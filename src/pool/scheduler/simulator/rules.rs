@@ -190,6 +190,62 @@ impl Process {
         self.sequence = ticket.sequence;
     }
 
+    /// A call is let into its room, while so many others wait for a worker.
+    pub(super) fn check_enter(&mut self, ticket: Ticket, others: usize) {
+        let well = self.ready && !self.reaped && !self.killed && !self.retired && !self.condemned;
+        require(
+            well && !self.surplus && !self.orphaned,
+            "only who lives and stays lets calls into its room",
+            || format!("{self:?}"),
+        );
+        require(
+            self.fresh || others == 0,
+            "a room for whose worker others wait lets nobody in",
+            || format!("{others} {self:?}"),
+        );
+        require(
+            usize::from(ticket.lane) >= LANES && ticket.sequence > self.berth_sequence,
+            "async calls have lanes of their own, and sequences that rise",
+            || format!("{ticket:?}"),
+        );
+        let tenant = self.berths.insert(ticket.lane, ticket.sequence);
+        require(
+            tenant.is_none(),
+            "a berth in use is never given again",
+            || format!("{ticket:?} {tenant:?}"),
+        );
+        self.berth_sequence = ticket.sequence;
+    }
+
+    /// A guest that was ended is told to go, or given up with its worker: it was ended so long ago.
+    pub(super) fn check_expelled(
+        &self,
+        ticket: Ticket,
+        visit: Option<usize>,
+        now: Moment,
+        after: Duration,
+    ) {
+        let known = self.expelled.get(&ticket.sequence);
+        let due = known.is_some_and(|(of, since)| {
+            visit.is_none_or(|visit| visit == *of) && *since + after <= now
+        });
+        require(
+            due,
+            "only who was ended is told to go, after its grace",
+            || format!("{ticket:?} {now:?} {self:?}"),
+        );
+    }
+
+    /// It is to be killed because this call does not yield.
+    pub(super) fn check_accused(&self, visit: Option<usize>, now: Moment, after: Duration) {
+        let late = |(of, since): &(usize, Moment)| Some(*of) == visit && *since + after <= now;
+        require(
+            self.expelled.values().any(late),
+            "only who was ended and has not yielded is blamed",
+            || format!("{visit:?} {now:?} {self:?}"),
+        );
+    }
+
     /// A task is begun.
     pub(super) fn spend(&mut self) {
         require(
@@ -226,7 +282,7 @@ impl Process {
             || format!("{:?}", self.id),
         );
         self.killed = true;
-        self.silent = reproached && !self.condemned;
+        self.silent = reproached && !self.condemned && !self.unyielding;
         let unsaid = self.unsaid.is_some_and(|since| since + SILENCE <= now);
         require(
             unsaid || !self.silent,
@@ -234,7 +290,8 @@ impl Process {
             || format!("{self:?}"),
         );
         let stuck = self.stopped.is_some() || self.has_just_woken(now);
-        let reason = ending || self.retired || self.condemned || self.ended.is_some() || stuck;
+        let own = self.condemned || self.unyielding;
+        let reason = ending || self.retired || own || self.ended.is_some() || stuck;
         require(
             reason || !self.ready,
             "nobody is killed for nothing",
@@ -264,12 +321,17 @@ impl Process {
 
     /// Whether its death may have cost a call other than one that was ended.
     pub(super) fn may_lose_calls(&self) -> bool {
-        self.reaped && (!self.killed_to_death || self.condemned || self.silent)
+        self.reaped && (!self.killed_to_death || self.is_to_blame())
+    }
+
+    /// Whether it is killed for what it did itself.
+    fn is_to_blame(&self) -> bool {
+        self.condemned || self.silent || self.unyielding
     }
 
     /// Whether it was lost though nobody wanted that.
     pub(super) fn is_loss(&self) -> bool {
-        self.condemned || self.silent || !(self.killed || self.retired)
+        self.is_to_blame() || !(self.killed || self.retired)
     }
 }
 
@@ -307,6 +369,11 @@ impl World<'_> {
             core.unfinished() == self.ledger.open_count(),
             "no job is forgotten",
             || format!("{} in the core", core.unfinished()),
+        );
+        require(
+            self.rooms.unfinished() == self.visits.open_count(),
+            "no async call is forgotten",
+            || format!("{} in the rooms", self.rooms.unfinished()),
         );
         require(
             core.waiting() <= core.unfinished(),
@@ -355,6 +422,11 @@ impl World<'_> {
             self.core.held == 0 || ended,
             "a pool that is waited for does not finish",
             || format!("{}", self.core.held),
+        );
+        require(
+            self.rooms.is_idle() && self.rooms.jobs() == (0, 0),
+            "no room outlives the pool",
+            || format!("{:?}", self.rooms),
         );
         require(
             self.trails.is_empty(),

@@ -18,7 +18,7 @@ impl World<'_> {
     /// An item is begun: if it is long, it will be looked at.
     pub(super) fn set_sharing(&mut self, job: usize, item: u32) {
         let chunk = &self.chunks[&job];
-        let work = self.maps[chunk.map].items[chunk.items[item as usize]].work;
+        let work = self.maps[chunk.map].items[chunk.items[item as usize]].work();
         // What has a key is not for others.
         let bound = self.ledger.planned(job).spec.key.is_some();
         if !bound && item + 1 < chunk.tally.items() && work.length > LATE + SHARED {

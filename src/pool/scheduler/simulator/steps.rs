@@ -5,8 +5,9 @@
 use std::time::Duration;
 
 use super::fate::Rng;
-use super::plan::Work;
-use super::process::{Frame, Hands, Message, Process};
+use super::plan::{Flaw, Work};
+use super::process::{Frame, Hands, Message, Process, Sent};
+use crate::pool::scheduler::Ticket;
 use crate::sys::clock::Moment;
 use crate::wire::page::Step;
 
@@ -18,10 +19,12 @@ const WAIT: u64 = 20_000_000;
 pub(super) struct Stepped {
     /// The next step comes after this.
     pub(super) next: Option<Duration>,
-    /// A job, or this item of it, was started.
-    pub(super) started: Option<(usize, u32)>,
+    /// A job, or this item of it, was started, under this name.
+    pub(super) started: Option<(usize, u32, Ticket)>,
     /// The answer to this item of a job can be read by the parent, whatever becomes of the worker.
     pub(super) shown: Option<(usize, u32)>,
+    /// This async call was begun, under this name.
+    pub(super) visited: Option<(usize, Ticket)>,
     /// There is something to be flushed, or something was written.
     pub(super) spoke: bool,
     /// It has left by itself.
@@ -45,7 +48,7 @@ impl Process {
         });
         match self.hands {
             Hands::Empty => self.read_on(now),
-            Hands::Running(frame) if frame.work.deadly => Stepped {
+            Hands::Running(frame) if frame.work.flaw == Flaw::Deadly => Stepped {
                 died: true,
                 ..Stepped::default()
             },
@@ -71,6 +74,7 @@ impl Process {
                 Stepped { shown, ..stepped }
             }
             Hands::Between(frame) => self.next_item(frame, now, work),
+            Hands::Hosting(frame) => self.take_step_in_room(frame, now, rng),
             Hands::Writing(frame) => {
                 // The parent may read it whole before the word says so: the next step is later.
                 self.hands = Hands::Written(frame);
@@ -107,19 +111,41 @@ impl Process {
 
     fn read_on(&mut self, now: Moment) -> Stepped {
         if self.resigned {
-            self.inbox.clear();
+            self.inbox.retain(|sent| !matches!(sent, Sent::Call(_)));
         }
-        let Some(frame) = self.inbox.pop_front() else {
-            return Stepped {
-                left: self.retired,
-                ..Stepped::default()
-            };
+        let frame = match self.inbox.pop_front() {
+            None => {
+                return Stepped {
+                    left: self.retired,
+                    ..Stepped::default()
+                };
+            }
+            Some(Sent::Call(frame)) => frame,
+            // It came too late for its room.
+            Some(Sent::Enter(guest)) => {
+                self.pass_guest(guest);
+                return said(Some(Duration::from_nanos(200)));
+            }
+            Some(Sent::Drop(_)) => return said(Some(Duration::from_nanos(200))),
         };
         if self.page.start(frame.ticket, now) {
-            return self.run(frame);
+            return match frame.room {
+                true => self.host(frame),
+                false => self.run(frame),
+            };
         }
         self.outbox.push_back(Message::Passed(frame.ticket));
         said(Some(Duration::from_nanos(200)))
+    }
+
+    fn host(&mut self, frame: Frame) -> Stepped {
+        self.served = true;
+        self.hands = Hands::Hosting(frame);
+        Stepped {
+            next: Some(Duration::from_nanos(200)),
+            started: Some((frame.job, 0, frame.ticket)),
+            ..Stepped::default()
+        }
     }
 
     fn run(&mut self, frame: Frame) -> Stepped {
@@ -129,7 +155,7 @@ impl Process {
         self.hands = Hands::Running(frame);
         Stepped {
             next: Some(frame.work.length),
-            started: Some((frame.job, frame.item)),
+            started: Some((frame.job, frame.item, frame.ticket)),
             ..Stepped::default()
         }
     }
@@ -224,7 +250,7 @@ impl Process {
         }
     }
 
-    fn say(&mut self, message: Message, now: Moment) {
+    pub(super) fn say(&mut self, message: Message, now: Moment) {
         // Nobody waits to hear that a call was passed by.
         if !matches!(message, Message::Passed(_)) {
             self.unsaid.get_or_insert(now);
@@ -234,7 +260,7 @@ impl Process {
 }
 
 /// Something was said; the next step comes after this.
-fn said(next: Option<Duration>) -> Stepped {
+pub(super) fn said(next: Option<Duration>) -> Stepped {
     Stepped {
         next,
         spoke: true,

@@ -19,8 +19,8 @@ const MOST_RETRIES: usize = 3;
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// How long a call and its repetitions may take if one run takes this long at most.
-pub(super) fn with_retries(spec: &JobSpec, run: Duration) -> Duration {
-    let times = spec.retry.times();
+pub(super) fn with_retries(retry: Retry, run: Duration) -> Duration {
+    let times = retry.times();
     run * (times + 1) + LONGEST_PAUSE * times
 }
 

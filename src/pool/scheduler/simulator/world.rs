@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::chunks::Chunk;
+use super::chunks::{Chunk, Origin};
 use super::fate::{Agenda, Rng};
 use super::ledger::Ledger;
 use super::maps::Map;
@@ -15,8 +15,10 @@ use super::plan::{Ending, Plan};
 use super::process::Process;
 use super::rules::{Starts, require};
 use super::trace::Trace;
+use super::visits::{Look, Visits};
 use crate::pool::driver::parts::Trails;
 use crate::pool::job::News;
+use crate::pool::rooms::Rooms;
 use crate::pool::scheduler::{Event, Scheduler};
 use crate::sys::clock::Moment;
 
@@ -25,7 +27,7 @@ const MOST_HAPPENINGS: usize = 100_000;
 /// The longest time from a kill to its effect, and from a death to its being noticed.
 pub(super) const DYING: u64 = 30_000_000;
 /// How late a tick may come.
-const LATENESS: u64 = 2_000_000;
+pub(super) const LATENESS: u64 = 2_000_000;
 
 /// What happens in the workers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -74,6 +76,12 @@ pub(super) enum Office {
     Late(usize, u32),
     /// … and what waits behind it must be given to others by now.
     MustBeShared(usize, u32),
+    /// Items of this map that failed may go out again, if that was to be at this moment.
+    Alarm(usize, Moment),
+    /// An async call is looked at for this.
+    Look(Look, usize),
+    /// Who was ended under this name in that worker's room must be gone, or the worker.
+    MustHaveYielded(usize, u64),
     /// A thread goes on with what it has in hand.
     Hand(usize),
     /// All jobs must have been answered by now.
@@ -99,10 +107,15 @@ pub(super) struct World<'t> {
     /// By the number of the worker, from one.
     pub(super) processes: Vec<Process>,
     pub(super) ledger: Ledger,
+    /// The async calls, as the pool knows them and as they are.
+    pub(super) rooms: Rooms<usize>,
+    pub(super) visits: Visits,
+    /// When the rooms were asked or told something last.
+    pub(super) rooms_asked: Moment,
     pub(super) maps: Vec<Map>,
     /// The jobs that are chunks, and were.
     pub(super) chunks: BTreeMap<usize, Chunk>,
-    pub(super) trails: Trails<usize>,
+    pub(super) trails: Trails<Origin>,
     /// News that nobody has been told yet, by job.
     pub(super) post: Vec<(usize, Vec<News>)>,
     pub(super) parcels: Vec<Option<Parcel>>,
@@ -116,9 +129,12 @@ pub(super) struct World<'t> {
     pub(super) closed: bool,
     /// All that had not been started was dropped.
     pub(super) dropped: bool,
+    /// What waits is let finish no more, and the maps have been told.
+    pub(super) dropping: bool,
     pub(super) finished: bool,
-    /// The jobs that were submitted when the faults had stopped.
+    /// The jobs that were submitted when the faults had stopped, and the async calls.
     pub(super) plain: Vec<usize>,
+    pub(super) plain_visits: Vec<usize>,
     /// How many jobs have waited at once.
     pub(super) longest_line: usize,
     /// When the performing of actions that is under way began; they were decided then or later.
@@ -144,6 +160,9 @@ impl<'t> World<'t> {
             core: Scheduler::new(plan.rules),
             processes: Vec::new(),
             ledger: Ledger::default(),
+            rooms: Rooms::new(plan.rooms),
+            visits: Visits::default(),
+            rooms_asked: Moment(0),
             maps: Vec::new(),
             chunks: BTreeMap::new(),
             trails: Trails::new(),
@@ -156,8 +175,10 @@ impl<'t> World<'t> {
             calm: false,
             closed: false,
             dropped: false,
+            dropping: false,
             finished: false,
             plain: Vec::new(),
+            plain_visits: Vec::new(),
             longest_line: 0,
             drained: Moment(0),
             last_ready: Moment(0),
@@ -185,10 +206,11 @@ impl<'t> World<'t> {
             self.happen();
         }
         self.ledger.check_all_answered("at the end");
+        self.visits.check_all_answered("at the end");
     }
 
     /// Something happens or is done.
-    fn count(&mut self) {
+    pub(super) fn count(&mut self) {
         self.happenings += 1;
         require(
             self.happenings < MOST_HAPPENINGS,
@@ -204,7 +226,8 @@ impl<'t> World<'t> {
             .office
             .next_at()
             .expect("the end is always on the agenda");
-        let tick = self.core.wake_at().map(|at| at + self.lateness);
+        let wakes = self.core.wake_at().into_iter().chain(self.rooms.wake_at());
+        let tick = wakes.min().map(|at| at + self.lateness);
         if machine.is_some_and(|at| at <= office && tick.is_none_or(|tick| at <= tick)) {
             self.now = self.now.max(machine.unwrap_or_default());
             return self.machine_goes_on();
@@ -227,7 +250,16 @@ impl<'t> World<'t> {
         self.drain();
         let now = self.now;
         self.trace.note(now, || "event   Tick".into());
-        self.core.handle(now, Event::Tick);
+        self.with_rooms(|rooms, now, around| rooms.tick(now, around));
+        let wake = self.rooms.wake_at();
+        require(
+            wake.is_none_or(|at| at > now),
+            "a tick does what is due in the rooms",
+            || format!("{wake:?} is not"),
+        );
+        self.act_for_rooms();
+        self.core.handle(self.now, Event::Tick);
+        let now = self.now;
         let wake = self.core.wake_at();
         require(
             wake.is_none_or(|at| at > now),
@@ -258,14 +290,21 @@ impl<'t> World<'t> {
             Office::MustBeAnswered(job) => self.ledger.check_answered(job, self.now),
             Office::LookAround => self.look_around(),
             Office::ItemMustHaveStopped(map, item) => {
-                self.maps[map].items[item].check_stopped(&self.processes, self.now);
+                let map = &self.maps[map];
+                map.items[item].check_stopped(&map.spec, &self.processes, self.now);
             }
             Office::ItemMustBeAnswered(map, item) => {
-                self.maps[map].items[item].check_answered(self.now);
+                let map = &self.maps[map];
+                map.items[item].check_answered(&map.spec, self.now);
             }
             Office::MustBeAsked(job, item) => self.check_was_asked(job, item),
             Office::Late(job, item) => self.late(job, item),
             Office::MustBeShared(job, item) => self.check_shared(job, item),
+            Office::Look(look, visit) => {
+                self.visits.look(look, visit, &self.processes, self.now);
+            }
+            Office::MustHaveYielded(index, sequence) => self.check_yielded(index, sequence),
+            Office::Alarm(map, at) => self.alarm(map, at),
             Office::Hand(index) => self.hand_late(index),
             Office::Quiet => self.quiet(),
             Office::Over => {
@@ -283,6 +322,15 @@ impl<'t> World<'t> {
     pub(super) fn tell(&mut self, event: Event) {
         self.drain();
         self.trace.note(self.now, || format!("event   {event:?}"));
+        match event {
+            Event::CancelPending => {
+                self.with_rooms(|rooms, _, around| rooms.cancel_pending(around))
+            }
+            Event::Terminate => self.with_rooms(|rooms, now, around| rooms.end_all(now, around)),
+            _ => {}
+        }
+        // Before the core, which may find that nothing is left to wait for.
+        self.act_for_rooms();
         self.core.handle(self.now, event);
         self.drain();
         self.check_core();
@@ -293,19 +341,24 @@ impl<'t> World<'t> {
     pub(super) fn drain(&mut self) {
         self.core.settle(self.now);
         self.drained = self.now;
-        while let Some(action) = self.core.next_action() {
-            self.count();
-            self.pass_a_moment();
-            self.trace.note(self.now, || format!("action  {action:?}"));
-            require(!self.finished, "nothing comes after Finished", || {
-                format!("{action:?}")
-            });
-            self.perform(action);
+        loop {
+            while let Some(action) = self.core.next_action() {
+                self.count();
+                self.pass_a_moment();
+                self.trace.note(self.now, || format!("action  {action:?}"));
+                require(!self.finished, "nothing comes after Finished", || {
+                    format!("{action:?}")
+                });
+                self.perform(action);
+            }
+            if !self.turn_of_rooms() {
+                break;
+            }
         }
     }
 
     /// What the parent does takes time, and now and then it has to wait for a core.
-    fn pass_a_moment(&mut self) {
+    pub(super) fn pass_a_moment(&mut self) {
         let most = if self.rng.percent(4) { 300_000 } else { 1_000 };
         let until = self.now + self.rng.up_to(most);
         while let Some(at) = self.machine.next_at().filter(|at| *at <= until) {
