@@ -88,6 +88,7 @@ impl World<'_> {
         match room.filter(|_| self.rng.percent(50)) {
             None => drop(self.rooms.passed(self.now, id, guest)),
             Some(((_, ticket), job)) => {
+                self.starts.served();
                 let over = self.core.complete(self.now, id, ticket, Duration::ZERO);
                 require(
                     over.is_ok(),
