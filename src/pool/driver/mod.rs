@@ -495,7 +495,8 @@ impl Driver {
             }
             Action::Kill(worker) => self.kill(state, now, worker),
             Action::Release(worker) => {
-                state.rooms.released(now, worker);
+                let (rooms, around) = rooms_of!(state);
+                rooms.released(now, &around, worker);
                 // What is known of the worker is forgotten with its release.
                 self.act_for_rooms(state, now, done);
                 state.release(worker, done);

@@ -241,7 +241,9 @@ impl<T> Rooms<T> {
     }
 
     /// A worker is gone, and all that it has answered has been taken in.
-    pub(crate) fn released(&mut self, now: Moment, worker: WorkerId) {
+    pub(crate) fn released(&mut self, now: Moment, around: &impl Surroundings, worker: WorkerId) {
+        // Its death may have been the end of the pool.
+        self.heed_the_end(around);
         let Some(room) = self.rooms.remove(&worker) else {
             return;
         };

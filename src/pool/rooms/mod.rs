@@ -226,12 +226,17 @@ impl<T> Rooms<T> {
         self.calls.contains_key(&number)
     }
 
-    /// Lets waiting calls into rooms, and sees to it that there is one for those that are left.
-    pub(crate) fn turn(&mut self, now: Moment, around: &impl Surroundings) {
+    /// Where nothing more will be begun, nobody waits for it, and nothing is run again.
+    fn heed_the_end(&mut self, around: &impl Surroundings) {
         if let Some(outcome) = around.over() {
             self.dropping = true;
             self.resolve_outside(outcome);
         }
+    }
+
+    /// Lets waiting calls into rooms, and sees to it that there is one for those that are left.
+    pub(crate) fn turn(&mut self, now: Moment, around: &impl Surroundings) {
+        self.heed_the_end(around);
         // In whose name one more room is wanted.
         let mut asker = None;
         // Nothing of this turn changes that before it is over.

@@ -74,7 +74,10 @@ impl Stage {
                         .handle(now, Event::StartFailed(worker, failure));
                 }
             }
-            Action::Release(worker) => self.rooms.released(now, worker),
+            Action::Release(worker) => {
+                let around = Around(&self.scheduler, &self.actors);
+                self.rooms.released(now, &around, worker);
+            }
             Action::Resolve(Job::Room, key, outcome, _) => {
                 let around = Around(&self.scheduler, &self.actors);
                 self.rooms.broke(now, &around, key, outcome);

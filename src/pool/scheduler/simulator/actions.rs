@@ -48,7 +48,7 @@ impl World<'_> {
             }
             Action::Release(worker) => {
                 self.seal(worker, None);
-                self.rooms.released(self.now, worker);
+                self.with_rooms(|rooms, now, around| rooms.released(now, around, worker));
                 self.visits.released(worker);
                 self.act_for_rooms();
                 self.asked(worker).check_release();

@@ -147,6 +147,7 @@ impl World<'_> {
     }
 
     pub(super) fn cancel_pending(&mut self) {
+        self.drain();
         self.ledger.cancelled_pending = true;
         self.tell(Event::CancelPending);
         require(self.closed, "cancel_pending closes", String::new);
