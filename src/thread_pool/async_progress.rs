@@ -12,7 +12,7 @@ use super::ThreadPool;
 use super::async_task::async_options;
 use super::driver::Driver;
 use super::job::{Labour, MovedAsync};
-use super::progress::ends;
+use super::progress::{ends, progress_verbs};
 use super::task::{Admitted, Options, accept, admit, find_room, refused_options};
 use crate::pool::Retry;
 use crate::pool::builder::bounded;
@@ -82,68 +82,7 @@ where
     async_options!();
     updates_options!();
 
-    /// Queues one call and returns at once: with the handle, and with what the task says while it
-    /// runs. See [`ThreadPool::submit_async`].
-    ///
-    /// Dropping the handle detaches the task, dropping the updates costs it nothing.
-    pub fn submit(&self, argument: A) -> (TaskHandle<Fut::Output>, Updates<P>) {
-        let (listener, updates) = ends(self.buffer, self.when_full);
-        let handle = match admit(&self.driver, &self.options) {
-            Ok(admitted) => self.accept(argument, admitted, listener),
-            Err(error) => {
-                let reply = Reply::of_plain_result();
-                reply.clone().give(Err(error));
-                TaskHandle::new(reply, None)
-            }
-        };
-        (handle, updates)
-    }
-
-    /// Queues one call, or hands the argument back. See [`ThreadPool::try_submit`].
-    ///
-    /// # Errors
-    ///
-    /// When the queue is full, when the pool is shut down, when an option is unsupported, or when the
-    /// deadline has passed.
-    #[expect(
-        clippy::type_complexity,
-        reason = "it is what submit returns, or the argument"
-    )]
-    pub fn try_submit(
-        &self,
-        argument: A,
-    ) -> Result<(TaskHandle<Fut::Output>, Updates<P>), TrySubmitError<A>> {
-        match admit(&self.driver, &self.options) {
-            Ok(admitted) => {
-                let (listener, updates) = ends(self.buffer, self.when_full);
-                Ok((self.accept(argument, admitted, listener), updates))
-            }
-            Err(error) => Err(TrySubmitError { error, argument }),
-        }
-    }
-
-    /// Waits for room, then for the result, as [`ThreadPool::run`] does once the future is polled;
-    /// beside it what the task says meanwhile.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping the future aborts the task, as [`TaskHandle::abort`] does. The updates end then.
-    pub fn run(
-        &self,
-        argument: A,
-    ) -> (
-        impl Future<Output = Result<Fut::Output, TaskError>> + Send + use<A, P, Fut>,
-        Updates<P>,
-    ) {
-        let (listener, updates) = ends(self.buffer, self.when_full);
-        let task = self.clone();
-        let result = async move {
-            let admitted = find_room(&task.driver, &task.options).await?;
-            let handle = task.accept(argument, admitted, listener);
-            handle.abort_on_drop().await
-        };
-        (result, updates)
-    }
+    progress_verbs!(Fut::Output, Fut, "submit_async");
 
     fn accept(
         &self,

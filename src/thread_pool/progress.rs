@@ -57,6 +57,74 @@ pub struct ThreadProgressTask<A, P, R> {
     when_full: WhenFull,
 }
 
+/// What a task of either kind does with its options: `$result` is what its calls give, `$last` its
+/// last parameter.
+macro_rules! progress_verbs {
+    ($result:ty, $last:ident, $link:literal) => {
+        /// Queues one call and returns at once: with the handle, and with what the task says while it
+        #[doc = concat!("runs. See [`ThreadPool::", $link, "`].")]
+        ///
+        /// Dropping the handle detaches the task, dropping the updates costs it nothing.
+        pub fn submit(&self, argument: A) -> (TaskHandle<$result>, Updates<P>) {
+            let (listener, updates) = ends(self.buffer, self.when_full);
+            let admitted = admit(&self.driver, &self.options);
+            let handle = match admitted {
+                Ok(admitted) => self.accept(argument, admitted, listener),
+                Err(error) => {
+                    let reply = Reply::of_plain_result();
+                    reply.clone().give(Err(error));
+                    TaskHandle::new(reply, None)
+                }
+            };
+            (handle, updates)
+        }
+
+        /// Queues one call, or hands the argument back. See [`ThreadPool::try_submit`].
+        ///
+        /// # Errors
+        ///
+        /// When the queue is full, when the pool is shut down, when an option is unsupported, or when the
+        /// deadline has passed.
+        pub fn try_submit(
+            &self,
+            argument: A,
+        ) -> Result<(TaskHandle<$result>, Updates<P>), TrySubmitError<A>> {
+            let admitted = admit(&self.driver, &self.options);
+            match admitted {
+                Ok(admitted) => {
+                    let (listener, updates) = ends(self.buffer, self.when_full);
+                    Ok((self.accept(argument, admitted, listener), updates))
+                }
+                Err(error) => Err(TrySubmitError { error, argument }),
+            }
+        }
+
+        /// Waits for room, then for the result, as [`ThreadPool::run`] does once the future is polled;
+        /// beside it what the task says meanwhile.
+        ///
+        /// # Cancel safety
+        ///
+        /// Dropping the future aborts the task, as far as [`TaskHandle::abort`] can do that here.
+        pub fn run(
+            &self,
+            argument: A,
+        ) -> (
+            impl Future<Output = Result<$result, TaskError>> + Send + use<A, P, $last>,
+            Updates<P>,
+        ) {
+            let (listener, updates) = ends(self.buffer, self.when_full);
+            let task = self.clone();
+            let result = async move {
+                let admitted = find_room(&task.driver, &task.options).await?;
+                let handle = task.accept(argument, admitted, listener);
+                handle.abort_on_drop().await
+            };
+            (result, updates)
+        }
+    };
+}
+pub(super) use progress_verbs;
+
 impl<A, P, R> ThreadProgressTask<A, P, R>
 where
     A: Send + 'static,
@@ -76,66 +144,7 @@ where
     options!();
     updates_options!();
 
-    /// Queues one call and returns at once: with the handle, and with what the task says while it
-    /// runs. See [`ThreadPool::submit_with_progress`].
-    ///
-    /// Dropping the handle detaches the task, dropping the updates costs it nothing.
-    pub fn submit(&self, argument: A) -> (TaskHandle<R>, Updates<P>) {
-        let (listener, updates) = ends(self.buffer, self.when_full);
-        let admitted = admit(&self.driver, &self.options);
-        let handle = match admitted {
-            Ok(admitted) => self.accept(argument, admitted, listener),
-            Err(error) => {
-                let reply = Reply::of_plain_result();
-                reply.clone().give(Err(error));
-                TaskHandle::new(reply, None)
-            }
-        };
-        (handle, updates)
-    }
-
-    /// Queues one call, or hands the argument back. See [`ThreadPool::try_submit`].
-    ///
-    /// # Errors
-    ///
-    /// When the queue is full, when the pool is shut down, when an option is unsupported, or when the
-    /// deadline has passed.
-    pub fn try_submit(
-        &self,
-        argument: A,
-    ) -> Result<(TaskHandle<R>, Updates<P>), TrySubmitError<A>> {
-        let admitted = admit(&self.driver, &self.options);
-        match admitted {
-            Ok(admitted) => {
-                let (listener, updates) = ends(self.buffer, self.when_full);
-                Ok((self.accept(argument, admitted, listener), updates))
-            }
-            Err(error) => Err(TrySubmitError { error, argument }),
-        }
-    }
-
-    /// Waits for room, then for the result, as [`ThreadPool::run`] does once the future is polled;
-    /// beside it what the task says meanwhile.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping the future aborts the task, as far as [`TaskHandle::abort`] can do that here.
-    pub fn run(
-        &self,
-        argument: A,
-    ) -> (
-        impl Future<Output = Result<R, TaskError>> + Send + use<A, P, R>,
-        Updates<P>,
-    ) {
-        let (listener, updates) = ends(self.buffer, self.when_full);
-        let task = self.clone();
-        let result = async move {
-            let admitted = find_room(&task.driver, &task.options).await?;
-            let handle = task.accept(argument, admitted, listener);
-            handle.abort_on_drop().await
-        };
-        (result, updates)
-    }
+    progress_verbs!(R, R, "submit_with_progress");
 
     fn accept(&self, argument: A, admitted: Admitted, listener: Listener) -> TaskHandle<R> {
         let (reply, function) = (Reply::of_plain_result(), self.function);
