@@ -175,7 +175,9 @@ impl Slot {
         mut reason: Option<String>,
     ) {
         let mut done = None;
-        if self.bell.crowded.swap(false, Ordering::AcqRel) {
+        // Looked at before it is swapped: hardly ever is there anything.
+        let crowded = &self.bell.crowded;
+        if crowded.load(Ordering::Acquire) && crowded.swap(false, Ordering::AcqRel) {
             // What has been said may be that some were taken.
             self.flush_soon();
         }
