@@ -4,6 +4,7 @@
 mod support;
 
 use std::collections::HashMap;
+use std::error::Error;
 use std::fs::File;
 use std::io::{Read, Seek, Write};
 use std::net::{TcpListener, TcpStream};
@@ -11,6 +12,7 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use futures::StreamExt;
+use procpool::task::Progress;
 use procpool::{Fd, ProcessPool, Resource, StartMethod, Stdio, ThreadPool};
 use serde::{Deserialize, Serialize};
 use support::{PROMPTLY, builder, everywhere, soon};
@@ -357,6 +359,28 @@ fn outside_of_a_call_they_are_refused() {
     assert!(error.to_string().contains("travels only as a part of"));
     let error = serde_json::from_str::<Fd<File>>("0").unwrap_err();
     assert!(error.to_string().contains("travels only as a part of"));
+}
+
+/// What a task says on its way carries none, nor does the argument of an initializer.
+#[test]
+fn updates_and_initializers_carry_none() {
+    everywhere(|method| async move {
+        let pool = pool(method, 1);
+        let say = |_: (), progress: Progress<Fd<UnixStream>>| {
+            let sent = progress.send(&make(1).remove(0));
+            let error = sent.unwrap_err();
+            error.source().expect("it says why").to_string()
+        };
+        let (said, updates) = pool.submit_with_progress(say, ());
+        let error = said.await.unwrap();
+        assert!(error.contains("travels only as a part of"), "{error}");
+        assert_eq!(updates.count().await, 0);
+        pool.shutdown().await;
+        let refused = builder(1, method).initializer(|_: Fd<UnixStream>| (), make(1).remove(0));
+        let error = refused.build().unwrap_err();
+        let why = error.source().expect("it says why").to_string();
+        assert!(why.contains("travels only as a part of"), "{why}");
+    });
 }
 
 /// Without a process between, and on threads, they are moved and closed in the same way.
