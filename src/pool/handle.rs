@@ -1,7 +1,7 @@
 //! The caller's end of a call.
 
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll};
@@ -346,6 +346,11 @@ impl<R: Send + 'static> TaskHandle<R> {
     /// # Ok(()) }
     /// ```
     pub async fn timeout(&mut self, limit: Duration) -> Result<R, TaskError> {
+        // The clock is another thread's: what is there already is not timed.
+        let first = poll_fn(|context| Poll::Ready(Pin::new(&mut *self).poll(context))).await;
+        if let Poll::Ready(result) = first {
+            return result;
+        }
         let Some((holder, _)) = &self.job else {
             // It was refused, so the result is there.
             return self.await;
