@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use deeds::{Misdeed, Scratch, commit, hang, own_pid, send, state_of, touch, wait_for};
 use procpool::{ProcessPool, StartMethod, Stdio, TaskHandle};
-use support::{PROMPTLY, children, everywhere, is_alive, pool, runtime, scene, soon};
+use support::{PROMPTLY, builder, children, everywhere, is_alive, pool, runtime, scene, soon};
 
 async fn is_running<R: Send + 'static>(handle: &TaskHandle<R>) -> bool {
     soon(PROMPTLY, || handle.is_running()).await
@@ -62,6 +62,47 @@ fn a_worker_that_was_stopped_while_idle_holds_no_call_for_ever() {
             let pid = pool.submit(own_pid, ()).await.unwrap();
             assert!(pid != stopped && begun.elapsed() < PROMPTLY);
             assert!(soon(PROMPTLY, || !is_alive(stopped)).await);
+            pool.shutdown().await;
+        });
+    }
+}
+
+/// Stops itself once, as a bystander with bad timing might.
+fn stop_yourself(_: ()) {
+    assert!(send(own_pid(()), libc::SIGSTOP));
+}
+
+/// Whether a child is past `execve`: until then whoever starts it waits for it in the kernel.
+fn is_executed(pid: u32) -> bool {
+    let environment = std::fs::read_to_string(format!("/proc/{pid}/environ"));
+    environment.is_ok_and(|variables| variables.contains("PROCPOOL_BOOT"))
+}
+
+/// Row 39.
+#[test]
+fn a_worker_that_is_stopped_while_it_starts_goes_on() {
+    for method in StartMethod::available() {
+        let _scene = scene();
+        runtime(2).block_on(async {
+            let begun = Instant::now();
+            let pool = builder(1, *method).initializer(stop_yourself, ());
+            let pool = pool.build().unwrap();
+            pool.ready().await.unwrap();
+            pool.submit(own_pid, ()).await.unwrap();
+            pool.shutdown().await;
+
+            // Whatever it does just then.
+            let pool = support::pool(1, *method);
+            let patient = pool.submit(own_pid, ());
+            let mut executed = None;
+            let is_there = || {
+                executed = children().into_iter().find(|pid| is_executed(*pid));
+                executed.is_some()
+            };
+            assert!(soon(PROMPTLY, is_there).await);
+            let _ = send(executed.unwrap(), libc::SIGSTOP);
+            let answered = tokio::time::timeout(PROMPTLY, patient).await.unwrap();
+            assert!(answered.is_ok() && begun.elapsed() < 2 * PROMPTLY);
             pool.shutdown().await;
         });
     }

@@ -155,6 +155,15 @@ impl Child {
         }
     }
 
+    /// Waits for what it is to do, at most that long; woken if somebody has stopped it.
+    pub(crate) async fn wait_for<T>(
+        &self,
+        limit: Duration,
+        deed: impl Future<Output = T>,
+    ) -> Result<T, Elapsed> {
+        wait_for(self.as_fd(), limit, deed).await
+    }
+
     /// Waits until its fork server is lost; for ever, if it never had one.
     /// Cancel safe.
     ///
@@ -308,7 +317,7 @@ impl Process {
 
 /// Waits for what a process is to do, at most that long. One that takes its time may have been
 /// stopped by somebody, and is woken.
-pub(super) async fn wait_for<T>(
+async fn wait_for<T>(
     process: BorrowedFd<'_>,
     limit: Duration,
     deed: impl Future<Output = T>,

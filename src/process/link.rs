@@ -18,7 +18,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 
-use super::child::{Child, Origin, Presence, Unclaimed, wait_for, wake};
+use super::child::{Child, Origin, Presence, Unclaimed, wake};
 use super::errand::{self, Errand, Posting};
 use super::executed::{end_unready, execute};
 use super::protocol::{self, Id, Refusal, Reply, Request};
@@ -76,7 +76,7 @@ impl Link {
         let socket = reactor::register(Arc::new(socket), Interest::READABLE | Interest::WRITABLE)
             .map_err(|error| StartError::system("watch a fork server's socket", &error))?;
         let limit = program.handshake_timeout;
-        match timeout(limit, first_word(&socket)).await {
+        match server.wait_for(limit, first_word(&socket)).await {
             Ok(Ok(word)) => check(&word)?,
             Ok(Err(_)) => return Err(StartError::exited(WHO, end_unready(server).await)),
             Err(_) => {
@@ -128,7 +128,7 @@ impl Link {
             }
             (&mut answered).await
         };
-        let answer = match wait_for(self.server.as_fd(), self.limit, exchange).await {
+        let answer = match self.server.wait_for(self.limit, exchange).await {
             Ok(answer) => answer,
             Err(_) => {
                 // A server that hangs is as good as dead. What it did send

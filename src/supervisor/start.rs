@@ -155,10 +155,13 @@ async fn start_in_time(
         pipe: &responses,
         child: child.get(),
     };
-    let late = |_| StartError::timed_out("worker's first frame", recipe.handshake_timeout);
-    let hello = tokio::time::timeout(recipe.handshake_timeout, greeting.next(Kind::Hello));
+    let (limit, all) = (recipe.handshake_timeout, recipe.start_timeout);
+    let hello = child.get().wait_for(limit, greeting.next(Kind::Hello));
+    let late = |_| StartError::timed_out("worker's first frame", limit);
     check(&hello.await.map_err(late)??)?;
-    check_readiness(&greeting.next(Kind::Ready).await?)?;
+    let ready = child.get().wait_for(all, greeting.next(Kind::Ready));
+    let late = |_| StartError::timed_out("worker", all);
+    check_readiness(&ready.await.map_err(late)??)?;
     // One that is dead already has none.
     let memory = recipe
         .max_memory
