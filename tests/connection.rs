@@ -3,6 +3,7 @@
 
 mod support;
 
+use std::error::Error as _;
 use std::time::{Duration, Instant};
 
 use futures::{SinkExt, StreamExt, future};
@@ -412,6 +413,8 @@ fn a_wrong_type_costs_one_message() {
         for _ in 0..3 {
             let error = typed.recv().await.unwrap_err();
             assert!(error.is_decode() && !error.is_broken(), "{error}");
+            let why = error.source().expect("it says why").to_string();
+            assert!(format!("{error:#}").ends_with(&why), "{error:#}");
         }
         one.send(&5).await.unwrap();
         assert_eq!(other.recv().await.unwrap(), 5);

@@ -304,6 +304,10 @@ fn an_argument_that_cannot_be_encoded_is_an_error_of_build() {
         error.source().unwrap().to_string().contains("PathBuf"),
         "{error:?}"
     );
+    assert_eq!(
+        format!("{error:#}"),
+        format!("{error}: {}", error.source().unwrap())
+    );
 }
 
 /// A pool whose workers leave a mark when they are finalized.

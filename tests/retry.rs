@@ -196,6 +196,11 @@ fn what_pauses_is_cancelled_aborted_and_ended_like_what_waits() {
         let late = task.clone().deadline(10 * LIMIT).submit(());
         let error = late.await.unwrap_err();
         assert!(error.is_timeout() && error.history()[0].is_worker_lost());
+        let text = error.to_string();
+        assert!(
+            text.starts_with("task was not started again within"),
+            "{text}"
+        );
 
         let left = task.submit(());
         assert!(pausing(4).await);

@@ -1,10 +1,10 @@
 //! How sending and receiving fail.
 
+use std::error::Error;
+use std::fmt;
 use std::io;
 
-use thiserror::Error;
-
-use crate::task::{DecodeError, EncodeError};
+use crate::task::{DecodeError, EncodeError, write_sources};
 
 /// Why a message was not sent or not received.
 ///
@@ -18,11 +18,10 @@ use crate::task::{DecodeError, EncodeError};
 /// assert!(here.send(&1).await.unwrap_err().is_broken_pipe());
 /// # Ok(()) }
 /// ```
-#[derive(Debug, Error)]
-#[error(transparent)]
-pub struct ConnectionError(#[from] pub(super) Fault);
+#[derive(Debug)]
+pub struct ConnectionError(pub(super) Fault);
 
-#[derive(Debug, Error)]
+#[derive(Debug, thiserror::Error)]
 pub(super) enum Fault {
     #[error("end of file: the other end is closed")]
     Closed,
@@ -49,7 +48,7 @@ pub(super) enum Fault {
 }
 
 /// Why nothing more can be read. It is told each time, and so can be copied.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Break {
     #[error("bad message length: {length} bytes, of at most {limit}")]
     TooLong { length: u64, limit: usize },
@@ -161,5 +160,24 @@ impl From<ConnectionError> for io::Error {
             Fault::System(error) => error.kind(),
         };
         Self::new(kind, error)
+    }
+}
+
+impl From<Fault> for ConnectionError {
+    fn from(fault: Fault) -> Self {
+        Self(fault)
+    }
+}
+
+impl fmt::Display for ConnectionError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        write_sources(f, self)
+    }
+}
+
+impl Error for ConnectionError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.0.source()
     }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::scheduler::Failure;
 use crate::process::StartError;
-use crate::task::{DecodeError, EncodeError, ForeignFunction, PanicInfo};
+use crate::task::{DecodeError, EncodeError, ForeignFunction, PanicInfo, write_sources};
 
 pub(crate) use self::exit::Fault;
 pub use self::exit::WorkerExit;
@@ -337,8 +337,16 @@ pub(crate) const RESULT: &str = "result";
 
 impl fmt::Display for TaskError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.0.kind, f)?;
-        match self.0.earlier.len() {
+        let runs_before = self.0.earlier.len();
+        self.0.kind.outline(
+            f,
+            if runs_before == 0 {
+                "started"
+            } else {
+                "started again"
+            },
+        )?;
+        match runs_before {
             0 => {}
             1 => f.write_str(", after 1 failed attempt")?,
             count => write!(f, ", after {count} failed attempts")?,
@@ -346,12 +354,7 @@ impl fmt::Display for TaskError {
         if !f.alternate() {
             return self.0.kind.gist(f);
         }
-        let mut behind = self.source();
-        while let Some(error) = behind {
-            write!(f, ": {error}")?;
-            behind = error.source();
-        }
-        Ok(())
+        write_sources(f, self)
     }
 }
 
@@ -399,18 +402,17 @@ impl Kind {
             _ => Ok(()),
         }
     }
-}
 
-/// What each kind has to say beside its source.
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    /// What each kind has to say beside its source. What did not come about was that it is
+    /// `started`, or "started again".
+    fn outline(&self, f: &mut fmt::Formatter<'_>, started: &str) -> fmt::Result {
         match self {
             Kind::Panicked(_) => f.write_str("task panicked"),
             Kind::WorkerLost(_) => f.write_str("worker died while it ran the task"),
-            Kind::Cancelled => f.write_str("task was cancelled before it was started"),
+            Kind::Cancelled => write!(f, "task was cancelled before it was {started}"),
             Kind::Aborted { started: true } => f.write_str("task was aborted while it ran"),
             Kind::Aborted { started: false } => {
-                f.write_str("task was aborted before it was started")
+                write!(f, "task was aborted before it was {started}")
             }
             Kind::RanTooLong(limit) => write!(f, "task ran longer than its limit of {limit:?}"),
             Kind::WaitedTooLong(limit) => {
@@ -426,7 +428,7 @@ impl fmt::Display for Kind {
             Kind::Expired {
                 limit,
                 started: false,
-            } => write!(f, "task was not started within its deadline of {limit:?}"),
+            } => write!(f, "task was not {started} within its deadline of {limit:?}"),
             Kind::Elapsed(limit) => write!(f, "task was not done within {limit:?} and goes on"),
             Kind::EncodeArgument(_) => f.write_str("argument could not be encoded"),
             Kind::EncodeResult(_) => f.write_str("result could not be encoded"),

@@ -231,3 +231,16 @@ impl serde::de::Error for Fault {
         Self::new(message)
     }
 }
+
+/// Adds to an error's own text those of its sources, where the whole was asked for (`{:#}`).
+pub(crate) fn write_sources(
+    f: &mut fmt::Formatter<'_>,
+    error: &dyn std::error::Error,
+) -> fmt::Result {
+    let mut behind = error.source().filter(|_| f.alternate());
+    while let Some(error) = behind {
+        write!(f, ": {error}")?;
+        behind = error.source();
+    }
+    Ok(())
+}

@@ -65,6 +65,7 @@ pub(crate) mod waiting;
 pub use call::Call;
 pub use cancel::{CancelReason, CancellationToken};
 pub use context::{TaskContext, current, retire_worker};
+pub(crate) use error::write_sources;
 pub use error::{DecodeError, EncodeError};
 pub use fd::Fd;
 pub use hook::HookOutcome;

@@ -6,8 +6,8 @@ use std::io;
 
 use super::TaskError;
 use crate::sys::required::Refused;
-use crate::task::ForeignFunction;
 use crate::task::hook::NoHook;
+use crate::task::{ForeignFunction, write_sources};
 
 /// Why [`try_submit`](crate::ProcessPool::try_submit) did not take a task; has the argument back.
 ///
@@ -88,9 +88,8 @@ impl<A> Error for TrySubmitError<A> {
 /// let error = ProcessPool::builder().workers(0).build().unwrap_err();
 /// assert!(error.is_invalid_argument());
 /// ```
-#[derive(Debug, thiserror::Error)]
-#[error(transparent)]
-pub struct BuildError(#[from] pub(crate) BuildFault);
+#[derive(Debug)]
+pub struct BuildError(pub(crate) BuildFault);
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BuildFault {
@@ -178,6 +177,25 @@ impl BuildError {
     /// Tells whether this process is inside of as many pools as may be nested.
     pub fn is_too_deep(&self) -> bool {
         matches!(self.0, BuildFault::TooDeep(_))
+    }
+}
+
+impl From<BuildFault> for BuildError {
+    fn from(fault: BuildFault) -> Self {
+        Self(fault)
+    }
+}
+
+impl fmt::Display for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        write_sources(f, self)
+    }
+}
+
+impl Error for BuildError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.0.source()
     }
 }
 
