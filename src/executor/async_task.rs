@@ -80,32 +80,15 @@ macro_rules! executor_async_task {
             A: Portable,
             Fut: Future<Output: Portable> + 'static,
         {
-            fn timeout(self, limit: Duration) -> Self {
-                $task::timeout(self, limit)
-            }
-
-            fn deadline(self, limit: Duration) -> Self {
-                $task::deadline(self, limit)
-            }
-
-            fn soft_timeout(self, limit: Duration) -> Self {
-                $task::soft_timeout(self, limit)
-            }
-
-            fn retry(self, retry: impl Into<Retry>) -> Self {
-                $task::retry(self, retry)
-            }
-
-            fn priority(self, priority: i32) -> Self {
-                $task::priority(self, priority)
-            }
-
-            fn queue_timeout(self, limit: Duration) -> Self {
-                $task::queue_timeout(self, limit)
-            }
-
-            fn name(self, name: impl Into<String>) -> Self {
-                $task::name(self, name)
+            super::options! {
+                $task:
+                timeout(limit: Duration),
+                deadline(limit: Duration),
+                soft_timeout(limit: Duration),
+                retry(retry: impl Into<Retry>),
+                priority(priority: i32),
+                queue_timeout(limit: Duration),
+                name(name: impl Into<String>),
             }
 
             fn submit(&self, argument: A) -> TaskHandle<Fut::Output> {

@@ -33,6 +33,16 @@ use crate::thread_pool::map::ThreadMap;
 use crate::thread_pool::progress::ThreadProgressTask;
 use crate::thread_pool::task::{ThreadTask, ThreadTaskCall};
 
+/// Options of a task, as the methods of those names that the type has itself.
+macro_rules! options {
+    ($task:ident: $($option:ident($value:ident: $type:ty)),+ $(,)?) => {$(
+        fn $option(self, $value: $type) -> Self {
+            $task::$option(self, $value)
+        }
+    )+};
+}
+use options;
+
 pub use self::async_task::ExecutorAsyncTask;
 pub use self::progress::ExecutorProgressTask;
 pub use self::task::ExecutorTask;

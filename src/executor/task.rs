@@ -137,44 +137,18 @@ macro_rules! executor_task {
             where
                 S: Stream<Item = A> + Send + Unpin;
 
-            fn timeout(self, limit: Duration) -> Self {
-                $task::timeout(self, limit)
-            }
-
-            fn deadline(self, limit: Duration) -> Self {
-                $task::deadline(self, limit)
-            }
-
-            fn retry(self, retry: impl Into<Retry>) -> Self {
-                $task::retry(self, retry)
-            }
-
-            fn key(self, key: impl Hash) -> Self {
-                $task::key(self, key)
-            }
-
-            fn priority(self, priority: i32) -> Self {
-                $task::priority(self, priority)
-            }
-
-            fn queue_timeout(self, limit: Duration) -> Self {
-                $task::queue_timeout(self, limit)
-            }
-
-            fn soft_timeout(self, limit: Duration) -> Self {
-                $task::soft_timeout(self, limit)
-            }
-
-            fn chunk_size(self, items: usize) -> Self {
-                $task::chunk_size(self, items)
-            }
-
-            fn look_ahead(self, items: usize) -> Self {
-                $task::look_ahead(self, items)
-            }
-
-            fn name(self, name: impl Into<String>) -> Self {
-                $task::name(self, name)
+            super::options! {
+                $task:
+                timeout(limit: Duration),
+                deadline(limit: Duration),
+                retry(retry: impl Into<Retry>),
+                key(key: impl Hash),
+                priority(priority: i32),
+                queue_timeout(limit: Duration),
+                soft_timeout(limit: Duration),
+                chunk_size(items: usize),
+                look_ahead(items: usize),
+                name(name: impl Into<String>),
             }
 
             fn submit(&self, argument: A) -> TaskHandle<R> {

@@ -68,36 +68,16 @@ pub trait ExecutorTaskCall<R: Portable>: fmt::Debug + Send + sealed::Sealed + 's
 macro_rules! executor_task_call {
     ($task:ident) => {
         impl<R: Portable> ExecutorTaskCall<R> for $task<R> {
-            fn timeout(self, limit: Duration) -> Self {
-                $task::timeout(self, limit)
-            }
-
-            fn deadline(self, limit: Duration) -> Self {
-                $task::deadline(self, limit)
-            }
-
-            fn soft_timeout(self, limit: Duration) -> Self {
-                $task::soft_timeout(self, limit)
-            }
-
-            fn retry(self, retry: impl Into<Retry>) -> Self {
-                $task::retry(self, retry)
-            }
-
-            fn key(self, key: impl Hash) -> Self {
-                $task::key(self, key)
-            }
-
-            fn priority(self, priority: i32) -> Self {
-                $task::priority(self, priority)
-            }
-
-            fn queue_timeout(self, limit: Duration) -> Self {
-                $task::queue_timeout(self, limit)
-            }
-
-            fn name(self, name: impl Into<String>) -> Self {
-                $task::name(self, name)
+            super::options! {
+                $task:
+                timeout(limit: Duration),
+                deadline(limit: Duration),
+                soft_timeout(limit: Duration),
+                retry(retry: impl Into<Retry>),
+                key(key: impl Hash),
+                priority(priority: i32),
+                queue_timeout(limit: Duration),
+                name(name: impl Into<String>),
             }
 
             fn submit(self) -> TaskHandle<R> {
