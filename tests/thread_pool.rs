@@ -19,7 +19,8 @@ use std::time::{Duration, Instant};
 use futures::StreamExt;
 use gate::{Gate, pass};
 use procpool::{
-    Ability, ProcessPool, ShutdownOptions, TaskHandle, ThreadPool, Unsupported, call, task,
+    Ability, PoolEvent, ProcessPool, ShutdownOptions, TaskHandle, ThreadPool, Unsupported, call,
+    task,
 };
 use program::{Program, role};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -245,6 +246,88 @@ fn threads_have_the_names_that_they_were_given() {
         assert!(error.is_invalid_argument());
         assert!(error.to_string().contains(why), "{error}");
     }
+}
+
+thread_local! {
+    static PREPARED: Cell<u32> = const { Cell::new(0) };
+}
+
+#[test]
+fn each_thread_is_prepared_before_its_first_call() {
+    on_each_runtime(|| async {
+        let prepare = |level: u32| PREPARED.set(PREPARED.get() + level);
+        let builder = ThreadPool::builder().workers(2).initializer(prepare, 7);
+        let pool = builder.build().unwrap();
+        pool.ready().await.unwrap();
+        let level = |_: u32| (PREPARED.get(), std::thread::current().id());
+        let async_level = |_: u32| async { PREPARED.get() };
+        let levels: Vec<_> = pool.map(level, 0..100).collect().await;
+        assert!(levels.into_iter().all(|level| level.unwrap().0 == 7));
+        assert_eq!(pool.submit_async(async_level, 0).await.unwrap(), 7);
+        assert_eq!(pool.stats().workers_started, 2);
+        pool.shutdown().await;
+    });
+}
+
+#[test]
+fn a_thread_that_cannot_be_prepared_fails_what_nobody_else_can_run_and_the_next_may() {
+    static ATTEMPTS: AtomicU32 = AtomicU32::new(0);
+
+    fn prepare(good: Arc<AtomicBool>) -> Result<(), &'static str> {
+        ATTEMPTS.fetch_add(1, Ordering::Relaxed);
+        match good.load(Ordering::Relaxed) {
+            true => Ok(()),
+            false if ATTEMPTS.load(Ordering::Relaxed) % 2 == 0 => panic!("no table"),
+            false => Err("no table"),
+        }
+    }
+
+    on_each_runtime(|| async {
+        let good = Arc::new(AtomicBool::new(false));
+        let builder = ThreadPool::builder().workers(3).min_workers(1);
+        let pool = builder.initializer(prepare, good.clone()).build().unwrap();
+        let mut events = pool.events();
+        let error = pool.ready().await.unwrap_err();
+        assert!(error.is_initializer(), "{error}");
+        assert!(error.to_string().contains("no table"), "{error}");
+        for _ in 0..5 {
+            let error = pool.submit(|n: u32| n, 1).await.unwrap_err();
+            assert!(error.is_broken() && !error.maybe_executed(), "{error:#}");
+            assert!(format!("{error:#}").contains("no table"), "{error:#}");
+        }
+        assert!(matches!(
+            events.next().await,
+            Some(PoolEvent::StartFailed(_))
+        ));
+
+        good.store(true, Ordering::Relaxed);
+        assert_eq!(pool.submit(|n: u32| n, 1).await.unwrap(), 1);
+        pool.ready().await.unwrap();
+        let stats = pool.stats();
+        assert_eq!(stats.workers_started - stats.workers_ended, 3);
+        assert_eq!(stats.workers.len(), 3);
+        pool.shutdown().await;
+    });
+}
+
+/// While its only thread is being prepared, a pool can be ended as any other.
+#[test]
+fn a_pool_ends_while_a_thread_is_prepared() {
+    on_each_runtime(|| async {
+        let gate = Gate::new();
+        let builder = ThreadPool::builder().workers(1);
+        let pool = builder.initializer(pass, gate.path()).build().unwrap();
+        let dropped = pool.submit(|n: u32| n, 1);
+        let (waits, late) = (pool.clone(), pool.clone());
+        let waits = tokio::spawn(async move { waits.ready().await });
+        assert!(pool.terminate().await.is_err(), "nobody can end that");
+        let ended = dropped.await.unwrap_err();
+        assert!(ended.is_shut_down() && !ended.maybe_executed());
+        assert!(late.ready().await.unwrap_err().is_shutting_down());
+        gate.open();
+        pool.join().await.unwrap();
+        let _ = waits.await.unwrap();
+    });
 }
 
 #[test]

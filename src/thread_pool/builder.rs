@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use super::ThreadPool;
 use super::driver::{Driver, Plan};
+use super::initializer::Initializer;
 use crate::pool::builder::{MOST_WORKERS, bounded};
 use crate::pool::error::{BuildError, BuildFault};
 use crate::process::Keeper;
-use crate::task::panic;
+use crate::task::{HookOutcome, panic};
 
 /// How many async tasks a thread runs at once unless it is said otherwise, and how many it may at
 /// most. As in workers.
@@ -37,6 +38,7 @@ pub struct ThreadPoolBuilder {
     slow_call: Option<Duration>,
     max_async_per_worker: Option<usize>,
     worker_name: Option<String>,
+    initializer: Option<Initializer>,
 }
 
 impl ThreadPoolBuilder {
@@ -122,6 +124,38 @@ impl ThreadPoolBuilder {
         self
     }
 
+    /// Has each thread run this before it takes calls, with a clone of `argument`: what it leaves in
+    /// thread-locals, they find. Default: nothing.
+    ///
+    /// When it returns an error or panics, that thread ends. What waits is left to the other threads;
+    /// where there is none, it fails with an error that [says so](crate::TaskError::is_broken) and has
+    /// the text behind it, and the next call has a thread started again.
+    /// [`ready`](ThreadPool::ready) tells of it, too. One that never returns keeps its thread, as
+    /// a task does that never returns: nobody can end it. As Python's `ThreadPoolExecutor(initializer=..)`, but for a pool that stays
+    /// usable.
+    ///
+    /// ```
+    /// use std::cell::Cell;
+    /// use procpool::ThreadPool;
+    ///
+    /// thread_local! {
+    ///     static LEVEL: Cell<u32> = const { Cell::new(0) };
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let pool = ThreadPool::builder().workers(2).initializer(|level| LEVEL.set(level), 3).build()?;
+    /// assert_eq!(pool.submit(|n: u32| n * LEVEL.get(), 14).await?, 42);
+    /// # Ok(()) }
+    /// ```
+    pub fn initializer<A, R>(mut self, function: fn(A) -> R, argument: A) -> Self
+    where
+        A: Clone + Send + Sync + 'static,
+        R: HookOutcome + 'static,
+    {
+        self.initializer = Some(Initializer::new(function, argument));
+        self
+    }
+
     /// Builds the pool. No thread of it is started before the first task, but for those that
     /// [stay](Self::min_workers).
     ///
@@ -139,6 +173,7 @@ impl ThreadPoolBuilder {
             slow_call,
             max_async_per_worker,
             worker_name,
+            initializer,
         } = self;
         let max_async = max_async_per_worker.unwrap_or(MAX_ASYNC);
         let workers = workers.unwrap_or_else(|| {
@@ -186,6 +221,7 @@ impl ThreadPoolBuilder {
             max_pending,
             task_soft_timeout: task_soft_timeout.map(bounded),
             slow_call: slow_call.map(bounded),
+            initializer,
         };
         let driver = Driver::start(plan, keeper);
         driver.start_those_that_stay();

@@ -13,6 +13,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore, watch};
 
 use super::host::Stop;
+use super::initializer::{Initializer, Starts};
 use super::job::Job;
 use super::roster::{Roster, Seat, Stand, Summons};
 use super::task::Options;
@@ -48,6 +49,8 @@ pub(super) struct Plan {
     pub(super) task_soft_timeout: Option<Duration>,
     /// Runs that take longer are told of.
     pub(super) slow_call: Option<Duration>,
+    /// What each thread runs before its first call.
+    pub(super) initializer: Option<Initializer>,
 }
 
 /// A pool at work. Lives until the last of its handles, tasks and threads is gone.
@@ -57,6 +60,7 @@ pub(super) struct Driver {
     pub(super) room: Option<Arc<Semaphore>>,
     /// How many there are who keep the pool open.
     stakes: AtomicUsize,
+    pub(super) starts: Starts,
     /// The crate's thread, for what is to happen after a time.
     pub(super) keeper: Handle,
     state: Mutex<State>,
@@ -130,6 +134,7 @@ impl Driver {
         Arc::new_cyclic(|this| Self {
             room,
             stakes: AtomicUsize::new(0),
+            starts: Starts::default(),
             keeper: keeper.handle().clone(),
             state: Mutex::new(State {
                 roster: Roster::new(plan.workers, plan.min_workers, plan.max_async),
@@ -332,7 +337,7 @@ impl Driver {
 
     /// Tells whether anything runs now that cannot be ended.
     pub(super) fn is_running(&self) -> bool {
-        self.lock().roster.is_blocked()
+        self.lock().roster.is_blocked() || self.starts.is_any_under_way()
     }
 
     pub(super) fn lifetime(&self) -> Lifetime {

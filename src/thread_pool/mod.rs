@@ -10,7 +10,8 @@
 //! - [`builder`], [`shutdown`], [`task`], [`async_task`], [`progress`], [`async_progress`], [`map`]: what
 //!   can be asked for.
 //! - [`roster`]: who waits, who runs where (pure). [`driver`]: the lock around it. [`threads`]: their
-//!   lives. [`host`]: async calls on them. [`timers`]: what happens after a time.
+//!   lives. [`initializer`]: how these begin. [`host`]: async calls on them. [`timers`]: what happens
+//!   after a time.
 //! - [`job`]: a function with its argument and the duty to answer.
 
 pub(crate) mod async_progress;
@@ -18,6 +19,7 @@ pub(crate) mod async_task;
 pub(crate) mod builder;
 mod driver;
 mod host;
+mod initializer;
 mod job;
 pub(crate) mod map;
 pub(crate) mod progress;
@@ -61,7 +63,8 @@ use crate::task::Call;
 /// | a crash, an exit or an abort in a task | takes the program along; with `panic = "abort"` so does a panic, which otherwise is an error of its task as there |
 /// | [async tasks](Self::submit_async) | are ended as there, but for one that does not yield: no thread is killed for it |
 /// | [`retry`](ThreadTask::retry), [`key`](ThreadTask::key) | each call is refused, with an error that says so: an argument is moved, and the threads share their memory |
-/// | what workers are given (environment, limits, hooks, standard output) and how they are renewed | is not offered: they are this process |
+/// | an [initializer](ThreadPoolBuilder::initializer) | is given a clone of its argument; one that fails breaks no pool: the next call tries again |
+/// | what else workers are given (environment, limits, a finalizer, standard output) and how they are renewed | is not offered: they are this process |
 /// | [`map`](Self::map) | has no chunks: each item is a call |
 /// | [updates](Self::submit_with_progress) | of any size can be sent |
 /// | [`stats`](Self::stats) | all workers have this process's id, and none of them memory of its own |
@@ -240,15 +243,17 @@ impl ThreadPool {
         ThreadTaskCall::new(self.driver().clone(), call)
     }
 
-    /// Starts all threads. There is nothing to wait for after that.
+    /// Starts all threads, and waits until they have run what they run
+    /// [first](ThreadPoolBuilder::initializer).
     ///
     /// # Errors
     ///
-    /// When the system has no room for a thread, or when the pool is shut down.
+    /// When the system has no room for a thread, when the initializer of one fails, or when the pool
+    /// is shut down.
     ///
     /// # Cancel safety
     ///
-    /// It never waits. A future that was never polled has done nothing.
+    /// Dropping the future ends only the waiting. One that was never polled has done nothing.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -259,7 +264,8 @@ impl ThreadPool {
     /// # Ok(()) }
     /// ```
     pub async fn ready(&self) -> Result<(), StartError> {
-        self.driver().start_all()
+        let driver = self.driver();
+        driver.starts.all(|| driver.start_all()).await
     }
 
     /// Returns what happens in the pool from now on, as a stream. It ends when the pool has been

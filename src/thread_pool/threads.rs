@@ -1,6 +1,5 @@
 //! The threads: how they are started, what they do with a call, and when they leave.
 
-use std::io;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -17,25 +16,24 @@ use crate::task::context::{self, OnThread};
 use crate::task::panic;
 
 impl Driver {
-    /// Starts all threads that there may be.
+    /// Starts all threads that there may be. One that ends at once is not started again.
     pub(super) fn start_all(&self) -> Result<(), StartError> {
-        loop {
+        for _ in 0..self.workers() {
             let mut state = self.lock();
             if state.roster.is_closed() {
                 return Err(StartError::shutting_down());
             }
             let place = state.roster.sit_down(Moment::now());
             self.unlock(state);
-            match place {
-                Some(place) => self.start_thread(place)?,
-                None => return Ok(()),
-            }
+            let Some(place) = place else { break };
+            self.start_thread(place)?;
         }
+        Ok(())
     }
 
     /// Starts those that stay. One that cannot be started is told of, and started when it is needed.
     pub(super) fn start_those_that_stay(&self) {
-        loop {
+        for _ in 0..self.plan.min_workers {
             let mut state = self.lock();
             let place = state.roster.sit_down_to_stay(Moment::now());
             self.unlock(state);
@@ -74,11 +72,16 @@ impl Driver {
         }
         state.places[place].desk = desk.clone();
         drop(state);
-        let thread = std::thread::Builder::new().name(self.thread_name(place));
-        match thread.spawn(move || driver.work(place, &desk)) {
-            Ok(_) => Ok(()),
-            Err(error) => Err(self.not_started(place, &error)),
+        if self.plan.initializer.is_some() {
+            self.starts.begin();
         }
+        let thread = std::thread::Builder::new().name(self.thread_name(place));
+        let spawned = thread.spawn(move || driver.work(place, &desk));
+        spawned.map(drop).map_err(|error| {
+            let error = StartError::system("start a thread", &error);
+            self.not_started(place, &error);
+            error
+        })
     }
 
     pub(super) fn thread_name(&self, place: usize) -> String {
@@ -86,11 +89,15 @@ impl Driver {
     }
 
     /// What waits waits for the other threads; where there are none, it fails.
-    fn not_started(&self, place: usize, error: &io::Error) -> StartError {
+    fn not_started(&self, place: usize, error: &StartError) {
         tracing::warn!(target: "procpool", %error, "a thread could not be started");
-        let error = StartError::system("start a thread", error);
+        // Whoever hears of it finds it counted.
+        if self.plan.initializer.is_some() {
+            self.starts.end(Some(error.clone()));
+        }
         let mut state = self.lock();
         let unrun = state.roster.unstarted(place);
+        state.counts.ended += 1;
         self.unlock(state);
         self.hub.note(|| PoolEvent::StartFailed(error.clone()));
         self.answer_all(
@@ -102,11 +109,16 @@ impl Driver {
         );
         self.tell();
         self.finish_if_over();
-        error
     }
 
     /// A thread's life.
     fn work(self: &Arc<Self>, place: usize, desk: &Arc<Desk>) {
+        if let Some(initializer) = &self.plan.initializer {
+            if let Err(error) = initializer.run() {
+                return self.not_started(place, &error);
+            }
+            self.starts.end(None);
+        }
         let mut host = None;
         while let Some((number, job)) = self.next(place, desk) {
             if job.is_async() {
