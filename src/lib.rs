@@ -87,6 +87,7 @@
 //! | [`TaskError`], [`PanicInfo`], [`WorkerExit`], [`Exit`] | why there is no result |
 //! | [`RemoteError`] | an error that a task can return, made by `?` from any other |
 //! | [`Fd`] | a file, a socket or another owner of a descriptor as an argument or result |
+//! | [`SharedMemory`], [`SharedSlice`] | memory that several processes see: a block that all may write, and a table that is read in place |
 //! | `Json` (feature `json`) | an argument or result of a type that needs field names or type tags |
 //! | [`BuildError`], [`StartError`], [`TrySubmitError`], [`NotClosed`], [`ResizeError`] | how the pool's other operations fail |
 //! | [`ShutdownOptions`] | the end of a pool |
@@ -117,6 +118,7 @@ mod executor;
 pub mod guide;
 mod pool;
 mod process;
+mod shared;
 mod supervisor;
 #[allow(unsafe_code)]
 mod sys;
@@ -156,6 +158,7 @@ pub use pool::task::{AsyncTask, Task, TaskCall};
 pub use pool::updates::{Updates, WhenFull};
 pub use pool::{ProcessPool, Restart, Retry};
 pub use process::{Exit, StartError, StartMethod, UnknownStartMethod};
+pub use shared::{SharedMemory, SharedSlice};
 pub use supervisor::stdio::{Stdio, WorkerLine};
 pub use sys::attributes::Resource;
 pub use task::Call;

@@ -16,10 +16,10 @@ use procpool::task::{
 use procpool::{
     Ability, AsyncProgressTask, BuildError, Call, CallbackId, Connection, ConnectionError,
     Enumerated, Exit, Map, NotClosed, PanicInfo, ProcessPool, ProcessPoolBuilder, ProgressTask,
-    ResizeError, Restart, ShutdownOptions, StartError, StartMethod, Stats, Stdio, Task, TaskCall,
-    TaskError, TaskHandle, ThreadAsyncTask, ThreadMap, ThreadPool, ThreadPoolBuilder,
-    ThreadProgressTask, ThreadTask, ThreadTaskCall, TrySubmitError, UnknownStartMethod,
-    Unsupported, Updates, WhenFull, WorkerExit, WorkerLine, WorkerStats,
+    ResizeError, Restart, SharedMemory, SharedSlice, ShutdownOptions, StartError, StartMethod,
+    Stats, Stdio, Task, TaskCall, TaskError, TaskHandle, ThreadAsyncTask, ThreadMap, ThreadPool,
+    ThreadPoolBuilder, ThreadProgressTask, ThreadTask, ThreadTaskCall, TrySubmitError,
+    UnknownStartMethod, Unsupported, Updates, WhenFull, WorkerExit, WorkerLine, WorkerStats,
 };
 use support::everywhere;
 
@@ -54,6 +54,7 @@ fn the_public_types_can_be_shared_shown_and_kept_across_a_caught_panic() {
     shared::<AsyncProgressTask<std::rc::Rc<u8>, std::rc::Rc<u8>, std::future::Ready<u8>>>();
     shared::<(Map<Items, u8>, Enumerated<Map<Items, u8>>)>();
     shared::<Connection<std::cell::Cell<u8>, std::rc::Rc<u8>>>();
+    shared::<(SharedMemory, SharedSlice<u8>)>();
     shared::<(Sender<std::rc::Rc<u8>>, Receiver<std::rc::Rc<u8>>)>();
     shared::<Waitable<'static>>();
     shared::<(Stats, WorkerStats, WorkerLine<'static>, Stdio)>();

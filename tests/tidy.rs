@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 const LONGEST: usize = 600;
 
 /// What each folder of `src/` may name of the crate, beside itself.
-const MAY_NAME: [(&str, &[&str]); 11] = [
+const MAY_NAME: [(&str, &[&str]); 12] = [
     ("sys", &[]),
     ("wire", &["sys"]),
     ("task", &["sys", "wire"]),
     ("process", &["sys", "wire"]),
     ("connection", &["sys", "wire", "task", "process"]),
+    ("shared", &["sys", "task"]),
     ("worker", &["sys", "wire", "task", "process"]),
     ("supervisor", &["sys", "wire", "task", "process"]),
     (

@@ -7,6 +7,7 @@ pub(crate) mod clock;
 pub(crate) mod constructor;
 pub(crate) mod descriptors;
 pub(crate) mod fork;
+pub(crate) mod frozen;
 pub(crate) mod futex;
 // Without the constructor nobody asks for the array that it stands in.
 #[cfg_attr(not(feature = "auto-init"), allow(dead_code))]

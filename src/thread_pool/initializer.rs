@@ -1,6 +1,7 @@
 //! What each thread runs before its first call, and how the starts of threads have gone.
 
 use std::fmt;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -28,6 +29,10 @@ impl Initializer {
             .map_err(StartError::initializer)
     }
 }
+
+/// What it leaves behind when it panics is its own business already: it is run again on other threads.
+impl UnwindSafe for Initializer {}
+impl RefUnwindSafe for Initializer {}
 
 impl fmt::Debug for Initializer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
