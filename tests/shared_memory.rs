@@ -230,10 +230,8 @@ fn what_is_no_shared_memory_is_not_taken_for_it() {
             procpool::Fd(std::fs::File::from(name))
         };
         let (mut one, other) = pipe::<Forged, ()>().unwrap();
-        let mut other: procpool::Connection<(), SharedSlice<u8>> =
-            std::os::fd::OwnedFd::from(other.as_fd().try_clone_to_owned().unwrap())
-                .try_into()
-                .unwrap();
+        let copy = other.as_fd().try_clone_to_owned().unwrap();
+        let mut other = procpool::Connection::<(), SharedSlice<u8>>::try_from(copy).unwrap();
         one.send(&Forged(file(64), 64)).await.unwrap();
         let error = other.recv().await.unwrap_err();
         assert!(format!("{error:#}").contains("frozen"), "{error:#}");
