@@ -301,15 +301,12 @@ impl Driver {
         let now = Moment::now();
         let mut state = self.lock();
         let mut done = Done::default();
-        let (rooms, around) = rooms_of!(&mut *state);
-        match event {
-            Event::Tick => rooms.tick(now, &around),
-            Event::CancelPending => rooms.cancel_pending(&around),
-            Event::Terminate => rooms.end_all(now, &around),
-            _ => {}
+        if let Event::Tick = event {
+            let (rooms, around) = rooms_of!(&mut *state);
+            rooms.tick(now, &around);
+            // Before the scheduler, which may find that nothing is left to wait for.
+            self.act_for_rooms(&mut state, now, &mut done);
         }
-        // Before the scheduler, which may find that nothing is left to wait for.
-        self.act_for_rooms(&mut state, now, &mut done);
         state.scheduler.handle(now, event);
         self.perform_all(&mut state, now, &mut done);
         drop(state);
@@ -495,8 +492,7 @@ impl Driver {
             }
             Action::Kill(worker) => self.kill(state, now, worker),
             Action::Release(worker) => {
-                let (rooms, around) = rooms_of!(state);
-                rooms.released(now, &around, worker);
+                state.rooms.released(now, worker);
                 // What is known of the worker is forgotten with its release.
                 self.act_for_rooms(state, now, done);
                 state.release(worker, done);
@@ -517,6 +513,11 @@ impl Driver {
                     lifetime.closed = true;
                     lifetime.dropping |= broken;
                 });
+            }
+            Action::Over(outcome) => {
+                let (rooms, around) = rooms_of!(state);
+                rooms.over(now, &around, outcome);
+                self.act_for_rooms(state, now, done);
             }
             Action::Finished => self.finish(state),
         }

@@ -13,7 +13,7 @@ use crate::pool::job::Job;
 use crate::pool::reply::Raw;
 use crate::pool::rooms::{Act, CallSpec, Rooms, Surroundings};
 use crate::pool::scheduler::{
-    Event, JobKey as Key, JobSpec, Outcome, Progress, Request, Scheduler, Ticket, WorkerId,
+    Event, JobKey as Key, JobSpec, Progress, Request, Scheduler, Ticket, WorkerId,
 };
 use crate::process::Sleep;
 use crate::supervisor::slot::Slot;
@@ -60,10 +60,6 @@ impl Surroundings for Around<'_> {
 
     fn admits(&self, worker: WorkerId, guests: usize) -> bool {
         self.scheduler.admits(worker, guests)
-    }
-
-    fn over(&self) -> Option<Outcome> {
-        self.scheduler.over()
     }
 
     fn waiting(&self) -> usize {

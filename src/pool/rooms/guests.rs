@@ -241,9 +241,7 @@ impl<T> Rooms<T> {
     }
 
     /// A worker is gone, and all that it has answered has been taken in.
-    pub(crate) fn released(&mut self, now: Moment, around: &impl Surroundings, worker: WorkerId) {
-        // Its death may have been the end of the pool.
-        self.heed_the_end(around);
+    pub(crate) fn released(&mut self, now: Moment, worker: WorkerId) {
         let Some(room) = self.rooms.remove(&worker) else {
             return;
         };
@@ -255,6 +253,8 @@ impl<T> Rooms<T> {
         } = room;
         // Nobody there has begun it: it stands in the scheduler's line again.
         self.pending.extend(job);
+        // What took it all with it counts for more than how the room ended.
+        let ending = self.over.and_then(Outcome::of_begun).or(ending);
         for (lane, guest) in guests {
             self.gone(now, worker, lane, guest.stay);
             match (guest.stay, ending) {

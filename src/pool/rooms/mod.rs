@@ -71,8 +71,6 @@ pub(crate) trait Surroundings {
     fn progress(&self, worker: WorkerId, ticket: Ticket) -> Progress;
     /// Whether that worker may be given anything more, where so many lanes are taken.
     fn admits(&self, worker: WorkerId, guests: usize) -> bool;
-    /// How calls end that have not been begun, if no more are.
-    fn over(&self) -> Option<Outcome>;
     /// How many blocking calls wait for a worker.
     fn waiting(&self) -> usize;
     /// How many workers are there that have nothing to do, and how many could be started beside those.
@@ -119,8 +117,9 @@ pub(crate) struct Rooms<T> {
     pending: Vec<JobKey>,
     /// A room has been asked for, and has no name yet.
     asking: bool,
-    /// Nothing that has not been begun will be.
-    dropping: bool,
+    /// How calls end that have not been begun, if no more are: nobody waits, and nothing is run
+    /// again.
+    over: Option<Outcome>,
     acts: VecDeque<Act<T>>,
 }
 
@@ -135,7 +134,7 @@ impl<T> Rooms<T> {
             rooms: BTreeMap::new(),
             pending: Vec::new(),
             asking: false,
-            dropping: false,
+            over: None,
             acts: VecDeque::new(),
         }
     }
@@ -226,17 +225,8 @@ impl<T> Rooms<T> {
         self.calls.contains_key(&number)
     }
 
-    /// Where nothing more will be begun, nobody waits for it, and nothing is run again.
-    fn heed_the_end(&mut self, around: &impl Surroundings) {
-        if let Some(outcome) = around.over() {
-            self.dropping = true;
-            self.resolve_outside(outcome);
-        }
-    }
-
     /// Lets waiting calls into rooms, and sees to it that there is one for those that are left.
     pub(crate) fn turn(&mut self, now: Moment, around: &impl Surroundings) {
-        self.heed_the_end(around);
         // In whose name one more room is wanted.
         let mut asker = None;
         // Nothing of this turn changes that before it is over.
@@ -300,8 +290,11 @@ impl<T> Rooms<T> {
         Some((*worker, grow))
     }
 
-    /// Lets a call wait for a room.
+    /// Lets a call wait for a room, if there will be one.
     fn wait(&mut self, number: u64) {
+        if let Some(outcome) = self.over {
+            return self.resolve(number, outcome);
+        }
         let Some(call) = self.calls.get_mut(&number) else {
             return;
         };

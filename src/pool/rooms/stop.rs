@@ -33,22 +33,19 @@ impl<T> Rooms<T> {
         holder.is_some_and(|(worker, ticket)| around.ask(worker, ticket, Request::Caller))
     }
 
-    /// Nothing that has not been begun will be.
-    pub(crate) fn cancel_pending(&mut self, around: &impl Surroundings) {
-        self.dropping = true;
+    /// Nothing that has not been begun will be, and ends like this; where everything ends, so does
+    /// what has been begun, whatever else is known of its room.
+    pub(crate) fn over(&mut self, now: Moment, around: &impl Surroundings, outcome: Outcome) {
+        self.over = Some(outcome);
         let all: Vec<_> = self.calls.keys().copied().collect();
         for number in all {
-            self.withdraw(around, number, Outcome::Cancelled);
-        }
-    }
-
-    /// Everything is ended.
-    pub(crate) fn end_all(&mut self, now: Moment, around: &impl Surroundings) {
-        self.dropping = true;
-        let all: Vec<_> = self.calls.keys().copied().collect();
-        for number in all {
-            if !self.withdraw(around, number, Outcome::ShutDown(false)) {
-                self.end(now, around, number, Outcome::ShutDown(true));
+            // Where no worker can be started, those that live finish what they hold.
+            let stays = outcome == Outcome::Broken(None, false) && self.holder(number).is_some();
+            if stays || self.withdraw(around, number, outcome) {
+                continue;
+            }
+            if let Some(begun) = outcome.of_begun() {
+                self.end(now, around, number, begun);
             }
         }
     }
@@ -128,18 +125,6 @@ impl<T> Rooms<T> {
                 self.leaving.insert((limit, worker, lane));
                 self.acts.push_back(Act::Drop(worker, ticket));
             }
-        }
-    }
-
-    /// Answers all calls that are in no room.
-    pub(super) fn resolve_outside(&mut self, outcome: Outcome) {
-        let outside = self
-            .calls
-            .iter()
-            .filter(|(_, call)| !matches!(call.stage, Stage::Sent(..)));
-        let outside: Vec<_> = outside.map(|(number, _)| *number).collect();
-        for number in outside {
-            self.resolve(number, outcome);
         }
     }
 
@@ -294,11 +279,11 @@ impl<T> Rooms<T> {
     }
 
     fn is_repeated(&self, now: Moment, number: u64, failure: Failure) -> bool {
-        let Some(call) = self.calls.get(&number).filter(|_| !self.dropping) else {
+        let Some(call) = self.calls.get(&number) else {
             return false;
         };
         let in_time = call.spec.deadline.is_none_or(|deadline| deadline > now);
-        in_time && call.spec.retry.allows(failure, call.failures)
+        self.over.is_none() && in_time && call.spec.retry.allows(failure, call.failures)
     }
 
     fn pause(&mut self, now: Moment, number: u64, blocked: bool) {

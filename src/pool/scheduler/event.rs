@@ -187,6 +187,9 @@ pub(crate) enum Action<T> {
     Resolve(T, JobKey, Outcome, Option<(WorkerId, Ticket)>),
     /// No new job is accepted from here on.
     Closed,
+    /// What has not been begun ends like this from here on, and what has as
+    /// [`of_begun`](Outcome::of_begun) says: to be told to the async calls.
+    Over(Outcome),
     /// Everything is over: no job and no worker is left, and none will come.
     Finished,
 }
@@ -226,6 +229,16 @@ impl Outcome {
             Self::Expired(_) => Some(Self::Expired(false)),
             Self::Broken(worker, _) => Some(Self::Broken(worker, false)),
             Self::Cancelled | Self::WaitedTooLong => Some(self),
+        }
+    }
+
+    /// What becomes of a call that has been begun when all that has not ends like this; `None` if it
+    /// is let finish.
+    pub(crate) fn of_begun(self) -> Option<Self> {
+        match self {
+            Self::ShutDown(_) => Some(Self::ShutDown(true)),
+            Self::Broken(Some(worker), _) => Some(Self::Broken(Some(worker), true)),
+            _ => None,
         }
     }
 }

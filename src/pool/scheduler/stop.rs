@@ -253,7 +253,9 @@ impl<T> Scheduler<T> {
     pub(super) fn cancel_pending(&mut self) {
         self.close();
         self.dropping = true;
-        self.empty_line(Outcome::Cancelled);
+        if !matches!(self.mode, Mode::Ending(_)) {
+            self.nothing_more_begins(Outcome::Cancelled);
+        }
         for worker in self.living() {
             self.take_back_all(worker, None, Recall::Answer(Outcome::Cancelled));
         }
@@ -266,7 +268,7 @@ impl<T> Scheduler<T> {
         }
         self.mode = Mode::Stranded;
         self.refuse(Refusal::Broken(None));
-        self.empty_line(Outcome::Broken(None, false));
+        self.nothing_more_begins(Outcome::Broken(None, false));
     }
 
     /// A call may come back unstarted when no worker can be started any more; without a living one
@@ -290,7 +292,7 @@ impl<T> Scheduler<T> {
             End::ShutDown => Refusal::Closed,
             End::Broken(worker) => Refusal::Broken(worker),
         });
-        self.empty_line(end.outcome(false));
+        self.nothing_more_begins(end.outcome(false));
         for worker in self.living() {
             self.end_worker(worker, end);
         }
@@ -315,6 +317,14 @@ impl<T> Scheduler<T> {
             self.actions.push_back(Action::End(worker, ticket, LATEST));
         }
         self.kill(worker);
+    }
+
+    /// What waits ends like this, here and in the rooms.
+    fn nothing_more_begins(&mut self, outcome: Outcome) {
+        if !self.finished {
+            self.actions.push_back(Action::Over(outcome));
+        }
+        self.empty_line(outcome);
     }
 
     fn empty_line(&mut self, outcome: Outcome) {

@@ -154,10 +154,11 @@ impl<T> Scheduler<T> {
             let (begun, ready) = (state.begun, state.ready.unwrap_or(now));
             self.policy.died_unused(begun, ready, now);
         }
-        self.vacate(worker);
         if self.breaks_at(deliberate) {
+            // Before its release: who is answered with that is told that all is over.
             self.end_everything(End::Broken(Some(worker)));
         }
+        self.vacate(worker);
     }
 
     /// Whether a worker's death breaks the pool.

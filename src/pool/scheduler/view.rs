@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::event::{JobKey, Outcome, Refusal, Ticket, WorkerId};
+use super::event::{JobKey, Refusal, Ticket, WorkerId};
 use super::place::Phase;
 use super::{Mode, Scheduler, UnknownCall};
 use crate::pool::meter::Levels;
@@ -130,15 +130,6 @@ impl<T> Scheduler<T> {
             Some(sent) => Ok(Some(sent.job)),
             None if state.recalled.contains(&ticket) => Ok(None),
             None => Err(UnknownCall),
-        }
-    }
-
-    /// How jobs end that have not been begun, if no more are.
-    pub(crate) fn over(&self) -> Option<Outcome> {
-        match self.mode {
-            Mode::Ending(end) => Some(end.outcome(false)),
-            Mode::Stranded => Some(Outcome::Broken(None, false)),
-            Mode::Open | Mode::Closing => self.dropping.then_some(Outcome::Cancelled),
         }
     }
 

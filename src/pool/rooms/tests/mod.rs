@@ -282,6 +282,29 @@ fn a_room_that_ends_before_its_guests_takes_them_along() {
     assert_eq!(stage.runs(begun), 1);
 }
 
+/// It would have waited until that worker is dead, and been told that it was lost.
+#[test]
+fn who_was_left_behind_in_a_room_that_ended_is_answered_when_the_pool_breaks() {
+    let mut stage = Stage::new(2, 1).never_restarting();
+    let calls = [(); 2].map(|()| stage.submit(call(), Manner::Stays));
+    stage.play();
+    let [left, lost] = calls.map(|call| stage.rooms.holder(call).expect("it is in a room").0);
+    let around = Around(&stage.scheduler, &stage.actors);
+    let believed = stage.rooms.closed(&around, left);
+    assert_eq!(believed, Err(UnknownGuest));
+    let known = stage
+        .actors
+        .borrow_mut()
+        .get_mut(&lost)
+        .map(|actor| actor.dead = true);
+    assert_eq!(known, Some(()));
+    stage.play();
+    for call in calls {
+        assert_eq!(stage.outcome(call), Some(Outcome::Broken(Some(lost), true)));
+    }
+    assert!(stage.is_finished());
+}
+
 #[test]
 fn waiting_calls_have_limits_and_running_ones_finish_when_the_rest_is_cancelled() {
     let mut stage = Stage::new(1, 1);

@@ -68,10 +68,6 @@ impl Surroundings for Around<'_> {
         self.0.admits(worker, guests)
     }
 
-    fn over(&self) -> Option<Outcome> {
-        self.0.over()
-    }
-
     fn waiting(&self) -> usize {
         self.0.waiting()
     }
@@ -195,17 +191,11 @@ impl Stage {
     }
 
     pub(super) fn cancel_pending(&mut self) {
-        let around = Around(&self.scheduler, &self.actors);
-        self.rooms.cancel_pending(&around);
-        self.act_for_rooms();
         self.scheduler.handle(self.now, Event::CancelPending);
         self.perform();
     }
 
     pub(super) fn terminate(&mut self) {
-        let around = Around(&self.scheduler, &self.actors);
-        self.rooms.end_all(self.now, &around);
-        self.act_for_rooms();
         self.scheduler.handle(self.now, Event::Terminate);
         self.perform();
     }

@@ -74,9 +74,11 @@ impl Stage {
                         .handle(now, Event::StartFailed(worker, failure));
                 }
             }
-            Action::Release(worker) => {
+            Action::Release(worker) => self.rooms.released(now, worker),
+            Action::Over(outcome) => {
                 let around = Around(&self.scheduler, &self.actors);
-                self.rooms.released(now, &around, worker);
+                self.rooms.over(now, &around, outcome);
+                self.act_for_rooms();
             }
             Action::Resolve(Job::Room, key, outcome, _) => {
                 let around = Around(&self.scheduler, &self.actors);

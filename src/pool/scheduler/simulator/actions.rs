@@ -48,7 +48,8 @@ impl World<'_> {
             }
             Action::Release(worker) => {
                 self.seal(worker, None);
-                self.with_rooms(|rooms, now, around| rooms.released(now, around, worker));
+                self.rooms_asked = self.now;
+                self.rooms.released(self.now, worker);
                 self.visits.released(worker);
                 self.act_for_rooms();
                 self.asked(worker).check_release();
@@ -87,6 +88,10 @@ impl World<'_> {
                 if matches!(self.core.refusal(), Some(Refusal::Broken(_))) {
                     self.drop_pauses();
                 }
+            }
+            Action::Over(outcome) => {
+                self.with_rooms(|rooms, now, around| rooms.over(now, around, outcome));
+                self.act_for_rooms();
             }
             Action::Finished => {
                 self.ledger.check_all_answered("at Finished");

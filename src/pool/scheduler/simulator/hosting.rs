@@ -65,10 +65,6 @@ impl Surroundings for Around<'_, '_> {
         self.world.borrow().core.admits(worker, guests)
     }
 
-    fn over(&self) -> Option<Outcome> {
-        self.world.borrow().core.over()
-    }
-
     fn waiting(&self) -> usize {
         self.world.borrow().core.waiting()
     }

@@ -292,7 +292,7 @@ impl World<'_> {
                 String::new,
             );
             self.ledger.check_all_over(&self.processes);
-            self.visits.check_broken(&self.processes);
+            self.visits.check_all_over(&self.processes);
         }
     }
 

@@ -342,6 +342,11 @@ impl Visits {
                 begun == started && scene.starts.loss == worker
             }
         };
+        require(
+            !scene.starts.never || !matches!(outcome, Outcome::Lost(_)),
+            "no async call is lost without a break",
+            || format!("{record:?}"),
+        );
         require(holds, "an async call's caller is told the truth", || {
             format!("{outcome:?} {record:?}")
         });
@@ -423,19 +428,6 @@ impl Visits {
     pub(super) fn check_all_over(&self, processes: &[Process]) {
         for visit in self.unanswered() {
             self.check_wish(visit, Wish::Abort, processes);
-        }
-    }
-
-    /// The pool has broken: what is not answered has its response under way, or was on its way into
-    /// a room that was over.
-    pub(super) fn check_broken(&self, processes: &[Process]) {
-        for visit in self.unanswered() {
-            let record = &self.records[visit];
-            require(
-                record.held.is_some() && (record.begun.is_none() || record.is_over(processes)),
-                "who breaks keeps no async call waiting",
-                || format!("{record:?}"),
-            );
         }
     }
 

@@ -322,15 +322,6 @@ impl<'t> World<'t> {
     pub(super) fn tell(&mut self, event: Event) {
         self.drain();
         self.trace.note(self.now, || format!("event   {event:?}"));
-        match event {
-            Event::CancelPending => {
-                self.with_rooms(|rooms, _, around| rooms.cancel_pending(around))
-            }
-            Event::Terminate => self.with_rooms(|rooms, now, around| rooms.end_all(now, around)),
-            _ => {}
-        }
-        // Before the core, which may find that nothing is left to wait for.
-        self.act_for_rooms();
         self.core.handle(self.now, event);
         self.drain();
         self.check_core();

@@ -311,7 +311,7 @@ impl Desk {
             }
             Action::Retire(worker) => self.retired.push(worker),
             Action::Kill(worker) => self.killed.push(worker),
-            Action::Release(_) | Action::Closed => {}
+            Action::Release(_) | Action::Closed | Action::Over(_) => {}
             Action::Resolve(name, key, outcome, _) => {
                 assert_eq!(self.keys[name], key);
                 let before = self.answers.insert(name, Answer::Told(outcome));
