@@ -23,6 +23,7 @@ impl World<'_> {
         let id = self.processes[index].id;
         while let Some(message) = self.processes[index].pipe.pop_front() {
             self.processes[index].touched_at = self.now;
+            self.unsettled = true;
             match message {
                 Message::Part(frame) => {
                     self.trace

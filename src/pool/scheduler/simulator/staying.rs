@@ -21,7 +21,9 @@ impl World<'_> {
         };
         for index in 0..self.processes.len() {
             let process = &self.processes[index];
-            if !process.ready || process.reaped {
+            // What is as it was is mostly not worth the telling.
+            let told = process.grown || self.rng.percent(10);
+            if !process.ready || process.reaped || !told {
                 continue;
             }
             let (id, grown) = (process.id, process.grown);
@@ -89,9 +91,9 @@ impl World<'_> {
                 "a worker that has resigned is renewed",
                 || format!("{worker:?}"),
             );
-            let holds = !worker.ahead.is_empty() && process.page.waiting() > 0;
+            let holds = || !worker.ahead.is_empty() && process.page.waiting() > 0;
             require(
-                !(process.resignation && holds),
+                !(resigned && holds()),
                 "what a worker that has resigned has not begun goes elsewhere",
                 || format!("{process:?}"),
             );

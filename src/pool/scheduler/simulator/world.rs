@@ -124,6 +124,8 @@ pub(super) struct World<'t> {
     pub(super) starts: Starts,
     pub(super) machine: Agenda<Machine>,
     pub(super) office: Agenda<Office>,
+    /// Something was read from which nothing has followed yet.
+    pub(super) unsettled: bool,
     /// No more faults.
     pub(super) calm: bool,
     pub(super) closed: bool,
@@ -172,6 +174,7 @@ impl<'t> World<'t> {
             starts: Starts::new(&plan.rules),
             machine: Agenda::new(),
             office: Agenda::new(),
+            unsettled: false,
             calm: false,
             closed: false,
             dropped: false,
@@ -330,7 +333,9 @@ impl<'t> World<'t> {
     /// What follows from the last responses is settled, and all actions are performed in their
     /// order. Meanwhile the workers go on.
     pub(super) fn drain(&mut self) {
-        self.core.settle(self.now);
+        if std::mem::take(&mut self.unsettled) {
+            self.core.settle(self.now);
+        }
         self.drained = self.now;
         loop {
             while let Some(action) = self.core.next_action() {
