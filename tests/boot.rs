@@ -216,7 +216,7 @@ fn a_copy_in_a_shared_library_says_what_to_do() {
         command.arg(dev("libplugin.so")).envs(environment);
         let run = Run::by(&mut command);
         let error = "plugin: true this copy of the crate is part of a shared library, and workers \
-            are started from the program that loaded it; build the pool in a program of your own \
+            are started from the program that loaded it; start them in a program of your own \
             that contains the crate\n";
         assert_eq!(run.lines, error.repeat(2) + "host: done\n", "{run:?}");
         assert_eq!((run.code, run.errors.as_str()), (Some(0), ""));

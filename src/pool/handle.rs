@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use futures::future::{Either, select};
 
-use super::blocking;
 use super::error::{Kind, TaskError};
 use super::holder::{Holder, JobKey, Progress};
 use super::reply::{CallbackId, Reply, Stage, run_callback};
+use crate::sys::blocking;
 
 /// A submitted task: a future of its result, and the means to end it.
 ///

@@ -19,7 +19,6 @@
 //!   [`trace`]: the spans of calls. [`meter`]: what is counted for others.
 
 pub(crate) mod admission;
-mod blocking;
 pub(crate) mod builder;
 mod driver;
 pub(crate) mod error;

@@ -24,10 +24,10 @@ use std::task::{Context, Poll, Waker};
 
 use futures::stream::{FusedStream, Stream};
 
-use super::blocking;
 use super::driver::Driver;
 use super::error::{Kind, TaskError};
 use crate::supervisor::slot::Slot;
+use crate::sys::blocking;
 use crate::task::cancel::Asked;
 use crate::task::progress::{Admission, Hearing};
 use crate::task::{DecodeError, panic};

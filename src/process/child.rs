@@ -122,7 +122,6 @@ impl Child {
     }
 
     /// Sends it `signal`; nothing happens if it has ended.
-    #[cfg(test)]
     pub(crate) fn signal(&self, signal: Signal) -> io::Result<()> {
         pidfd::send(self.process.pidfd.as_fd(), signal)
     }
@@ -146,12 +145,15 @@ impl Child {
     /// Waits until it has ended, and says how. Cancel safe.
     ///
     /// An exit that nobody reports within about a second of the end is unknown.
-    pub(crate) async fn exited(&self) -> Exit {
-        match self.exit.clone().wait_for(Option::is_some).await {
-            Ok(exit) => exit.unwrap_or(Exit::UNKNOWN),
-            // The watching task is gone before its time: with its runtime, in a
-            // copy of this process that the program has forked.
-            Err(_) => Exit::UNKNOWN,
+    pub(crate) fn exited(&self) -> impl Future<Output = Exit> + Send + use<> {
+        let mut exit = self.exit.clone();
+        async move {
+            match exit.wait_for(Option::is_some).await {
+                Ok(exit) => exit.unwrap_or(Exit::UNKNOWN),
+                // The watching task is gone before its time: with its runtime, in a
+                // copy of this process that the program has forked.
+                Err(_) => Exit::UNKNOWN,
+            }
         }
     }
 

@@ -3,6 +3,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::errand::{self, Errand, Posting};
@@ -12,7 +13,7 @@ use crate::sys::{descriptors, fork, pidfd, prctl, signal};
 /// The worker's own program: gets the order's first words, the pidfd of the
 /// program to die with, and the order's channel. It owns the rest of the
 /// process's life.
-pub(crate) type Serve = fn(first: &[u8], program: OwnedFd, channel: Vec<OwnedFd>) -> !;
+pub(crate) type Serve = fn(first: &[u8], program: Arc<OwnedFd>, channel: Vec<OwnedFd>) -> !;
 
 /// Takes over an executed process for good. `socket` is what it was given as
 /// its standard input.
@@ -26,7 +27,7 @@ pub(crate) fn enter(socket: OwnedFd, serve: Serve) -> ! {
         Ok((Errand::ForkServer, program, _)) => server::run(socket, program, serve),
         Ok((Errand::Serve(posting), program, rest)) => {
             drop(socket);
-            begin(&posting, program, rest, serve)
+            begin(posting, program, rest, serve)
         }
         // The program has gone, or does not want this process any more.
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => fork::exit_now(FAILED),
@@ -36,7 +37,7 @@ pub(crate) fn enter(socket: OwnedFd, serve: Serve) -> ! {
 
 /// Begins the life of a worker: its process already leads its own group, has
 /// its signals in order and asked to be woken when its parent dies.
-pub(crate) fn begin(posting: &Posting, program: OwnedFd, rest: Vec<OwnedFd>, serve: Serve) -> ! {
+pub(crate) fn begin(posting: Posting, program: OwnedFd, rest: Vec<OwnedFd>, serve: Serve) -> ! {
     let Some(places) = posting.place(rest) else {
         leave(&io::ErrorKind::InvalidData.into());
     };
@@ -48,8 +49,10 @@ pub(crate) fn begin(posting: &Posting, program: OwnedFd, rest: Vec<OwnedFd>, ser
             }
         }
     }
-    prctl::set_name(&posting.name);
+    prctl::set_name(&posting.lineage.name);
     leave_with(&program);
+    let program = Arc::new(program);
+    posting.lineage.take_on(&program);
     serve(&posting.first, program, places.channel)
 }
 

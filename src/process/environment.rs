@@ -2,10 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
+use std::io;
 use std::process::Command;
 
+use serde::{Deserialize, Serialize};
+
+use crate::sys::start;
+
 /// Changes to an inherited environment; the last word about a variable holds.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Environment {
     /// Nothing is inherited.
     cleared: bool,
@@ -37,6 +42,15 @@ impl Environment {
             let value = value.as_deref().unwrap_or_default();
             !key.is_empty() && !has(key, b'=') && !has(key, 0) && !has(value, 0)
         })
+    }
+
+    /// Makes the changes in this process, which must have no other thread.
+    pub(crate) fn take_on(&self) -> io::Result<()> {
+        let cleared = std::env::vars_os().filter(|_| self.cleared);
+        let cleared = cleared.map(|(key, _)| (key, None));
+        let changes = self.changes.iter();
+        let changes = changes.map(|(key, value)| (key.clone(), value.clone()));
+        start::change_environment(cleared.chain(changes).collect())
     }
 
     /// Makes the changes in what a command is to have.

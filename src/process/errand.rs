@@ -16,6 +16,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::{Deserialize, Serialize};
 
 use super::Order;
+use super::lineage::Lineage;
 use crate::sys::socket;
 
 /// What a process was executed for.
@@ -31,8 +32,8 @@ pub(crate) enum Errand {
 /// descriptors came with it stands here, the descriptors beside it.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Posting {
-    /// The name of the process.
-    pub(crate) name: String,
+    /// Who the process is.
+    pub(crate) lineage: Lineage,
     /// Words for the worker that mean nothing here.
     pub(crate) first: Vec<u8>,
     channel: usize,
@@ -55,7 +56,7 @@ impl Posting {
     /// The posting of an order; its descriptors are [`descriptors`].
     pub(crate) fn of(order: &Order) -> Self {
         Self {
-            name: order.name.clone(),
+            lineage: order.lineage.clone(),
             first: order.first.clone(),
             channel: order.channel.len(),
             stdout: order.stdout.is_some(),

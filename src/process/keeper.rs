@@ -7,7 +7,7 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, Weak, mpsc};
 use std::task::{Context, Poll, ready};
 use std::thread;
 use std::time::Duration;
@@ -15,7 +15,10 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::task::JoinHandle;
 
+use super::Own;
 use crate::sys::signal;
+
+static KEEPER: Own<Mutex<Weak<Keeper>>> = Own::new();
 
 /// A share in the thread `procpool-keeper` and its runtime.
 ///
@@ -33,10 +36,8 @@ pub(crate) struct Keeper {
 impl Keeper {
     /// Returns the keeper of this process, started if there is none.
     pub(crate) fn get() -> io::Result<Arc<Self>> {
-        let mut slot = slot_of(std::process::id())
-            .keeper
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let slot = KEEPER.get().lock();
+        let mut slot = slot.unwrap_or_else(PoisonError::into_inner);
         if let Some(keeper) = slot.upgrade() {
             return Ok(keeper);
         }
@@ -141,34 +142,4 @@ fn runtime() -> io::Result<Runtime> {
         .enable_io()
         .enable_time()
         .build()
-}
-
-/// The place of one process's keeper.
-///
-/// After a fork the child finds its parent's place, perhaps locked by a thread
-/// that it does not have. So each process has a place of its own, in a list
-/// that only grows, by one with each generation that uses the crate.
-#[derive(Debug)]
-struct Slot {
-    pid: u32,
-    keeper: Mutex<Weak<Keeper>>,
-    next: OnceLock<Box<Slot>>,
-}
-
-fn slot_of(pid: u32) -> &'static Slot {
-    static FIRST: OnceLock<Box<Slot>> = OnceLock::new();
-    let mut place = &FIRST;
-    loop {
-        let slot = place.get_or_init(|| {
-            Box::new(Slot {
-                pid,
-                keeper: Mutex::new(Weak::new()),
-                next: OnceLock::new(),
-            })
-        });
-        if slot.pid == pid {
-            return slot;
-        }
-        place = &slot.next;
-    }
 }

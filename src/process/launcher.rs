@@ -12,6 +12,7 @@ use tokio::sync::{Mutex, oneshot, watch};
 use super::child::{Child, Unclaimed};
 use super::errand::{self, Errand, Posting};
 use super::executed::execute;
+use super::lineage::Lineage;
 use super::link::{Link, NoWorker};
 use super::{Environment, Keeper, StartError, StartMethod};
 
@@ -33,8 +34,8 @@ pub(crate) struct Program {
 /// One worker to be started.
 #[derive(Debug)]
 pub(crate) struct Order {
-    /// The name of its process.
-    pub(crate) name: String,
+    /// What it is told of itself.
+    pub(crate) lineage: Lineage,
     /// Its first words, at most some 60 KiB; they mean nothing here.
     pub(crate) first: Vec<u8>,
     /// Its descriptors, at most 13.
@@ -93,6 +94,11 @@ impl Launcher {
             servers: watch::Sender::new(()),
             stage: watch::Sender::new(Stage::Open),
         }))
+    }
+
+    /// How workers are to be started.
+    pub(crate) fn method(&self) -> StartMethod {
+        self.0.program.method
     }
 
     /// Starts a worker. What it was given is closed on this side, whatever

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 /// How a pool starts its workers.
 ///
 /// | | `ForkServer` | `Spawn` |
@@ -26,7 +28,7 @@ use std::str::FromStr;
 /// # pool.shutdown().await;
 /// # Ok(()) }
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum StartMethod {
     /// Executes the program once as a fork server, which stays single-threaded

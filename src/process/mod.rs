@@ -16,6 +16,8 @@
 //!   link      the fork server, seen from the parent
 //!   server    the fork server itself
 //!   child     a worker, seen from the parent, whichever way it was started
+//!   lineage   who this process is among them
+//!   own       statics that a forked process does not share with its parent
 //! ```
 //!
 //! Nothing waits for a signal or a number that others could take: a process is
@@ -30,8 +32,10 @@ mod executed;
 mod exit;
 mod keeper;
 mod launcher;
+pub(crate) mod lineage;
 mod link;
 mod method;
+mod own;
 mod protocol;
 mod server;
 #[cfg(test)]
@@ -45,5 +49,6 @@ pub use exit::Exit;
 pub(crate) use keeper::{Keeper, Sleep};
 pub(crate) use launcher::{Launcher, Order, Program};
 pub use method::{StartMethod, UnknownStartMethod};
+pub(crate) use own::Own;
 #[cfg(test)]
 pub(crate) use tests::{STEPS as TEST_STEPS, serve as test_serve};

@@ -62,9 +62,8 @@ enum Next {
 
 impl Server {
     fn new(socket: OwnedFd, program: OwnedFd) -> io::Result<Self> {
-        for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT] {
-            signal::ignore(signal);
-        }
+        // Not ignored: what is sent to a worker before it has its signals in order waits for that.
+        signal::block(&[libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT]);
         title::set_title("procpool-server", "procpool: fork server");
         prctl::adopt_orphans()?;
         let mut server = Self {
@@ -330,7 +329,7 @@ impl Newborn {
         // would stay as it is; all others have other signs.
         let _ = prctl::wake_when_closed(self.go.as_fd());
         let _ = self.go.into_raw_fd();
-        enter::begin(&self.posting, program, self.descriptors, serve)
+        enter::begin(self.posting, program, self.descriptors, serve)
     }
 }
 

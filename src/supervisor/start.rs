@@ -17,6 +17,7 @@ use super::incoming::{Incoming, Pipe};
 use super::outgoing::Outgoing;
 use super::slot::{Bell, Slot};
 use super::stdio::{Stdio, Tail};
+use crate::process::lineage::Lineage;
 use crate::process::{Child, Launcher, Order, StartError};
 use crate::sys::attributes::Attributes;
 use crate::sys::memory::Memory;
@@ -28,7 +29,7 @@ use crate::wire::PROTOCOL;
 use crate::wire::codec::Frame;
 use crate::wire::frame::Kind;
 use crate::wire::luggage::Luggage;
-use crate::wire::message::{Hello, Readiness, Unfit, WorkerStart};
+use crate::wire::message::{Hello, Readiness, Role, Unfit, WorkerStart};
 use crate::wire::page::{self, ControlPage};
 
 /// What all workers of a pool have in common.
@@ -128,10 +129,11 @@ async fn start_in_time(
             0
         },
     };
+    let first = Role::Worker(Box::new(first));
     let first = postcard::to_stdvec(&first).expect("numbers and texts always encode");
     let channel = vec![requests.read, responses.write, page_file, luggage_there];
     let order = Order {
-        name: name.clone(),
+        lineage: Lineage::of_child(&name, true, launcher.method()),
         first,
         channel,
         stdout,

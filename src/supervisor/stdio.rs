@@ -51,6 +51,7 @@ enum Kind {
     Inherit,
     Null,
     Lines(Option<Handler>),
+    To(Arc<OwnedFd>),
 }
 
 type Handler = Arc<dyn Fn(&WorkerLine<'_>) + Send + Sync>;
@@ -110,14 +111,41 @@ impl Stdio {
         Self(Kind::Lines(Some(Arc::new(handler))))
     }
 
+    /// What workers write goes to that descriptor: a file, or an end of a pipe. All workers share
+    /// it, and with it the position in a file.
+    ///
+    /// The builder keeps a copy, and with it the pool: whoever reads a pipe is told of its end when
+    /// the pool is gone, too.
+    ///
+    /// ```
+    /// use std::io::Read;
+    /// use std::os::unix::net::UnixStream;
+    /// use procpool::{Process, Stdio};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (mut here, there) = UnixStream::pair()?;
+    /// let builder = Process::builder().stdout(Stdio::to(there));
+    /// let process = builder.spawn(|n: u32| println!("{n} {}", n + 1), 1).await?;
+    /// process.join().await?;
+    /// let mut printed = String::new();
+    /// here.read_to_string(&mut printed)?;
+    /// assert_eq!(printed, "1 2\n");
+    /// # Ok(()) }
+    /// ```
+    pub fn to(descriptor: impl Into<OwnedFd>) -> Self {
+        Self(Kind::To(Arc::new(descriptor.into())))
+    }
+
     /// Makes this worker's end of it, and ours where there is one.
-    pub(super) fn open(&self) -> io::Result<(Option<OwnedFd>, Option<OwnedFd>)> {
+    pub(crate) fn open(&self) -> io::Result<(Option<OwnedFd>, Option<OwnedFd>)> {
         Ok(match &self.0 {
             Kind::Inherit => (None, None),
             Kind::Null => (
                 Some(File::options().write(true).open("/dev/null")?.into()),
                 None,
             ),
+            Kind::To(descriptor) => (Some(descriptor.try_clone()?), None),
             Kind::Lines(_) => {
                 let pipe = pipe::pipe()?;
                 pipe::set_nonblocking(&pipe.read)?;
@@ -129,7 +157,7 @@ impl Stdio {
     fn handler(&self) -> Option<Handler> {
         match &self.0 {
             Kind::Lines(handler) => handler.clone(),
-            Kind::Inherit | Kind::Null => None,
+            Kind::Inherit | Kind::Null | Kind::To(_) => None,
         }
     }
 }
@@ -144,6 +172,7 @@ impl fmt::Debug for Stdio {
         f.write_str(match self.0 {
             Kind::Inherit => "Stdio::inherit()",
             Kind::Null => "Stdio::null()",
+            Kind::To(_) => "Stdio::to(..)",
             Kind::Lines(None) => "Stdio::capture()",
             Kind::Lines(Some(_)) => "Stdio::lines(..)",
         })
@@ -172,7 +201,7 @@ struct State {
 impl Tail {
     /// Begins to take in what comes through `pipe`. `stop` ends it; what has come by then is
     /// still handled, and nobody waits for a process that holds the other end.
-    pub(super) fn follow(
+    pub(crate) fn follow(
         stdio: &Stdio,
         pipe: OwnedFd,
         worker: &str,

@@ -1,19 +1,19 @@
-//! Waiting for a future's kind of news on a thread that may be blocked.
+//! Waiting for a future's kind of news on a thread that may be blocked, with the thread parked.
 
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
-/// A blocking waiter gives the pool's runtime this long before it sees to the pool's work itself.
+/// A waiter gives those whose work it is this long before it sees to it that it is done.
 const PATIENCE: Duration = Duration::from_millis(20);
 
 /// Polls until there is something, with the thread parked in between; `None` when time is up.
 ///
-/// `help` has the crate's own thread do the pool's work, in case that nobody drives its runtime: it
-/// may be this very thread that would have to.
+/// `help` has somebody else do the work that is waited for, in case that nobody does it: it may be
+/// this very thread that would have to.
 #[track_caller]
-pub(super) fn wait<T>(
+pub(crate) fn wait<T>(
     limit: Option<Duration>,
     mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
     help: impl FnOnce(),

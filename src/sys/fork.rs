@@ -45,7 +45,7 @@ pub(crate) fn fork() -> Result<Forked, ForkError> {
 }
 
 /// The number of threads of this process.
-fn threads() -> io::Result<u32> {
+pub(crate) fn threads() -> io::Result<u32> {
     // A directory has a link for itself, one for its entry, and one for each
     // directory in it, and here there is one for each thread. One `stat` is
     // what this may cost: it runs before every fork.

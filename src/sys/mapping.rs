@@ -36,11 +36,13 @@ pub(crate) fn sealed_file(name: &str, length: usize) -> io::Result<OwnedFd> {
     Ok(file)
 }
 
-/// Makes an anonymous file of these bytes that nobody can change.
-pub(crate) fn sealed_copy(name: &str, bytes: &[u8]) -> io::Result<OwnedFd> {
+/// Makes an anonymous file of these bytes, one part behind the other, that nobody can change.
+pub(crate) fn sealed_copy(name: &str, parts: &[&[u8]]) -> io::Result<OwnedFd> {
     let file = rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
     let mut file = File::from(file);
-    file.write_all(bytes)?;
+    for part in parts {
+        file.write_all(part)?;
+    }
     rustix::fs::fcntl_add_seals(
         &file,
         SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE | SealFlags::SEAL,
@@ -56,6 +58,18 @@ pub(crate) fn read_copy(file: OwnedFd) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0; length];
     file.read_exact_at(&mut bytes, 0)?;
     Ok(bytes)
+}
+
+/// The same where the file may be another: it must be one that nobody can change any more, and no
+/// longer than `limit`.
+pub(crate) fn read_sealed_copy(file: OwnedFd, limit: usize) -> io::Result<Vec<u8>> {
+    let seals = rustix::fs::fcntl_get_seals(&file)?;
+    let length = rustix::fs::fstat(&file)?.st_size;
+    let fits = usize::try_from(length).is_ok_and(|length| length <= limit);
+    if !fits || !seals.contains(SealFlags::SHRINK | SealFlags::WRITE) {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    read_copy(file)
 }
 
 impl Mapping {
@@ -255,7 +269,7 @@ mod tests {
 
     #[test]
     fn a_sealed_copy_is_read_by_everybody_and_changed_by_nobody() {
-        let file = sealed_copy("test", b"for all").unwrap();
+        let file = sealed_copy("test", &[b"for", b" all"]).unwrap();
         for _ in 0..2 {
             let other = file.try_clone().unwrap();
             assert_eq!(read_copy(other).unwrap(), b"for all");

@@ -1,11 +1,13 @@
 //! The operating system and nothing else; the home of `unsafe`.
 
 pub(crate) mod attributes;
+pub(crate) mod blocking;
 pub(crate) mod build_id;
 pub(crate) mod clock;
 #[cfg(feature = "auto-init")]
 pub(crate) mod constructor;
 pub(crate) mod descriptors;
+pub(crate) mod exit;
 pub(crate) mod fork;
 pub(crate) mod frozen;
 pub(crate) mod futex;

@@ -26,8 +26,23 @@ pub(crate) fn reset_inherited() {
 }
 
 /// Ignores `signal` in the whole process.
+#[cfg(test)]
 pub(crate) fn ignore(signal: i32) {
     set_disposition(signal, libc::SIG_IGN);
+}
+
+/// Blocks these signals on the calling thread: what is sent waits until they are not blocked.
+pub(crate) fn block(signals: &[i32]) {
+    let mut set = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: `sigemptyset` initialises the set that the others then read; a null pointer says that
+    // the old mask is not wanted.
+    unsafe {
+        libc::sigemptyset(set.as_mut_ptr());
+        for signal in signals {
+            libc::sigaddset(set.as_mut_ptr(), *signal);
+        }
+        libc::pthread_sigmask(libc::SIG_BLOCK, set.as_ptr(), ptr::null_mut());
+    }
 }
 
 /// Blocks, on the calling thread, every signal but those that report its own

@@ -1,10 +1,13 @@
 //! What a process asks and does once, while it becomes a worker: whether it may, whose socket it
 //! was given, and how it leaves if it must not go on.
 
+use std::ffi::OsString;
 use std::os::fd::{AsFd, AsRawFd};
 use std::{env, io, mem};
 
 use rustix::process::Uid;
+
+use super::fork;
 
 /// Tells whether the kernel gave this program more rights than its caller has (set-user-id, file
 /// capabilities), so that the caller's environment must not be trusted.
@@ -22,6 +25,33 @@ pub(crate) fn remove_variable(name: &str) {
     // sound pointers all the same: taking out what was there at the exec moves the pointers behind
     // it up by one, a word at a time, and frees nothing, in glibc and in musl.
     unsafe { env::remove_var(name) };
+}
+
+/// Sets variables, and removes those without a value, for this process and all that it starts.
+///
+/// # Errors
+///
+/// Where there are variables and other threads.
+pub(crate) fn change_environment(changes: Vec<(OsString, Option<OsString>)>) -> io::Result<()> {
+    if changes.is_empty() {
+        return Ok(());
+    }
+    if fork::threads()? != 1 {
+        return Err(io::Error::other(
+            "the environment cannot be changed where there are other threads",
+        ));
+    }
+    for (name, value) in changes {
+        // SAFETY: the danger is another thread that reads or changes the environment meanwhile.
+        // There is none, and only this one could start any.
+        unsafe {
+            match value {
+                Some(value) => env::set_var(name, value),
+                None => env::remove_var(name),
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Returns the user to whom the other end of a Unix socket belongs: of a pair, its creator.

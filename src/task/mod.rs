@@ -33,9 +33,11 @@
 //! - `attached`: descriptors, which travel beside the bytes; `fd`: what owns one, as a value
 //! - `json`: for types that this format cannot carry
 //! - `panic`: what is known of a panic, and how it is caught
+//! - `answer`: how the one call of a process ended, on its way to its parent
 //! - `record`: what a task has logged, on its way to the program
 //! - `error`: how encoding and decoding fail; `remote`: an error that a task can return
 
+pub(crate) mod answer;
 pub(crate) mod attached;
 pub(crate) mod call;
 pub(crate) mod cancel;

@@ -8,6 +8,7 @@ use std::fmt;
 use std::io::Write;
 use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
 use std::sync::Once;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::{Deserialize, Serialize};
 
@@ -133,12 +134,19 @@ pub(crate) fn install_hook() {
     INSTALLED.call_once(|| {
         let previous = panic::take_hook();
         panic::set_hook(Box::new(move |info| {
-            if !recorded(info) {
+            if !recorded(info) || PRINTS.load(Ordering::Relaxed) {
                 previous(info);
             }
         }));
     });
 }
+
+/// From now on panics of tasks are printed as well: for a process whose own they are.
+pub(crate) fn print_as_well() {
+    PRINTS.store(true, Ordering::Relaxed);
+}
+
+static PRINTS: AtomicBool = AtomicBool::new(false);
 
 /// Records a panic, and says whether it need not be printed.
 fn recorded(info: &PanicHookInfo<'_>) -> bool {

@@ -14,6 +14,15 @@ pub(crate) struct Hello {
     pub(crate) build: BuildId,
 }
 
+/// The first words to every child: what it is to be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Role {
+    /// A worker of a pool.
+    Worker(Box<WorkerStart>),
+    /// A process that runs one call; what that is comes beside this.
+    Process,
+}
+
 /// What a new worker is told before anything else.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct WorkerStart {

@@ -13,13 +13,17 @@
 //! - [`intake`]: calls out of the request pipe. [`outbox`]: responses into the response pipe.
 //! - [`span`]: the call's span there. `log`: what is logged in the worker, on its way to the program.
 //! - [`report`]: what a task says while it runs.
+//! - [`alone`]: a process that runs one call and no more.
 //! - [`watch`]: the second thread: ends the worker with its parent, flushes what waits too long.
+//! - [`fitness`]: whether this process can have children of the program at all.
 //!
 //! The worker is a plain blocking loop on its main thread. It makes a runtime when the first async
 //! call comes, and drives it while there are any.
 
+pub(crate) mod alone;
 pub(crate) mod boot;
 mod chunk;
+pub(crate) mod fitness;
 mod guest;
 mod intake;
 #[cfg(feature = "tracing")]
@@ -36,7 +40,10 @@ mod term;
 mod watch;
 
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+
+use crate::wire::message::Role;
 
 /// How many pools this process is inside of: zero for a program, one for a worker of its pool.
 static DEPTH: AtomicU8 = AtomicU8::new(0);
@@ -46,10 +53,23 @@ pub(crate) fn depth() -> u8 {
     DEPTH.load(Ordering::Relaxed)
 }
 
-/// What an executed child does when it has booted: it becomes a worker or a fork server.
+/// What an executed child does when it has booted: it becomes what its parent wants, or a fork
+/// server, whose children do.
 pub(crate) fn enter(socket: OwnedFd) -> ! {
     #[cfg(not(test))]
-    crate::process::enter(socket, serve::serve);
+    crate::process::enter(socket, play);
     #[cfg(test)]
     crate::process::enter(socket, stand_in::serve);
+}
+
+/// Plays the role that is in a child's first words, to the end of its process.
+fn play(first: &[u8], program: Arc<OwnedFd>, channel: Vec<OwnedFd>) -> ! {
+    match postcard::from_bytes(first) {
+        Ok(Role::Worker(start)) => serve::serve(*start, program, channel),
+        Ok(Role::Process) => alone::run(program, channel),
+        Err(error) => {
+            eprintln!("procpool: a child that is told nothing: {error}");
+            std::process::exit(serve::FAILED)
+        }
+    }
 }

@@ -394,7 +394,8 @@ mod tests {
         );
         // Only for its bell: nobody asks this thread to flush, as it has not been told of the outbox.
         let (other, _, _unread) = self::outbox();
-        let watcher = crate::worker::watch::watch(program.unwrap(), Arc::new(other)).unwrap();
+        let watcher =
+            crate::worker::watch::watch(Arc::new(program.unwrap()), Arc::new(other)).unwrap();
         outbox.take_records(watcher);
         (outbox, parent, pipe)
     }

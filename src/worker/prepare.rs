@@ -18,7 +18,7 @@ use crate::wire::message::{Unfit, WorkerStart};
 /// do anything, such as not to return: the watcher is there by then, to end it with the program.
 pub(super) fn prepare(
     start: &WorkerStart,
-    program: OwnedFd,
+    program: Arc<OwnedFd>,
     outbox: Arc<Outbox>,
     initializer: Option<OwnedFd>,
 ) -> Result<Watcher, Unfit> {

@@ -33,16 +33,16 @@ use crate::wire::page::ControlPage;
 use crate::wire::{PROTOCOL, Ticket};
 
 /// The exit status of a worker that could not begin or go on, with a line on its stderr.
-const FAILED: i32 = 70;
+pub(super) const FAILED: i32 = 70;
 
 /// Memory for results is kept between calls up to this size: fresh pages cost more than copying,
 /// but a worker must not hold the memory of its largest result for good.
 pub(super) const KEPT: usize = 16 * 1024 * 1024;
 
-/// Serves until the request pipe ends, then exits. `first` is what the pool said of this worker,
+/// Serves until the request pipe ends, then exits. `start` is what the pool said of this worker,
 /// `program` the pidfd of the program that it serves, `channel` its pipes and its page.
-pub(super) fn serve(first: &[u8], program: OwnedFd, channel: Vec<OwnedFd>) -> ! {
-    let served = Station::take(first, program, channel).and_then(|mut station| {
+pub(super) fn serve(start: WorkerStart, program: Arc<OwnedFd>, channel: Vec<OwnedFd>) -> ! {
+    let served = Station::take(start, program, channel).and_then(|mut station| {
         station.serve()?;
         station.finish();
         Ok(())
@@ -84,8 +84,11 @@ pub(super) struct Desk {
 
 impl Station {
     /// Sets the process up as a worker and says so to its parent.
-    fn take(first: &[u8], program: OwnedFd, mut channel: Vec<OwnedFd>) -> io::Result<Self> {
-        let start: WorkerStart = postcard::from_bytes(first).map_err(io::Error::other)?;
+    fn take(
+        start: WorkerStart,
+        program: Arc<OwnedFd>,
+        mut channel: Vec<OwnedFd>,
+    ) -> io::Result<Self> {
         let initializer = start.initializer.then(|| channel.pop()).flatten();
         let [requests, responses, page, luggage]: [OwnedFd; 4] = channel
             .try_into()

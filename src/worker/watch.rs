@@ -29,7 +29,7 @@ pub(super) struct Watcher {
 }
 
 /// Starts the thread. `program` is the pidfd of the program that the worker serves.
-pub(super) fn watch(program: OwnedFd, outbox: Arc<Outbox>) -> io::Result<Watcher> {
+pub(super) fn watch(program: Arc<OwnedFd>, outbox: Arc<Outbox>) -> io::Result<Watcher> {
     let bell = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
     let awake = Arc::new(AtomicBool::new(false));
     let watcher = Watcher {
@@ -42,6 +42,18 @@ pub(super) fn watch(program: OwnedFd, outbox: Arc<Outbox>) -> io::Result<Watcher
         .stack_size(64 * 1024)
         .spawn(move || run(&program, &bell, &awake, &outbox))?;
     Ok(watcher)
+}
+
+/// The same where there are no responses.
+pub(super) fn end_with(program: Arc<OwnedFd>) -> io::Result<()> {
+    let wait = move || loop {
+        let mut fds = [PollFd::new(&*program, PollFlags::IN)];
+        if poll(&mut fds, None).is_ok() && !fds[0].revents().is_empty() {
+            let _ = kill_current_process_group(Signal::KILL);
+        }
+    };
+    let thread = std::thread::Builder::new().name(String::from("procpool-watch"));
+    thread.stack_size(64 * 1024).spawn(wait).map(drop)
 }
 
 impl Watcher {

@@ -17,14 +17,12 @@ use crate::pool::scheduler::{Renewal, Rules};
 use crate::process::{Keeper, Launcher, Program};
 use crate::supervisor::start::Recipe;
 use crate::sys::memory::Memory;
-use crate::sys::{reactor, required};
+use crate::sys::reactor;
 use crate::task::identity::Target;
 use crate::task::panic;
 use crate::wire::page::BERTHS;
-use crate::worker::boot::{self, Readiness};
+use crate::worker::{boot, fitness};
 
-/// How many pools may be nested in each other's tasks.
-const MAX_DEPTH: u8 = 4;
 /// The longest frame that its header can announce, less room for the call's particulars.
 const LONGEST_FRAME: usize = u32::MAX as usize - 64 * 1024;
 /// How long a worker may take to drop an async task that was ended: far more than a task should
@@ -147,7 +145,7 @@ impl ProcessPoolBuilder {
         let (hooks, in_place) = if inline {
             (Hooks::default(), Some(hooks.settle_in_place()?))
         } else {
-            check_process()?;
+            fitness::check_for_a_pool().map_err(BuildFault::from)?;
             (hooks.settle()?, None)
         };
         let observed = observing.settle()?;
@@ -231,22 +229,6 @@ impl ProcessPoolBuilder {
             plan, venue, keeper,
         )))
     }
-}
-
-/// Whether this process can have workers at all.
-fn check_process() -> Result<(), BuildError> {
-    match boot::readiness() {
-        Readiness::Ready => {}
-        Readiness::NotInitialised => return Err(BuildFault::NotInitialised.into()),
-        Readiness::NotInMainImage => return Err(BuildFault::NotInMainImage.into()),
-        Readiness::RaisedPrivileges => return Err(BuildFault::RaisedPrivileges.into()),
-    }
-    let depth = crate::worker::depth();
-    if depth >= MAX_DEPTH {
-        return Err(BuildFault::TooDeep(depth).into());
-    }
-    required::check().map_err(BuildFault::Unsupported)?;
-    Ok(())
 }
 
 pub(super) fn check(holds: bool, otherwise: &'static str) -> Result<(), BuildError> {

@@ -139,7 +139,7 @@ impl HookOptions {
     pub(super) fn settle(self) -> Result<Hooks, BuildError> {
         let initializer = self.initializer.transpose().map_err(BuildFault::Hook)?;
         let initializer = initializer
-            .map(|hook| mapping::sealed_copy("procpool-initializer", &hook))
+            .map(|hook| mapping::sealed_copy("procpool-initializer", &[&hook]))
             .transpose()
             .map_err(BuildFault::Initializer)?;
         let finalizer = self.finalizer.transpose().map_err(BuildFault::Hook)?;

@@ -5,9 +5,9 @@ use std::fmt;
 use std::io;
 
 use super::TaskError;
-use crate::sys::required::Refused;
 use crate::task::hook::NoHook;
 use crate::task::{ForeignFunction, write_sources};
+use crate::worker::fitness::Unfit;
 
 /// Why [`try_submit`](crate::ProcessPool::try_submit) did not take a task; has the argument back.
 ///
@@ -95,32 +95,12 @@ pub struct BuildError(pub(crate) BuildFault);
 pub(crate) enum BuildFault {
     #[error("invalid argument: {0}")]
     Invalid(&'static str),
-    #[error(
-        "this program cannot start workers: the crate's start-up code has not run; call \
-         `procpool::init()` first thing in `main`, or enable the feature `auto-init`"
-    )]
-    NotInitialised,
+    #[error(transparent)]
+    Unfit(#[from] Unfit),
     #[error("invalid argument: a function given to the builder cannot be called in a worker")]
     Foreign(#[source] ForeignFunction),
-    #[error(
-        "this copy of the crate is part of a shared library, and workers are started from the \
-         program that loaded it; build the pool in a program of your own that contains the crate"
-    )]
-    NotInMainImage,
-    #[error(
-        "this program runs with raised privileges (set-user-id, file capabilities) and must not \
-         obey its environment, by which workers are told what they are"
-    )]
-    RaisedPrivileges,
     #[error("the shared pool is the program's, and this is a worker: build a pool of its own")]
     SharedInWorker,
-    #[error("pools are nested {0} deep already, which is as deep as they may be")]
-    TooDeep(u8),
-    #[error(
-        "this system refuses what no pool can do without (Linux 5.4 has it, if no filter forbids \
-         it), {0}"
-    )]
-    Unsupported(Refused),
     #[error("the workers' directory is relative to one that is not there any more")]
     Directory(#[source] io::Error),
     #[error(transparent)]
@@ -142,25 +122,25 @@ impl BuildError {
     /// Tells whether the crate's start-up code has not run in this process: feature `auto-init` is
     /// off, and [`init`](crate::init) was not called.
     pub fn is_not_initialised(&self) -> bool {
-        matches!(self.0, BuildFault::NotInitialised)
+        matches!(self.0, BuildFault::Unfit(Unfit::NotInitialised))
     }
 
     /// Tells whether this copy of the crate is not part of the program itself, but of a shared
     /// library that it has loaded.
     pub fn is_not_in_main_image(&self) -> bool {
-        matches!(self.0, BuildFault::NotInMainImage)
+        matches!(self.0, BuildFault::Unfit(Unfit::NotInMainImage))
     }
 
     /// Tells whether the program runs with more rights than its caller has (set-user-id, file
     /// capabilities), so that it must not start workers.
     pub fn is_raised_privileges(&self) -> bool {
-        matches!(self.0, BuildFault::RaisedPrivileges)
+        matches!(self.0, BuildFault::Unfit(Unfit::RaisedPrivileges))
     }
 
     /// Tells whether the system refuses a call that no pool can do without: the kernel is too old,
     /// or a filter (a container's seccomp profile) forbids it. The text names the call.
     pub fn is_unsupported(&self) -> bool {
-        matches!(self.0, BuildFault::Unsupported(_))
+        matches!(self.0, BuildFault::Unfit(Unfit::Unsupported(_)))
     }
 
     /// Tells whether the argument of an initializer could not be encoded, or the function is none
@@ -176,7 +156,7 @@ impl BuildError {
 
     /// Tells whether this process is inside of as many pools as may be nested.
     pub fn is_too_deep(&self) -> bool {
-        matches!(self.0, BuildFault::TooDeep(_))
+        matches!(self.0, BuildFault::Unfit(Unfit::TooDeep(_)))
     }
 }
 

@@ -52,7 +52,11 @@ pub(super) struct Report {
     pub(super) channel: usize,
 }
 
-pub(crate) fn serve(first: &[u8], program: OwnedFd, mut channel: Vec<OwnedFd>) -> ! {
+pub(crate) fn serve(
+    first: &[u8],
+    program: std::sync::Arc<OwnedFd>,
+    mut channel: Vec<OwnedFd>,
+) -> ! {
     let steps: Vec<Step> = postcard::from_bytes(first).expect("the script of a test");
     let mut report = look_around(channel.len());
     // As a worker's watcher does.

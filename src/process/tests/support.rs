@@ -10,6 +10,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal};
 
 use super::script::{Report, STEPS, Step};
+use crate::process::lineage::Lineage;
 use crate::process::{
     Child, Environment, Exit, Keeper, Launcher, Order, Program, StartError, StartMethod,
 };
@@ -51,7 +52,7 @@ pub(super) fn launcher(method: StartMethod) -> Launcher {
 
 pub(super) fn order(steps: &[Step]) -> Order {
     Order {
-        name: "tested".to_owned(),
+        lineage: Lineage::of_child("tested", false, StartMethod::default()),
         first: [STEPS, &postcard::to_stdvec(steps).expect("a script")].concat(),
         channel: Vec::new(),
         stdout: None,

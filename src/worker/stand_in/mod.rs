@@ -5,19 +5,23 @@ pub(crate) mod script;
 mod stub;
 
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use crate::process::{TEST_STEPS, test_serve};
-use crate::wire::message::WorkerStart;
+use crate::wire::message::Role;
 use script::Script;
 
 /// Serves as the worker that `first` asks for.
-pub(super) fn serve(first: &[u8], program: OwnedFd, channel: Vec<OwnedFd>) -> ! {
+pub(super) fn serve(first: &[u8], program: Arc<OwnedFd>, channel: Vec<OwnedFd>) -> ! {
     if let Some(steps) = first.strip_prefix(TEST_STEPS) {
         test_serve(steps, program, channel)
     }
-    let start: Option<WorkerStart> = postcard::from_bytes(first).ok();
-    match start.and_then(|start| Script::for_worker(&start.name)) {
+    let script = match postcard::from_bytes(first) {
+        Ok(Role::Worker(start)) => Script::for_worker(&start.name),
+        Ok(Role::Process) | Err(_) => None,
+    };
+    match script {
         Some(script) => stub::obey(script, program, channel),
-        None => super::serve::serve(first, program, channel),
+        None => super::play(first, program, channel),
     }
 }

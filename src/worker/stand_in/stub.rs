@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Signal, getpid, kill_current_process_group, kill_process};
@@ -20,7 +21,7 @@ use crate::wire::message::{Hello, Readiness};
 use crate::wire::page::{ControlPage, OUTBOX};
 
 /// Lives by the script. `program` and `channel` are what every worker gets.
-pub(super) fn obey(script: Script, program: OwnedFd, channel: Vec<OwnedFd>) -> ! {
+pub(super) fn obey(script: Script, program: Arc<OwnedFd>, channel: Vec<OwnedFd>) -> ! {
     die_with(program);
     let [requests, responses, page_file, _]: [OwnedFd; 4] =
         channel.try_into().expect("a worker's channel");
@@ -329,7 +330,7 @@ fn wait_for(pipe: impl AsFd) {
 }
 
 /// Ends this process with the program, as every worker's watcher does.
-fn die_with(program: OwnedFd) {
+fn die_with(program: Arc<OwnedFd>) {
     std::thread::spawn(move || {
         wait_for(program);
         let _ = kill_current_process_group(Signal::KILL);
