@@ -95,6 +95,7 @@
 //! | `TaskService` (feature `tower`) | a function in a pool as a `tower` service |
 //! | [`HookOutcome`] | what a worker's initializer and finalizer may return |
 //! | [`pipe`], [`one_way`], [`Connection`], [`ConnectionError`], [`wait`] | messages between processes, of values, bytes and descriptors; more in [`connection`] |
+//! | [`Process`], [`ProcessBuilder`], [`SpawnError`], [`ProcessError`], [`active_children`], [`current_process`], [`parent_process`] | one function in a process of its own; scopes and more in [`processes`] |
 //! | [`task::current`] | what a running task knows of itself |
 //!
 //! # Features
@@ -118,6 +119,7 @@ mod executor;
 pub mod guide;
 mod pool;
 mod process;
+pub mod processes;
 mod shared;
 mod supervisor;
 #[allow(unsafe_code)]
@@ -158,6 +160,10 @@ pub use pool::task::{AsyncTask, Task, TaskCall};
 pub use pool::updates::{Updates, WhenFull};
 pub use pool::{ProcessPool, Restart, Retry};
 pub use process::{Exit, StartError, StartMethod, UnknownStartMethod};
+pub use processes::{
+    Process, ProcessBuilder, ProcessError, SpawnError, active_children, current_process,
+    parent_process,
+};
 pub use shared::{SharedMemory, SharedSlice};
 pub use supervisor::stdio::{Stdio, WorkerLine};
 pub use sys::attributes::Resource;

@@ -9,17 +9,19 @@ use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::time::{Duration, Instant};
 
 use procpool::connection::{Receiver, Sender, Waitable};
+use procpool::processes::{CurrentProcess, ParentProcess, Scope, Spawning, StillRunning};
 use procpool::task::{
     CancelReason, CancellationToken, DecodeError, EncodeError, ForeignFunction, Progress,
     ProgressError, TaskContext,
 };
 use procpool::{
     Ability, AsyncProgressTask, BuildError, Call, CallbackId, Connection, ConnectionError,
-    Enumerated, Exit, Map, NotClosed, PanicInfo, ProcessPool, ProcessPoolBuilder, ProgressTask,
-    ResizeError, Restart, SharedMemory, SharedSlice, ShutdownOptions, StartError, StartMethod,
-    Stats, Stdio, Task, TaskCall, TaskError, TaskHandle, ThreadAsyncTask, ThreadMap, ThreadPool,
-    ThreadPoolBuilder, ThreadProgressTask, ThreadTask, ThreadTaskCall, TrySubmitError,
-    UnknownStartMethod, Unsupported, Updates, WhenFull, WorkerExit, WorkerLine, WorkerStats,
+    Enumerated, Exit, Map, NotClosed, PanicInfo, Process, ProcessBuilder, ProcessError,
+    ProcessPool, ProcessPoolBuilder, ProgressTask, ResizeError, Restart, SharedMemory, SharedSlice,
+    ShutdownOptions, SpawnError, StartError, StartMethod, Stats, Stdio, Task, TaskCall, TaskError,
+    TaskHandle, ThreadAsyncTask, ThreadMap, ThreadPool, ThreadPoolBuilder, ThreadProgressTask,
+    ThreadTask, ThreadTaskCall, TrySubmitError, UnknownStartMethod, Unsupported, Updates, WhenFull,
+    WorkerExit, WorkerLine, WorkerStats,
 };
 use support::everywhere;
 
@@ -57,6 +59,8 @@ fn the_public_types_can_be_shared_shown_and_kept_across_a_caught_panic() {
     shared::<(SharedMemory, SharedSlice<u8>)>();
     shared::<(Sender<std::rc::Rc<u8>>, Receiver<std::rc::Rc<u8>>)>();
     shared::<Waitable<'static>>();
+    shared::<(Process<std::rc::Rc<u8>>, Spawning<std::rc::Rc<u8>>)>();
+    shared::<(ProcessBuilder, Scope, CurrentProcess, ParentProcess)>();
     shared::<(Stats, WorkerStats, WorkerLine<'static>, Stdio)>();
     shared::<(Exit, WorkerExit, PanicInfo, CallbackId)>();
     shared::<(ShutdownOptions, Restart, StartMethod)>();
@@ -80,6 +84,7 @@ fn the_public_types_can_be_shared_shown_and_kept_across_a_caught_panic() {
         ThreadPoolBuilder,
         ThreadTask<std::rc::Rc<u8>, u8>,
     )>();
+    copied::<(ProcessBuilder, ProcessError, Scope, CurrentProcess)>();
     shown::<Stats>();
     shown::<Exit>();
     shown::<StartMethod>();
@@ -91,6 +96,7 @@ fn the_public_types_can_be_shared_shown_and_kept_across_a_caught_panic() {
         Task<u8, u8>,
     )>();
     caught::<(TaskError, StartError, Stdio, TaskContext)>();
+    caught::<(Process<u8>, ProcessBuilder, ProcessError)>();
     caught::<(
         CancellationToken,
         Progress<u8>,
@@ -100,6 +106,9 @@ fn the_public_types_can_be_shared_shown_and_kept_across_a_caught_panic() {
     caught::<(ThreadPool, ThreadPoolBuilder, ThreadTask<u8, u8>)>();
 
     error::<ConnectionError>();
+    error::<SpawnError>();
+    error::<ProcessError>();
+    error::<StillRunning<u8>>();
     error::<TaskError>();
     error::<TrySubmitError<u8>>();
     error::<BuildError>();

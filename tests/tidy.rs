@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 const LONGEST: usize = 600;
 
 /// What each folder of `src/` may name of the crate, beside itself.
-const MAY_NAME: [(&str, &[&str]); 12] = [
+const MAY_NAME: [(&str, &[&str]); 13] = [
     ("sys", &[]),
     ("wire", &["sys"]),
     ("task", &["sys", "wire"]),
@@ -19,6 +19,18 @@ const MAY_NAME: [(&str, &[&str]); 12] = [
     (
         "pool",
         &["sys", "wire", "task", "process", "worker", "supervisor"],
+    ),
+    (
+        "processes",
+        &[
+            "sys",
+            "wire",
+            "task",
+            "process",
+            "worker",
+            "supervisor",
+            "connection",
+        ],
     ),
     // It has threads where the pool has workers, and shares handles, replies and errors with it.
     ("thread_pool", &["sys", "wire", "task", "process", "pool"]),

@@ -1,0 +1,102 @@
+//! The processes of this one that run, and what becomes of daemons when this one ends in order.
+
+use std::collections::BTreeMap;
+use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use super::Process;
+use super::body::Body;
+use crate::process::{Own, lineage};
+use crate::sys::{exit, ready};
+
+/// How long a daemon has between SIGTERM and SIGKILL. A program's end takes that much longer, at
+/// most.
+pub(super) const GRACE: Duration = Duration::from_millis(500);
+
+/// Those of one process, by the order in which they were started.
+#[derive(Debug, Default)]
+struct Registry {
+    count: u64,
+    running: BTreeMap<u64, Arc<Body>>,
+}
+
+static REGISTRY: Own<Mutex<Registry>> = Own::new();
+
+/// How many have been given a name by their number.
+static NAMED: Own<AtomicU64> = Own::new();
+
+/// Returns the processes that this one has started and that have not ended, in the order of their
+/// starts, whether their handles are still there or not. As Python's `active_children()`.
+///
+/// These handles leave the values out: [`join`](Process::join) waits as always, and takes nothing.
+///
+/// ```
+/// use procpool::{Process, active_children};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let patience = |_: ()| -> () { loop { std::thread::park() } };
+/// drop(Process::builder().name("forgotten").spawn(patience, ()).await?);
+/// let children = active_children();
+/// assert_eq!(children[0].name(), "forgotten");
+/// children[0].terminate()?;
+/// assert_eq!(children[0].wait().await.signal(), Some(15));
+/// assert!(active_children().is_empty());
+/// # Ok(()) }
+/// ```
+pub fn active_children() -> Vec<Process<()>> {
+    let running: Vec<_> = registry().running.values().cloned().collect();
+    let alive = running.into_iter().filter(|body| body.exit().is_none());
+    alive.map(Process::without_value).collect()
+}
+
+/// Notes a process that runs. What this returns [forgets](forget) it again.
+pub(super) fn note(body: &Arc<Body>) -> u64 {
+    static AT_EXIT: Once = Once::new();
+    if body.is_daemon() {
+        AT_EXIT.call_once(|| exit::at_exit(end_daemons));
+    }
+    let mut registry = registry();
+    registry.count += 1;
+    let number = registry.count;
+    registry.running.insert(number, Arc::clone(body));
+    number
+}
+
+/// Forgets one that has ended.
+pub(super) fn forget(number: u64) {
+    let ended = registry().running.remove(&number);
+    // Outside of the lock.
+    drop(ended);
+}
+
+/// A name for a process that was not given one.
+pub(super) fn next_name() -> String {
+    let number = NAMED.get().fetch_add(1, Ordering::Relaxed) + 1;
+    match lineage::standing() {
+        Some(own) => format!("{}:{number}", own.lineage.name),
+        None => format!("Process-{number}"),
+    }
+}
+
+/// Called when this process ends by returning from `main` or by `exit`. Whatever is left after it is
+/// killed, as with any other end.
+extern "C" fn end_daemons() {
+    let mut daemons: Vec<_> = registry().running.values().cloned().collect();
+    daemons.retain(|body| body.is_daemon() && body.signal(Signal::TERM).is_ok());
+    let deadline = Instant::now() + GRACE;
+    for daemon in &daemons {
+        let _ = ready::wait_to_read(daemon.as_fd(), Some(deadline));
+        daemon.kill();
+    }
+}
+
+fn registry() -> MutexGuard<'static, Registry> {
+    // Nothing panics under it.
+    let registry = REGISTRY.get().lock();
+    registry.unwrap_or_else(PoisonError::into_inner)
+}

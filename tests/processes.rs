@@ -1,0 +1,773 @@
+//! Processes of their own: what they are given, what they know of themselves, and what their parent
+//! knows of them while they live.
+
+mod support;
+
+#[path = "support/deeds.rs"]
+mod deeds;
+
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use deeds::{Scratch, hang, own_pid, touch, wait_for};
+use procpool::connection::{Receiver, Sender, blocking_wait};
+use procpool::{
+    Connection, Fd, Process, ProcessBuilder, ProcessPool, StartMethod, Stdio, active_children,
+    call, current_process, one_way, parent_process, pipe, wait,
+};
+use serde::{Deserialize, Serialize};
+use support::{HANG, PROMPTLY, children, everywhere, is_alive, runtime, scene, soon};
+
+fn by(method: StartMethod) -> ProcessBuilder {
+    Process::builder().start_method(method)
+}
+
+/// CF-123.
+#[test]
+fn the_main_process_describes_itself() {
+    let current = current_process();
+    assert_eq!(current.pid(), std::process::id());
+    assert_eq!(
+        (current.name(), current.is_daemon()),
+        ("MainProcess", false)
+    );
+    assert_eq!(current.start_method(), None);
+    assert!(parent_process().is_none());
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Introduction {
+    name: String,
+    pid: u32,
+    daemon: bool,
+    method: String,
+    parent: (u32, String),
+    parent_is_alive: bool,
+    is_watched: bool,
+}
+
+fn introduce(_: ()) -> Introduction {
+    let (own, parent) = (current_process(), parent_process().unwrap());
+    let method = own.start_method().unwrap();
+    Introduction {
+        name: own.name().to_owned(),
+        pid: own.pid(),
+        daemon: own.is_daemon(),
+        method: method.to_string(),
+        parent: (parent.pid(), parent.name().to_owned()),
+        parent_is_alive: parent.is_alive(),
+        is_watched: blocking_wait([parent.as_fd()], Some(Duration::ZERO))
+            .unwrap()
+            .is_empty(),
+    }
+}
+
+/// CF-124, CF-125, CF-128: by a fork server too, its parent is who asked for it.
+#[test]
+fn a_process_knows_itself_and_its_parent() {
+    everywhere(|method| async move {
+        let process = by(method)
+            .name("worker bee")
+            .spawn(introduce, ())
+            .await
+            .unwrap();
+        let expected = Introduction {
+            name: "worker bee".to_owned(),
+            pid: process.pid(),
+            daemon: false,
+            method: method.to_string(),
+            parent: (std::process::id(), "MainProcess".to_owned()),
+            parent_is_alive: true,
+            is_watched: true,
+        };
+        assert_eq!(process.join().await.unwrap(), expected);
+        assert_eq!(process.name(), "worker bee");
+    });
+}
+
+/// CF-124, CF-137: its life as its parent sees it.
+#[test]
+fn a_process_is_alive_until_it_has_ended_and_then_known_all_the_same() {
+    everywhere(|method| async move {
+        let gate = Scratch::new();
+        assert!(active_children().is_empty());
+        let process = by(method).spawn(wait_for, gate.at("open")).await.unwrap();
+        assert!(process.is_alive() && process.exit().is_none());
+        assert!(is_alive(process.pid()));
+        let listed: Vec<_> = active_children().iter().map(Process::pid).collect();
+        assert_eq!(listed, [process.pid()]);
+        touch(gate.at("open"));
+        process.join().await.unwrap();
+        let pid = process.pid();
+        for _ in 0..2 {
+            assert!(!process.is_alive() && process.exit().unwrap().success());
+            assert!(active_children().is_empty());
+            process.join().await.unwrap();
+            assert_eq!(process.wait().await.code(), Some(0));
+            process.blocking_join(None).unwrap();
+            assert_eq!(process.pid(), pid);
+        }
+    });
+}
+
+type Gifts = (i64, String, Vec<u8>, (u8,));
+
+/// CF-125.
+#[test]
+fn arguments_arrive_unchanged_whatever_they_are_called() {
+    everywhere(|method| async move {
+        fn tell(gifts: Gifts) -> (Gifts, String) {
+            (gifts, current_process().name().to_owned())
+        }
+        fn three(name: String, times: usize, end: char) -> String {
+            name.repeat(times) + &end.to_string()
+        }
+        let gifts = (-7, "a name".to_owned(), vec![0, 255], (1,));
+        let process = by(method)
+            .name("named")
+            .spawn(tell, gifts.clone())
+            .await
+            .unwrap();
+        assert_eq!(process.join().await.unwrap(), (gifts, "named".to_owned()));
+        let call = call!(three("ab".to_owned(), 3, '!'));
+        let process = by(method).spawn_call(call).await.unwrap();
+        assert_eq!(process.join().await.unwrap(), "ababab!");
+    });
+}
+
+/// Sizes that no pipe and no message could hold.
+#[test]
+fn arguments_and_results_may_be_of_any_size() {
+    fn reverse(bytes: Bytes) -> Bytes {
+        bytes.iter().rev().copied().collect()
+    }
+    everywhere(|method| async move {
+        for length in [0, 30_000, 70_000, 3_000_000] {
+            let bytes: Bytes = (0..length).map(|n| n as u8).collect();
+            let process = by(method).spawn(reverse, bytes.clone()).await.unwrap();
+            assert!(process.join().await.unwrap() == reverse(bytes), "{length}");
+        }
+    });
+}
+
+/// Names that nobody has given: numbers, and whose child it is.
+#[test]
+fn a_process_without_a_name_is_given_one() {
+    fn within(_: ()) -> (String, String) {
+        let process = Process::spawn(|()| current_process().name().to_owned(), ());
+        let name = process
+            .blocking_wait()
+            .unwrap()
+            .blocking_join(None)
+            .unwrap();
+        (current_process().name().to_owned(), name)
+    }
+    everywhere(|method| async move {
+        let process = by(method).spawn(within, ()).await.unwrap();
+        let (name, inner) = process.join().await.unwrap();
+        assert!(name.starts_with("Process-"), "{name}");
+        assert_eq!(name, process.name());
+        assert_eq!(inner, format!("{name}:1"));
+    });
+}
+
+/// CF-126.
+#[test]
+fn two_builders_share_no_settings() {
+    everywhere(|method| async move {
+        let variable = |()| std::env::var("PROCPOOL_TEST_OPTION").ok();
+        let base = by(method);
+        let changed = base
+            .clone()
+            .env("PROCPOOL_TEST_OPTION", "changed")
+            .name("changed");
+        let changed = changed.spawn(variable, ()).await.unwrap();
+        let other = base.spawn(variable, ()).await.unwrap();
+        assert_eq!(changed.join().await.unwrap().as_deref(), Some("changed"));
+        assert_eq!(other.join().await.unwrap(), None);
+        assert_ne!(other.name(), "changed");
+    });
+}
+
+/// The environment is the program's, with the changes of the builder, the last of which holds.
+#[test]
+fn the_environment_is_as_the_builder_says() {
+    fn look(keys: Vec<String>) -> Vec<Option<String>> {
+        keys.iter().map(|key| std::env::var(key).ok()).collect()
+    }
+    everywhere(|method| async move {
+        let keys = ["PATH", "A", "B"].map(str::to_owned).to_vec();
+        let process = by(method)
+            .env("A", "1")
+            .env("B", "2")
+            .env_remove("B")
+            .env_remove("PATH");
+        let seen = process.spawn(look, keys.clone()).await.unwrap();
+        assert_eq!(
+            seen.join().await.unwrap(),
+            [None, Some("1".to_owned()), None]
+        );
+        let process = by(method).env("A", "1").env_clear().env("B", "2");
+        let seen = process.spawn(look, keys).await.unwrap();
+        assert_eq!(
+            seen.join().await.unwrap(),
+            [None, None, Some("2".to_owned())]
+        );
+        for wrong in [
+            by(method).env("", "x"),
+            by(method).env("A", "\0"),
+            by(method).name(""),
+        ] {
+            let error = wrong.spawn(hang, ()).await.unwrap_err();
+            assert!(error.is_invalid_argument(), "{error}");
+        }
+    });
+}
+
+/// CF-127, the flag.
+#[test]
+fn a_process_takes_over_the_flag_of_its_parent_unless_told_otherwise() {
+    fn ask(daemon: Option<bool>) -> (bool, bool) {
+        let is_daemon = |()| current_process().is_daemon();
+        let mut builder = Process::builder();
+        if let Some(daemon) = daemon {
+            builder = builder.daemon(daemon);
+        }
+        let process = builder.spawn(is_daemon, ()).blocking_wait().unwrap();
+        (
+            current_process().is_daemon(),
+            process.blocking_join(None).unwrap(),
+        )
+    }
+    everywhere(|method| async move {
+        for (own, asked, inner) in [
+            (false, None, false),
+            (true, None, true),
+            (true, Some(false), false),
+            (false, Some(true), true),
+        ] {
+            let process = by(method).daemon(own).spawn(ask, asked).await.unwrap();
+            assert_eq!(process.is_daemon(), own);
+            assert_eq!(process.join().await.unwrap(), (own, inner));
+        }
+        // Workers of pools are daemons.
+        let pool = support::pool(1, method);
+        assert_eq!(pool.submit(ask, None).await.unwrap(), (true, true));
+        pool.shutdown().await;
+    });
+}
+
+/// CF-131.
+#[test]
+fn a_limit_of_joining_ends_the_waiting_and_not_the_process() {
+    everywhere(|method| async move {
+        let process = by(method).spawn(hang, ()).await.unwrap();
+        for limit in [0, 10] {
+            let limit = Duration::from_millis(limit);
+            let begun = Instant::now();
+            let error = process.join_timeout(limit).await.unwrap_err();
+            assert!(error.is_timeout() && error.exit().is_none(), "{error}");
+            assert!((limit..PROMPTLY).contains(&begun.elapsed()));
+            let error = process.blocking_join(Some(limit)).unwrap_err();
+            assert!(error.is_timeout() && process.is_alive());
+            assert_eq!(process.blocking_wait(Some(limit)), None);
+        }
+        assert!(
+            tokio::time::timeout(Duration::from_millis(5), process.join())
+                .await
+                .is_err()
+        );
+        process.kill();
+        assert!(process.join().await.unwrap_err().is_lost());
+        assert!(
+            process
+                .join_timeout(Duration::ZERO)
+                .await
+                .unwrap_err()
+                .is_lost()
+        );
+    });
+}
+
+/// CF-133: also those that nobody has a handle of.
+#[test]
+fn the_children_that_run_are_listed() {
+    everywhere(|method| async move {
+        let gate = Scratch::new();
+        let first = by(method)
+            .name("first")
+            .spawn(wait_for, gate.at("open"))
+            .await
+            .unwrap();
+        drop(
+            by(method)
+                .name("second")
+                .spawn(wait_for, gate.at("open"))
+                .await
+                .unwrap(),
+        );
+        let listed = active_children();
+        let names: Vec<_> = listed.iter().map(Process::name).collect();
+        assert_eq!(names, ["first", "second"]);
+        touch(gate.at("open"));
+        first.join().await.unwrap();
+        // What is in the list can be waited for, whatever it returns.
+        listed[1].join().await.unwrap();
+        assert!(active_children().is_empty());
+    });
+}
+
+/// CF-134.
+#[test]
+fn children_start_children() {
+    fn descend((path, mut to): (Vec<u32>, Sender<Vec<u32>>)) -> Sender<Vec<u32>> {
+        to.blocking_send(&path, None).unwrap();
+        if path.len() < 2 {
+            for index in 0..2 {
+                let path = [&path[..], &[index]].concat();
+                let child = Process::spawn(descend, (path, to));
+                let child = child.blocking_wait().unwrap();
+                to = child.blocking_join(None).unwrap();
+            }
+        }
+        to
+    }
+    everywhere(|method| async move {
+        let (sender, mut receiver) = one_way().unwrap();
+        let process = by(method)
+            .spawn(descend, (Vec::new(), sender))
+            .await
+            .unwrap();
+        let expected: [&[u32]; 7] = [&[], &[0], &[0, 0], &[0, 1], &[1], &[1, 0], &[1, 1]];
+        for path in expected {
+            assert_eq!(receiver.recv().await.unwrap(), path);
+        }
+        drop(process.join().await.unwrap());
+        assert!(receiver.recv().await.unwrap_err().is_closed());
+    });
+}
+
+/// CF-135, with connections beside it.
+#[test]
+fn the_sentinel_is_ready_when_the_process_has_ended() {
+    everywhere(|method| async move {
+        let process = by(method)
+            .spawn(deeds::commit, deeds::Misdeed::Signal(15))
+            .await
+            .unwrap();
+        let ready = wait([&process], Some(HANG)).await.unwrap();
+        assert_eq!(ready, [0]);
+        assert_eq!(process.exit().unwrap().signal(), Some(libc::SIGTERM));
+        assert_eq!(
+            blocking_wait([&process], Some(Duration::ZERO)).unwrap(),
+            [0]
+        );
+
+        let (mut sender, receiver) = one_way::<u32>().unwrap();
+        let process = by(method).spawn(hang, ()).await.unwrap();
+        let both =
+            || [(&process).into(), (&receiver).into()] as [procpool::connection::Waitable<'_>; 2];
+        assert!(wait(both(), Some(Duration::ZERO)).await.unwrap().is_empty());
+        sender.send(&1).await.unwrap();
+        assert_eq!(wait(both(), Some(HANG)).await.unwrap(), [1]);
+        process.kill();
+        let all = soon(PROMPTLY, || blocking_wait(both(), None).unwrap() == [0, 1]).await;
+        assert!(all && process.exit().unwrap().signal() == Some(libc::SIGKILL));
+    });
+}
+
+/// CF-136.
+#[test]
+fn a_process_that_runs_cannot_be_closed() {
+    everywhere(|method| async move {
+        let gate = Scratch::new();
+        let process = by(method)
+            .name("busy")
+            .spawn(wait_for, gate.at("open"))
+            .await
+            .unwrap();
+        let error = process.close().unwrap_err();
+        assert_eq!(error.to_string(), "process busy is still running");
+        let process = error.into_process();
+        touch(gate.at("open"));
+        process.join().await.unwrap();
+        process.close().unwrap();
+    });
+}
+
+/// CF-138, CF-273.
+#[test]
+fn a_hundred_processes_are_started_and_joined() {
+    everywhere(|method| async move {
+        let nap = |millis| std::thread::sleep(Duration::from_millis(millis));
+        let count = if method == StartMethod::Spawn {
+            20
+        } else {
+            100
+        };
+        let starts: Vec<_> = (0..count).map(|_| by(method).spawn(nap, 10)).collect();
+        let started = futures::future::try_join_all(starts).await.unwrap();
+        for process in &started {
+            process.join().await.unwrap();
+            assert!(process.exit().unwrap().success());
+        }
+        // One after the other.
+        for _ in 0..count {
+            by(method)
+                .spawn(nap, 0)
+                .await
+                .unwrap()
+                .join()
+                .await
+                .unwrap();
+        }
+    });
+}
+
+/// CF-139: nothing of the argument is kept here.
+#[test]
+fn what_was_given_to_a_process_is_released() {
+    everywhere(|method| async move {
+        let (here, there) = UnixStream::pair().unwrap();
+        let gate = Scratch::new();
+        let wait = |(_, gate): (Fd<UnixStream>, String)| wait_for(gate);
+        let process = by(method)
+            .spawn(wait, (Fd(there), gate.at("open")))
+            .await
+            .unwrap();
+        touch(gate.at("open"));
+        process.join().await.unwrap();
+        // Nobody has the other end, though the handle is still there.
+        assert_eq!((&here).read(&mut [0]).unwrap(), 0);
+    });
+}
+
+/// CF-140.
+#[test]
+fn siblings_do_not_inherit_each_others_descriptors() {
+    fn count(mut answer: Connection<usize, ()>) {
+        let open = std::fs::read_dir("/proc/self/fd").unwrap().count();
+        answer.blocking_send(&open, None).unwrap();
+        let _ = answer.blocking_recv(None);
+    }
+    everywhere(|method| async move {
+        let mut counts = Vec::new();
+        let mut kept = Vec::new();
+        for _ in 0..5 {
+            let (mut here, there) = pipe().unwrap();
+            let process = by(method).spawn(count, there).await.unwrap();
+            counts.push(here.recv().await.unwrap());
+            kept.push((here, process));
+        }
+        assert!(counts.iter().all(|count| *count == counts[0]), "{counts:?}");
+        for (here, process) in kept {
+            drop(here);
+            process.join().await.unwrap();
+        }
+    });
+}
+
+/// CF-145.
+#[test]
+fn joining_survives_signals_that_are_handled() {
+    use tokio::signal::unix::{SignalKind, signal};
+    // The handler stays, and so do its descriptors.
+    runtime(1).block_on(async { drop(signal(SignalKind::user_defined1()).unwrap()) });
+    everywhere(|method| async move {
+        let mut handled = signal(SignalKind::user_defined1()).unwrap();
+        let gate = Scratch::new();
+        let process = by(method).spawn(wait_for, gate.at("open")).await.unwrap();
+        let own = std::process::id();
+        let interrupter = std::thread::spawn(move || {
+            for _ in 0..20 {
+                deeds::send(own, libc::SIGUSR1);
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            touch(gate.at("open"));
+            gate
+        });
+        process.blocking_join(None).unwrap();
+        handled.recv().await.unwrap();
+        drop(interrupter.join().unwrap());
+    });
+}
+
+/// CF-147: what has a process and speaks with it.
+struct Uppercaser {
+    process: Process<()>,
+    connection: Connection<String, String>,
+}
+
+impl Uppercaser {
+    async fn start(method: StartMethod) -> Self {
+        fn serve(mut connection: Connection<String, String>) {
+            while let Ok(text) = connection.blocking_recv(None) {
+                connection
+                    .blocking_send(&text.to_uppercase(), None)
+                    .unwrap();
+            }
+        }
+        let (connection, there) = pipe().unwrap();
+        let process = by(method).spawn(serve, there).await.unwrap();
+        Self {
+            process,
+            connection,
+        }
+    }
+
+    async fn ask(&mut self, text: &str) -> String {
+        self.connection.send(&text.to_owned()).await.unwrap();
+        self.connection.recv().await.unwrap()
+    }
+
+    async fn stop(self) {
+        drop(self.connection);
+        self.process.join().await.unwrap();
+    }
+}
+
+/// CF-147.
+#[test]
+fn an_object_may_have_a_process_of_its_own() {
+    everywhere(|method| async move {
+        let mut object = Uppercaser::start(method).await;
+        assert_eq!(object.ask("hello").await, "HELLO");
+        assert_eq!(object.ask("world").await, "WORLD");
+        object.stop().await;
+    });
+}
+
+/// CF-148: and from threads beside tasks.
+#[test]
+fn many_wait_for_one() {
+    everywhere(|method| async move {
+        let gate = Scratch::new();
+        let wait = |gate| {
+            wait_for(gate);
+            7
+        };
+        let process = by(method).spawn(wait, gate.at("open")).await.unwrap();
+        std::thread::scope(|threads| {
+            let blocked = threads.spawn(|| process.blocking_join(None).unwrap());
+            let joins = (0..10).map(|_| process.join());
+            let all = futures::future::try_join_all(joins);
+            touch(gate.at("open"));
+            let all = threads.spawn(|| drive(all)).join().unwrap();
+            assert_eq!(all.unwrap(), [7; 10]);
+            assert_eq!(blocked.join().unwrap(), 7);
+        });
+    });
+}
+
+/// Drives a future on this thread, which has no runtime.
+fn drive<F: Future>(future: F) -> F::Output {
+    struct Unpark(std::thread::Thread);
+    impl std::task::Wake for Unpark {
+        fn wake(self: std::sync::Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = std::sync::Arc::new(Unpark(std::thread::current())).into();
+    let mut future = std::pin::pin!(future);
+    loop {
+        let mut context = std::task::Context::from_waker(&waker);
+        match future.as_mut().poll(&mut context) {
+            std::task::Poll::Ready(value) => return value,
+            std::task::Poll::Pending => std::thread::park(),
+        }
+    }
+}
+
+/// CF-149: without any runtime.
+#[test]
+fn no_runtime_is_needed() {
+    for method in StartMethod::available() {
+        let _scene = scene();
+        let process = by(*method).spawn(own_pid, ()).blocking_wait().unwrap();
+        assert_eq!(process.blocking_join(None).unwrap(), process.pid());
+        // Nor one of tokio's for what is awaited.
+        drive(async {
+            let process = by(*method).spawn(own_pid, ()).await.unwrap();
+            assert_eq!(process.join_timeout(HANG).await.unwrap(), process.pid());
+        });
+    }
+}
+
+/// CF-150.
+#[test]
+fn the_value_comes_through_the_handle() {
+    everywhere(|method| async move {
+        let process = by(method).spawn(own_pid, ()).await.unwrap();
+        assert_eq!(process.join().await.unwrap(), process.pid());
+        let process = by(method).spawn(|truth: bool| !truth, true).await.unwrap();
+        assert!(!process.join().await.unwrap());
+        let fails = |text: String| Err::<(), _>(text);
+        let process = by(method).spawn(fails, "no".to_owned()).await.unwrap();
+        assert_eq!(process.join().await.unwrap(), Err("no".to_owned()));
+        assert!(process.exit().unwrap().success());
+    });
+}
+
+/// What is in the value is there once.
+#[test]
+fn descriptors_come_back_with_the_value_and_go_to_the_first_who_joins() {
+    fn open(text: String) -> (Fd<File>, Receiver<String>) {
+        let path = std::env::temp_dir().join(format!("procpool-back-{}", std::process::id()));
+        std::fs::write(&path, &text).unwrap();
+        let file = File::open(&path).unwrap();
+        std::fs::remove_file(path).unwrap();
+        let (mut sender, receiver) = one_way().unwrap();
+        sender.blocking_send(&text, None).unwrap();
+        (Fd(file), receiver)
+    }
+    everywhere(|method| async move {
+        let process = by(method).spawn(open, "kept".to_owned()).await.unwrap();
+        let (mut file, mut receiver) = process.join().await.unwrap();
+        let mut text = String::new();
+        file.read_to_string(&mut text).unwrap();
+        assert_eq!(
+            (text, receiver.recv().await.unwrap()),
+            ("kept".to_owned(), "kept".to_owned())
+        );
+        assert!(process.join().await.unwrap_err().is_decode());
+    });
+}
+
+/// CF-153, CF-154: the output is whole, and has an end.
+#[test]
+fn what_a_process_prints_can_be_read_after_its_end() {
+    fn print((count, line): (usize, String)) {
+        (0..count).for_each(|_| println!("{line}"));
+    }
+    everywhere(|method| async move {
+        for (count, line) in [(1, "1 2".to_owned()), (16, "x".repeat(4095))] {
+            let (mut here, there) = UnixStream::pair().unwrap();
+            let builder = by(method).stdout(Stdio::to(there));
+            let process = builder.spawn(print, (count, line.clone())).await.unwrap();
+            process.join().await.unwrap();
+            let mut printed = String::new();
+            here.read_to_string(&mut printed).unwrap();
+            assert_eq!(printed, (line + "\n").repeat(count));
+        }
+        let (line, lines) = std::sync::mpsc::channel();
+        let taken = Stdio::lines(move |printed| {
+            let _ = line.send((printed.worker.to_owned(), printed.text.to_owned()));
+        });
+        let builder = by(method).name("printer").stdout(taken);
+        let process = builder.spawn(print, (2, "hello".to_owned())).await.unwrap();
+        process.join().await.unwrap();
+        for _ in 0..2 {
+            let line = lines.recv_timeout(PROMPTLY).unwrap();
+            assert_eq!(line, ("printer".to_owned(), "hello".to_owned()));
+        }
+    });
+}
+
+/// CF-142, CF-151.
+#[test]
+fn a_panic_is_told_and_printed() {
+    fn fail(_: ()) {
+        panic!("something went wrong");
+    }
+    everywhere(|method| async move {
+        let scratch = Scratch::new();
+        let path = scratch.at("stderr");
+        let builder = by(method).stderr(Stdio::to(File::create(&path).unwrap()));
+        let process = builder.spawn(fail, ()).await.unwrap();
+        let error = process.join().await.unwrap_err();
+        let panic = error.panic().expect("it panicked");
+        assert_eq!(panic.message(), "something went wrong");
+        let said = format!("{error:#}");
+        assert_eq!(said.matches("something went wrong").count(), 1, "{said}");
+        let place = panic.location().unwrap();
+        assert!(place.starts_with("tests/processes.rs:"), "{place}");
+        assert_eq!(process.exit().unwrap().code(), Some(101));
+        let printed = std::fs::read_to_string(&path).unwrap();
+        assert!(
+            printed.contains("something went wrong") && printed.contains(place),
+            "{printed}"
+        );
+    });
+}
+
+/// CF-146, CF-268: a pool in a process in a task of a pool.
+#[test]
+fn processes_and_pools_live_in_each_other() {
+    fn pool_within(n: u64) -> u64 {
+        let pool = ProcessPool::builder().workers(1).build().unwrap();
+        let result = pool.submit(process_within, n).blocking_wait(None).unwrap();
+        pool.close();
+        result
+    }
+    fn process_within(n: u64) -> u64 {
+        let process = Process::spawn(|n: u64| n + 1, n).blocking_wait().unwrap();
+        process.blocking_join(None).unwrap()
+    }
+    everywhere(|method| async move {
+        let process = by(method).spawn(pool_within, 41).await.unwrap();
+        assert_eq!(process.join().await.unwrap(), 42);
+    });
+}
+
+/// CF-277.
+#[test]
+fn what_cannot_be_sent_is_refused_before_there_is_a_process() {
+    #[derive(Deserialize)]
+    struct Refuses;
+    impl Serialize for Refuses {
+        fn serialize<S: serde::Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+            Err(serde::ser::Error::custom("not this one"))
+        }
+    }
+    everywhere(|method| async move {
+        let error = by(method)
+            .spawn(|_: Refuses| (), Refuses)
+            .await
+            .unwrap_err();
+        assert!(
+            error.is_encode() && error.start_error().is_none(),
+            "{error}"
+        );
+        assert!(children().is_empty());
+        // Such a result costs the value and nothing else.
+        let process = by(method)
+            .stderr(Stdio::null())
+            .spawn(|()| Refuses, ())
+            .await
+            .unwrap();
+        assert!(process.join().await.err().unwrap().is_encode());
+    });
+}
+
+/// What is given up before it is there does not stay.
+#[test]
+fn a_start_that_nobody_waits_for_leaves_no_process() {
+    everywhere(|method| async move {
+        let (mut here, there) = UnixStream::pair().unwrap();
+        let hold = |_: Fd<OwnedFd>| hang(());
+        drop(by(method).spawn(hold, Fd(there.into())));
+        assert_eq!(here.read(&mut [0]).unwrap(), 0);
+        let gone = soon(PROMPTLY, || active_children().is_empty()).await;
+        assert!(gone);
+    });
+}
+
+/// CF-144: an async function has a runtime, which ends with it.
+#[test]
+fn an_async_function_is_driven_to_its_end() {
+    async fn work(millis: u64) -> u64 {
+        tokio::spawn(std::future::pending::<()>());
+        tokio::task::spawn_blocking(|| hang(()));
+        tokio::time::sleep(Duration::from_millis(millis)).await;
+        millis
+    }
+    everywhere(|method| async move {
+        let process = by(method).spawn_async(work, 5).await.unwrap();
+        assert_eq!(process.join().await.unwrap(), 5);
+        assert!(process.exit().unwrap().success());
+    });
+}
