@@ -5,6 +5,9 @@ mod support;
 #[path = "support/deeds.rs"]
 mod deeds;
 
+use std::future::poll_fn;
+use std::path::Path;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use deeds::{Misdeed, Scratch, commit, hang, own_pid, send, state_of, touch, wait_for};
@@ -103,6 +106,48 @@ fn a_worker_that_is_stopped_while_it_starts_goes_on() {
             let _ = send(executed.unwrap(), libc::SIGSTOP);
             let answered = tokio::time::timeout(PROMPTLY, patient).await.unwrap();
             assert!(answered.is_ok() && begun.elapsed() < 2 * PROMPTLY);
+            pool.shutdown().await;
+        });
+    }
+}
+
+/// Leaves something behind that stops the worker when an async task is let in there and that file
+/// exists, before the task is begun.
+async fn lay_a_trap(file: String) -> u32 {
+    tokio::task::spawn_local(poll_fn(move |cx| {
+        if Path::new(&file).exists() {
+            send(std::process::id(), libc::SIGSTOP);
+        }
+        cx.waker().wake_by_ref();
+        Poll::<()>::Pending
+    }));
+    std::process::id()
+}
+
+async fn own_pid_too(_: ()) -> u32 {
+    std::process::id()
+}
+
+/// Row 39. It can be told from one that runs a task, since nobody is in its room.
+#[test]
+fn a_worker_that_is_stopped_where_it_waits_for_async_tasks_holds_none_for_ever() {
+    for method in StartMethod::available() {
+        let _scene = scene();
+        runtime(2).block_on(async {
+            let scratch = Scratch::new();
+            let pool = pool(1, *method);
+            let stopped = pool
+                .submit_async(lay_a_trap, scratch.at("trap"))
+                .await
+                .unwrap();
+            touch(scratch.at("trap"));
+            let begun = Instant::now();
+            let late = pool.submit_async(own_pid_too, ());
+            assert!(soon(PROMPTLY, || state_of(stopped) == Some('T')).await);
+            let behind = pool.submit(own_pid, ());
+            assert!(late.await.unwrap() != stopped && behind.await.unwrap() != stopped);
+            assert!(begun.elapsed() < PROMPTLY);
+            assert!(soon(PROMPTLY, || !is_alive(stopped)).await);
             pool.shutdown().await;
         });
     }

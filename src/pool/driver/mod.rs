@@ -447,7 +447,7 @@ impl Driver {
         match action {
             Action::Start(worker) => self.start_worker(state, worker),
             Action::Assign(worker, ticket, key) => {
-                state.assign(worker, ticket, key, done);
+                state.assign(now, (worker, ticket), key, done);
                 if self.watches_memory() {
                     self.busy.notify_one();
                 }

@@ -58,6 +58,14 @@ impl Surroundings for Around<'_> {
         slot.map_or(Progress::Over, |slot| look(&slot.page, ticket))
     }
 
+    fn has_begun(&self, worker: WorkerId, room: Key) -> bool {
+        let first = self
+            .scheduler
+            .running(worker)
+            .filter(|(first, _)| *first == room);
+        first.is_some_and(|(_, ticket)| self.progress(worker, ticket) != Progress::Waiting)
+    }
+
     fn admits(&self, worker: WorkerId, guests: usize) -> bool {
         self.scheduler.admits(worker, guests)
     }
@@ -216,9 +224,9 @@ impl Driver {
 
 impl State {
     /// A worker is given a room.
-    pub(super) fn open_room(&mut self, worker: WorkerId, key: Key) {
+    pub(super) fn open_room(&mut self, now: Moment, worker: WorkerId, key: Key) {
         let (rooms, around) = rooms_of!(self);
-        rooms.opened(&around, worker, key);
+        rooms.opened(now, &around, worker, key);
     }
 
     /// Sends a call to its room.

@@ -93,8 +93,8 @@ impl State {
     /// Sends a call to its worker.
     pub(super) fn assign(
         &mut self,
-        worker: WorkerId,
-        ticket: Ticket,
+        now: Moment,
+        (worker, ticket): (WorkerId, Ticket),
         key: JobKey,
         done: &mut Done,
     ) {
@@ -143,7 +143,7 @@ impl State {
             done.ring.push(slot.clone());
         }
         if is_room {
-            self.open_room(worker, key);
+            self.open_room(now, worker, key);
         }
     }
 

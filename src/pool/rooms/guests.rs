@@ -2,7 +2,7 @@
 
 use super::call::Stage;
 use super::room::{Room, Stay};
-use super::{Act, LATE, Rooms, Surroundings};
+use super::{Act, LATE, Rooms, SILENCE, Surroundings};
 use crate::pool::scheduler::{JobKey, Outcome, Progress, Ticket, WorkerId};
 use crate::sys::clock::Moment;
 
@@ -18,7 +18,13 @@ impl<T> Rooms<T> {
     }
 
     /// A worker is given a room.
-    pub(crate) fn opened(&mut self, around: &impl Surroundings, worker: WorkerId, key: JobKey) {
+    pub(crate) fn opened(
+        &mut self,
+        now: Moment,
+        around: &impl Surroundings,
+        worker: WorkerId,
+        key: JobKey,
+    ) {
         self.pending.retain(|pending| *pending != key);
         // It may have been given to another first, who did not begin it.
         let first = self
@@ -32,6 +38,8 @@ impl<T> Rooms<T> {
         }
         let room = self.rooms.entry(worker).or_default();
         (room.job, room.fresh, room.stuck, room.ending) = (Some(key), true, false, None);
+        room.silent = None;
+        room.look_by(now + LATE);
     }
 
     pub(super) fn enter(&mut self, now: Moment, worker: WorkerId, number: u64) {
@@ -40,7 +48,7 @@ impl<T> Rooms<T> {
             return;
         };
         let ticket = room.enter(now, number, call.name.clone());
-        room.look_at.get_or_insert(now + LATE);
+        room.look_by(now + LATE);
         self.line.remove(&call.turn());
         call.stage = Stage::Sent(worker, ticket);
         (call.asked, call.silent) = (false, None);
@@ -111,7 +119,10 @@ impl<T> Rooms<T> {
     ) -> Result<Stay, UnknownGuest> {
         let room = self.rooms.get_mut(&worker).ok_or(UnknownGuest)?;
         let guest = room.leave(ticket).ok_or(UnknownGuest)?;
-        room.stuck = false;
+        (room.stuck, room.silent) = (false, None);
+        if room.guests() == 0 {
+            room.look_by(now + LATE);
+        }
         self.gone(now, worker, ticket.lane, guest.stay);
         Ok(guest.stay)
     }
@@ -266,7 +277,8 @@ impl<T> Rooms<T> {
     }
 
     /// Looks for guests that have not been begun though they have been there for a while: somebody
-    /// in their room does not yield. They may go elsewhere.
+    /// in their room does not yield. They may go elsewhere. Where nobody is in a room, and it is not
+    /// left, its worker is given up: it is stopped, and whoever came there would wait for ever.
     pub(super) fn look_around(&mut self, now: Moment, around: &impl Surroundings) {
         let due = |room: &Room| room.look_at.is_some_and(|at| at <= now);
         let rooms = self.rooms.iter().filter(|(_, room)| due(room));
@@ -277,19 +289,40 @@ impl<T> Rooms<T> {
             };
             room.look_at = None;
             let here: Vec<_> = room.here().collect();
-            let mut next: Option<Moment> = None;
             for (ticket, number, entered) in here {
                 if around.progress(worker, ticket) != Progress::Waiting {
                     continue;
                 }
                 if entered + LATE > now {
-                    next = Some(next.map_or(entered + LATE, |next| next.min(entered + LATE)));
+                    self.rooms
+                        .entry(worker)
+                        .or_default()
+                        .look_by(entered + LATE);
                 } else if self.take_back(around, worker, ticket) {
                     self.wait(number);
                     self.rooms.entry(worker).or_default().stuck = true;
                 }
             }
-            self.rooms.entry(worker).or_default().look_at = next;
+            self.look_whether_it_ends(now, around, worker);
+        }
+    }
+
+    /// A worker leaves its room as soon as nobody is in it, or it is silent.
+    fn look_whether_it_ends(&mut self, now: Moment, around: &impl Surroundings, worker: WorkerId) {
+        let empty = |room: &&mut Room| room.is_open() && room.guests() == 0;
+        let room = self.rooms.get_mut(&worker).filter(empty);
+        let Some((room, job)) = room.and_then(|room| room.job.map(|job| (room, job))) else {
+            return;
+        };
+        if !around.has_begun(worker, job) {
+            // The scheduler looks after it, as after any call that waits, there or again in the line.
+            return room.look_by(now + SILENCE);
+        }
+        let limit = *room.silent.get_or_insert(now) + SILENCE;
+        if limit <= now {
+            self.acts.push_back(Act::Silent(worker));
+        } else {
+            room.look_by(limit);
         }
     }
 }

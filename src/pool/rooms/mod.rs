@@ -45,7 +45,8 @@ pub(crate) use self::call::CallSpec;
 /// A call that has not been begun for so long is taken back: somebody in its room does not yield.
 const LATE: Duration = Duration::from_millis(5);
 
-/// A worker that says nothing of a call which is over is given up after this, if that is looked for.
+/// A worker that says nothing of a call which is over is given up after this, if that is looked for;
+/// and one that does not leave its room though nobody is in it.
 const SILENCE: Duration = Duration::from_secs(2);
 
 /// What does not change while a pool lives.
@@ -69,6 +70,8 @@ pub(crate) trait Surroundings {
     fn ask(&self, worker: WorkerId, ticket: Ticket, why: Request) -> bool;
     /// How far a call has come.
     fn progress(&self, worker: WorkerId, ticket: Ticket) -> Progress;
+    /// Whether that worker has begun that call, by which it has a room.
+    fn has_begun(&self, worker: WorkerId, room: JobKey) -> bool;
     /// Whether that worker may be given anything more, where so many lanes are taken.
     fn admits(&self, worker: WorkerId, guests: usize) -> bool;
     /// How many blocking calls wait for a worker.

@@ -23,7 +23,9 @@ pub(super) struct Room {
     pub(super) fresh: bool,
     /// Somebody in it did not yield when that was last looked at.
     pub(super) stuck: bool,
-    /// When to look whether everybody in it has been begun.
+    /// Since when it is known that nobody is in it, though it was not left.
+    pub(super) silent: Option<Moment>,
+    /// When to look whether everybody in it has been begun, or whether it ends if nobody is.
     pub(super) look_at: Option<Moment>,
     /// It was closed like this, with guests in it whose answers may be on the way.
     pub(super) ending: Option<Outcome>,
@@ -70,6 +72,11 @@ impl Room {
     /// would find those that came too late for this one.
     pub(super) fn guests(&self) -> usize {
         self.guests.len() - self.passing
+    }
+
+    /// Has it looked at then, or before.
+    pub(super) fn look_by(&mut self, at: Moment) {
+        self.look_at = Some(self.look_at.map_or(at, |before| before.min(at)));
     }
 
     /// Whether there is a lane for one more.

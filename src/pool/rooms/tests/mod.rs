@@ -254,6 +254,25 @@ fn it_is_known_of_who_is_passed_by_whether_it_was_begun() {
 /// A worker that breaks the protocol, and is killed for that.
 #[test]
 fn a_guest_that_is_passed_by_unasked_is_lost_with_its_worker() {
+/// It is stopped, too: whoever came there was taken back, and waited for ever.
+#[test]
+fn who_does_not_leave_a_room_in_which_nobody_is_is_given_up() {
+    let mut stage = Stage::new(1, 2);
+    let first = stage.submit(call(), Manner::Stays);
+    stage.play();
+    stage.finish_in_silence(first);
+    assert!(stage.step(0), "its answer is read");
+    let late = stage.submit(call(), Manner::Returns);
+    stage.tick(stage.now + super::LATE);
+    let known = stage.now;
+    stage.tick(known + (super::SILENCE - MILLI));
+    assert_eq!(stage.killed(), 0);
+    stage.tick(known + super::SILENCE);
+    assert_eq!(stage.killed(), 1);
+    stage.play();
+    assert!(stage.has_returned(first) && stage.has_returned(late));
+}
+
     let mut stage = Stage::new(1, 2);
     let call = stage.submit(call(), Manner::Stays);
     stage.play();

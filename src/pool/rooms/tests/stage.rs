@@ -9,7 +9,7 @@ use super::actor::{Actor, Manner, Response};
 use crate::pool::rooms::{CallSpec, RoomRules, Rooms, Surroundings};
 use crate::pool::scheduler::Request as Why;
 use crate::pool::scheduler::{
-    Event, JobSpec, Outcome, Progress, Restart, Rules, Scheduler, Ticket, WorkerId,
+    Event, JobKey, JobSpec, Outcome, Progress, Restart, Rules, Scheduler, Ticket, WorkerId,
 };
 use crate::sys::clock::Moment;
 use crate::wire::page::LANES;
@@ -62,6 +62,11 @@ impl Surroundings for Around<'_> {
         actors
             .get(&worker)
             .map_or(Progress::Over, |actor| actor.progress(ticket))
+    }
+
+    fn has_begun(&self, worker: WorkerId, room: JobKey) -> bool {
+        let first = self.0.running(worker).filter(|(first, _)| *first == room);
+        first.is_some_and(|(_, ticket)| self.progress(worker, ticket) != Progress::Waiting)
     }
 
     fn admits(&self, worker: WorkerId, guests: usize) -> bool {

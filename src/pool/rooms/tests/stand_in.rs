@@ -36,7 +36,7 @@ impl Stage {
                 if room {
                     send(worker, Request::Host(ticket));
                     let around = Around(&self.scheduler, &self.actors);
-                    self.rooms.opened(&around, worker, key);
+                    self.rooms.opened(now, &around, worker, key);
                 } else {
                     send(worker, Request::Call(ticket));
                 }

@@ -42,7 +42,8 @@ impl World<'_> {
         self.calm = true;
         for index in 0..self.processes.len() {
             let limited = |job| self.ledger.planned(job).spec.timeout.is_some();
-            if self.processes[index].stopped_unseen(limited) {
+            let limited_visit = |visit| self.visits.get(visit).planned.spec.timeout.is_some();
+            if self.processes[index].stopped_unseen(limited, limited_visit) {
                 self.go_on(index);
             }
         }

@@ -61,6 +61,16 @@ impl Surroundings for Around<'_, '_> {
         self.world.borrow_mut().asked(worker).page.progress(ticket)
     }
 
+    fn has_begun(&self, worker: WorkerId, room: JobKey) -> bool {
+        let first = self
+            .world
+            .borrow()
+            .core
+            .running(worker)
+            .filter(|(first, _)| *first == room);
+        first.is_some_and(|(_, ticket)| self.progress(worker, ticket) != Progress::Waiting)
+    }
+
     fn admits(&self, worker: WorkerId, guests: usize) -> bool {
         self.world.borrow().core.admits(worker, guests)
     }
@@ -299,8 +309,10 @@ impl<'t> World<'t> {
 
     /// A worker was given a room.
     pub(super) fn open_room(&mut self, worker: WorkerId, key: JobKey) {
-        self.asked(worker).fresh = true;
-        self.with_rooms(|rooms, _, around| rooms.opened(around, worker, key));
+        let now = self.now;
+        let process = self.asked(worker);
+        (process.fresh, process.guest_heard_at) = (true, now);
+        self.with_rooms(|rooms, now, around| rooms.opened(now, around, worker, key));
     }
 
     fn enter(&mut self, worker: WorkerId, ticket: Ticket, number: u64) {

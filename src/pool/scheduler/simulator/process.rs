@@ -121,6 +121,8 @@ pub(super) struct Process {
     pub(super) assigned_at: Moment,
     /// When the parent had to do with it last.
     pub(super) touched_at: Moment,
+    /// When it was given a room last, or the parent heard of somebody in it.
+    pub(super) guest_heard_at: Moment,
     /// The parent has been told: it is dead.
     pub(super) reaped: bool,
     pub(super) orphaned: bool,
@@ -180,6 +182,7 @@ impl Process {
             ready_at: Moment(0),
             assigned_at: Moment(0),
             touched_at: Moment(0),
+            guest_heard_at: Moment(0),
             reaped: false,
             orphaned: false,
             condemned: false,
@@ -234,6 +237,12 @@ impl Process {
         !matches!(self.hands, Hands::Running(_) | Hands::Writing(_))
     }
 
+    /// Whether it is in a room, and nobody else is.
+    pub(super) fn is_alone_in_room(&self) -> bool {
+        let nobody = self.guests.iter().all(|guest| guest.until.is_none());
+        matches!(self.hands, Hands::Hosting(_)) && nobody
+    }
+
     /// Whether the parent waits for it to become ready.
     pub(super) fn is_starting(&self) -> bool {
         !self.ready && !self.reaped && !self.killed
@@ -241,10 +250,17 @@ impl Process {
 
     /// Whether it does what a call wants, unknown how long and with no limit, or has finished such
     /// a call and not said so: stopped there, nobody can tell it from one that works.
-    pub(super) fn stopped_unseen(&self, limited: impl Fn(usize) -> bool) -> bool {
+    pub(super) fn stopped_unseen(
+        &self,
+        limited: impl Fn(usize) -> bool,
+        limited_visit: impl Fn(usize) -> bool,
+    ) -> bool {
         let running = match self.hands {
             Hands::Empty => false,
-            Hands::Hosting(_) => true,
+            Hands::Hosting(_) => {
+                let mut begun = self.guests.iter().filter(|guest| guest.until.is_some());
+                begun.any(|guest| !limited_visit(guest.visit))
+            }
             Hands::Running(frame)
             | Hands::Unseen(frame, _)
             | Hands::Between(frame)
@@ -257,7 +273,7 @@ impl Process {
             .chain(&self.pipe)
             .any(|message| match message {
                 Message::Response(frame) | Message::Part(frame) => !limited(frame.job),
-                Message::Guest(..) => true,
+                Message::Guest(guest, _) => !limited_visit(guest.visit),
                 Message::Passed(_) | Message::Resigned => false,
             });
         self.stopped.is_some() && (running || unsaid)

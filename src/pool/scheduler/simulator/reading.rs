@@ -67,6 +67,7 @@ impl World<'_> {
                     }
                 }
                 Message::Guest(guest, spoken) => {
+                    self.processes[index].guest_heard_at = self.now;
                     self.trace.note(self.now, || {
                         format!("event   {id:?} {spoken:?} guest {guest:?}")
                     });

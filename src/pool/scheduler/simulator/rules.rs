@@ -8,7 +8,8 @@ use super::world::World;
 use crate::pool::scheduler::{LANES, Restart, Rules, StartFailure, Ticket, WorkerId};
 use crate::sys::clock::Moment;
 
-/// A worker that has finished a call and not said so for this long may be given up.
+/// A worker that has finished a call and not said so for this long may be given up, or not left a
+/// room in which nobody is.
 const SILENCE: Duration = Duration::from_secs(2);
 
 /// A rule that does not hold, and what breaks it: the payload with which a run is unwound.
@@ -287,7 +288,7 @@ impl Process {
         self.silent = reproached && !self.condemned && !self.unyielding;
         let unsaid = self.unsaid.is_some_and(|since| since + SILENCE <= now);
         require(
-            unsaid || !self.silent,
+            unsaid || alone || !self.silent,
             "who speaks is not killed for silence",
             || format!("{self:?}"),
         );
@@ -296,6 +297,8 @@ impl Process {
         let reason = ending || self.retired || own || self.ended.is_some() || stuck;
         require(
             reason || !self.ready,
+        let alone = self.dead || self.is_alone_in_room() || self.unsaid.is_some();
+        let alone = alone && self.guest_heard_at + SILENCE <= now;
             "nobody is killed for nothing",
             || format!("{self:?}"),
         );
