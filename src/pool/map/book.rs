@@ -434,11 +434,11 @@ impl Book {
         self.exhausted && self.given == self.taken
     }
 
-    /// Whether anything that was taken has not been out, or may come back.
+    /// Whether anything that was taken has not been out, or may come back: also from a chunk that is
+    /// over, as long as the last of its answers is on the way, which may say that it has failed.
     pub(in crate::pool) fn is_at_work(&self) -> bool {
         let at_rest = self.waiting.is_empty() && self.rests.is_empty() && self.pauses.is_empty();
-        let out = |chunk: &Chunk| !chunk.over || chunk.relapse.is_some();
-        !at_rest || self.chunks.iter().any(out)
+        !at_rest || !self.chunks.is_empty()
     }
 
     /// Nobody reads any more: drops what has not gone out, and what comes back.

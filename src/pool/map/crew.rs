@@ -144,14 +144,17 @@ impl Crew {
             .deadline
             .filter(|deadline| deadline.at <= Moment::now());
         if let Some(deadline) = late {
-            return self.note(id, vec![refused(deadline.missed().after(failures))]);
+            self.note(id, vec![refused(deadline.missed().after(failures))]);
+            return;
         }
         match self.driver.submit(self.job(batch)) {
             Ok(key) => {
                 let event = self.lock().roster.submitted(id, key);
                 event.into_iter().for_each(|event| self.driver.tell(event));
             }
-            Err(error) => self.note(id, vec![refused(error.after(failures))]),
+            Err(error) => {
+                self.note(id, vec![refused(error.after(failures))]);
+            }
         }
     }
 
@@ -179,12 +182,14 @@ impl Crew {
         job
     }
 
-    fn note(&self, id: u64, news: Vec<News>) {
+    /// Takes in what has become known of a chunk. True if there may be more to send out.
+    fn note(&self, id: u64, news: Vec<News>) -> bool {
         let mut state = self.lock();
-        state.roster.hear(id, news);
+        let more = state.roster.hear(id, news);
         let reader = state.reader.take();
         drop(state);
         reader.into_iter().for_each(Waker::wake);
+        more
     }
 
     /// The next result and its item's number; `None` at the end.
@@ -239,9 +244,7 @@ struct Chunk {
 
 impl ChunkOwner for Chunk {
     fn hear(self: Arc<Self>, news: Vec<News>) {
-        let items_only = news.iter().all(|news| matches!(news, News::Item(..)));
-        self.crew.note(self.id, news);
-        if !items_only {
+        if self.crew.note(self.id, news) {
             self.crew.send_out();
         }
     }

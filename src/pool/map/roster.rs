@@ -117,9 +117,11 @@ impl Roster {
         }
     }
 
-    /// Something has become known of a chunk.
-    pub(in crate::pool) fn hear(&mut self, id: u64, news: Vec<News>) {
+    /// Something has become known of a chunk. True if there may be a [`duty`](Self::duty) now.
+    pub(in crate::pool) fn hear(&mut self, id: u64, news: Vec<News>) -> bool {
+        let mut more = false;
         for news in news {
+            more |= !matches!(news, News::Item(..));
             if matches!(news, News::Over(..) | News::Broke(_)) {
                 self.out.retain(|(known, _)| *known != id);
             }
@@ -127,6 +129,8 @@ impl Roster {
                 self.book.hear(id, news);
             }
         }
+        // What is heard last may be an answer.
+        more || (self.holding && !self.book.is_at_work())
     }
 
     /// The next result for the reader.

@@ -2,6 +2,8 @@
 
 use super::*;
 use crate::pool::error::Kind;
+use crate::pool::job::{Break, Relapse};
+use crate::sys::clock::Moment;
 
 fn roster() -> Roster {
     Roster::new(Measure {
@@ -84,4 +86,42 @@ fn a_chunk_that_is_over_before_its_key_is_known_needs_none() {
     finish(&mut roster, &batch);
     assert!(roster.submitted(batch.id, key()).is_none());
     assert_eq!(roster.abandon(Ending::Cancel).len(), 0);
+}
+
+/// A pool that was closed had ended by then, and the item was refused.
+#[test]
+fn the_pool_waits_for_the_answers_that_are_on_the_way_when_a_chunk_breaks() {
+    let failure = || TaskError::new(Kind::Cancelled);
+    let again = News::Again(
+        0,
+        Relapse {
+            failure: failure(),
+            pause: std::time::Duration::ZERO,
+            settled: true,
+        },
+    );
+    for (answer, goes_out) in [
+        (again, true),
+        (News::Item(0, Raw::Failed(failure())), false),
+    ] {
+        let mut roster = roster();
+        roster.prepare();
+        roster.take(items(2), true);
+        let broken = batch(&mut roster);
+        let broke = News::Broke(Break {
+            victim: Some((1, failure())),
+            unbegun: 2..2,
+            rest: None,
+        });
+        assert!(roster.hear(broken.id, vec![broke]));
+        assert!(roster.duty().is_none(), "an answer is on the way");
+        assert!(roster.hear(broken.id, vec![answer]));
+        if goes_out {
+            assert!(roster.book().pauses());
+            roster.book().resume(Moment(u64::MAX));
+            let again = batch(&mut roster);
+            finish(&mut roster, &again);
+        }
+        assert!(matches!(roster.duty(), Some(Duty::Unhold)));
+    }
 }

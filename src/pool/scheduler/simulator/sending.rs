@@ -160,9 +160,7 @@ impl World<'_> {
 
     /// News of a chunk reaches its map.
     pub(super) fn hear(&mut self, index: usize, id: u64, news: Vec<News>) {
-        let items_only = news.iter().all(|news| matches!(news, News::Item(..)));
-        self.maps[index].roster.hear(id, news);
-        if !items_only {
+        if self.maps[index].roster.hear(id, news) {
             self.send_out(index);
         }
         if self.calm || self.rng.percent(self.plan.eager) {
