@@ -123,12 +123,6 @@ impl Actor {
         }
     }
 
-    /// Which calls have been begun and are not over.
-    pub(super) fn under_way(&self) -> impl Iterator<Item = u64> {
-        let begun = self.guests.iter().filter(|guest| guest.begun);
-        begun.map(|guest| guest.number)
-    }
-
     /// Does one thing, if there is one to do. `choice` picks among those that could be done; `begun`
     /// is told of each call that is begun.
     pub(super) fn step(

@@ -1,8 +1,8 @@
-//! The rooms with the real scheduler, among played workers: by hand here, by chance in [`chance`].
-//! [`stage`] is the pool around them, with a driver that [`stand_in`] plays, [`actor`] a worker.
+//! The rooms with the real scheduler, among played workers, by hand: by chance they are played in the
+//! scheduler's simulator. [`stage`] is the pool around them, with a driver that [`stand_in`] plays,
+//! [`actor`] a worker.
 
 mod actor;
-mod chance;
 mod stage;
 mod stand_in;
 
@@ -59,6 +59,21 @@ fn a_full_room_lets_nobody_in_and_the_last_worker_is_taken_when_all_are_full() {
     stage.play();
     assert_eq!(stage.begun(&calls), 5);
     assert_eq!(stage.outcome(calls[0]), Some(Outcome::Aborted(true)));
+}
+
+/// Rooms ended before the calls had come that crossed their end, and so did the next, for ever: those
+/// that were still to be passed by had taken their places.
+#[test]
+fn a_room_is_not_full_of_calls_that_are_only_to_be_passed_by() {
+    let mut stage = Stage::new(1, 1);
+    let passed = stage.submit(call(), Manner::Returns);
+    assert!(stage.step(0), "the worker is ready, and has not looked yet");
+    stage.cancel(passed);
+    let next = stage.submit(call(), Manner::Returns);
+    assert!(stage.rooms.holder(next).is_some());
+    stage.play();
+    assert_eq!(stage.outcome(passed), Some(Outcome::Cancelled));
+    assert!(stage.has_returned(next));
 }
 
 #[test]
@@ -239,21 +254,6 @@ fn who_does_not_say_what_it_has_finished_is_given_up_and_that_is_found() {
     assert!(stage.has_returned(call));
 }
 
-/// It would count as a task of its worker, though it was none.
-#[test]
-fn it_is_known_of_who_is_passed_by_whether_it_was_begun() {
-    let mut stage = Stage::new(1, 4);
-    stage.submit(call(), Manner::Hogs);
-    stage.play();
-    let later = stage.submit(call(), Manner::Returns);
-    let (worker, ticket) = stage.rooms.holder(later).expect("it is in a room");
-    stage.wait(super::LATE);
-    assert_eq!(stage.rooms.passed(stage.now, worker, ticket), Ok(false));
-}
-
-/// A worker that breaks the protocol, and is killed for that.
-#[test]
-fn a_guest_that_is_passed_by_unasked_is_lost_with_its_worker() {
 /// It is stopped, too: whoever came there was taken back, and waited for ever.
 #[test]
 fn who_does_not_leave_a_room_in_which_nobody_is_is_given_up() {
@@ -273,6 +273,21 @@ fn who_does_not_leave_a_room_in_which_nobody_is_is_given_up() {
     assert!(stage.has_returned(first) && stage.has_returned(late));
 }
 
+/// It would count as a task of its worker, though it was none.
+#[test]
+fn it_is_known_of_who_is_passed_by_whether_it_was_begun() {
+    let mut stage = Stage::new(1, 4);
+    stage.submit(call(), Manner::Hogs);
+    stage.play();
+    let later = stage.submit(call(), Manner::Returns);
+    let (worker, ticket) = stage.rooms.holder(later).expect("it is in a room");
+    stage.wait(super::LATE);
+    assert_eq!(stage.rooms.passed(stage.now, worker, ticket), Ok(false));
+}
+
+/// A worker that breaks the protocol, and is killed for that.
+#[test]
+fn a_guest_that_is_passed_by_unasked_is_lost_with_its_worker() {
     let mut stage = Stage::new(1, 2);
     let call = stage.submit(call(), Manner::Stays);
     stage.play();
@@ -311,12 +326,7 @@ fn who_was_left_behind_in_a_room_that_ended_is_answered_when_the_pool_breaks() {
     let around = Around(&stage.scheduler, &stage.actors);
     let believed = stage.rooms.closed(&around, left);
     assert_eq!(believed, Err(UnknownGuest));
-    let known = stage
-        .actors
-        .borrow_mut()
-        .get_mut(&lost)
-        .map(|actor| actor.dead = true);
-    assert_eq!(known, Some(()));
+    stage.kill(lost);
     stage.play();
     for call in calls {
         assert_eq!(stage.outcome(call), Some(Outcome::Broken(Some(lost), true)));

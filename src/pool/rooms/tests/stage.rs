@@ -2,7 +2,7 @@
 //! what became of each call.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::actor::{Actor, Manner, Response};
@@ -90,7 +90,6 @@ pub(super) struct Stage {
     pub(super) starting: Vec<WorkerId>,
     pub(super) records: BTreeMap<u64, Record>,
     manners: BTreeMap<u64, Manner>,
-    most: usize,
     pub(super) killed: u32,
     pub(super) finished: bool,
 }
@@ -116,7 +115,6 @@ impl Stage {
             starting: Vec::new(),
             records: BTreeMap::new(),
             manners: BTreeMap::new(),
-            most,
             killed: 0,
             finished: false,
         }
@@ -231,13 +229,9 @@ impl Stage {
             .for_each(|actor| actor.dead = true);
     }
 
-    /// Kills one of those that live.
-    pub(super) fn kill(&mut self, choice: usize) {
+    pub(super) fn kill(&mut self, worker: WorkerId) {
         let mut actors = self.actors.borrow_mut();
-        let count = actors.len().max(1);
-        if let Some(actor) = actors.values_mut().nth(choice % count) {
-            actor.dead = true;
-        }
+        actors.get_mut(&worker).expect("it lives").dead = true;
     }
 
     // What is asked afterwards.
@@ -273,66 +267,12 @@ impl Stage {
             .collect()
     }
 
-    pub(super) fn hogs(&self, number: u64) -> bool {
-        self.manners[&number] == Manner::Hogs
-    }
-
     pub(super) fn killed(&self) -> u32 {
         self.killed
     }
 
     pub(super) fn is_finished(&self) -> bool {
         self.finished
-    }
-
-    /// Each call has ended at most once, and has been run at most once if it may not be repeated.
-    pub(super) fn check(&self, repeated: impl Fn(u64) -> u32, all_over: bool) {
-        for (number, record) in &self.records {
-            let ends = record.answers + record.outcomes.len() as u32;
-            assert!(
-                ends <= 1,
-                "call {number} has ended more than once: {record:?}"
-            );
-            assert!(
-                !all_over || ends == 1,
-                "call {number} has not ended: {record:?}"
-            );
-            let runs = record.runs;
-            assert!(
-                runs <= 1 + repeated(*number),
-                "call {number} was run too often: {record:?}"
-            );
-            let unstarted = |outcome: &Outcome| {
-                matches!(
-                    outcome,
-                    Outcome::Cancelled
-                        | Outcome::WaitedTooLong
-                        | Outcome::Aborted(false)
-                        | Outcome::Expired(false)
-                        | Outcome::ShutDown(false)
-                )
-            };
-            let lost = |outcome: &Outcome| matches!(outcome, Outcome::Lost(_));
-            assert!(
-                runs > 0 || !record.outcomes.iter().any(lost),
-                "call {number} was not running when its worker was lost: {record:?}"
-            );
-            let never = record.outcomes.iter().any(unstarted) && repeated(*number) == 0;
-            assert!(
-                !never || runs == 0,
-                "call {number} was run after all: {record:?}"
-            );
-        }
-        let mut running = BTreeSet::new();
-        for actor in self.actors.borrow().values() {
-            assert!(
-                actor.under_way().count() <= self.most,
-                "too many in one room"
-            );
-            for number in actor.under_way().filter(|_| !actor.dead) {
-                assert!(running.insert(number), "call {number} runs twice at once");
-            }
-        }
     }
 
     // How it goes on.
