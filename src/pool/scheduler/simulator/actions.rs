@@ -127,7 +127,7 @@ impl World<'_> {
         self.asked(worker).assigned_at = self.now;
         self.asked(worker).check_assign(ticket);
         // A pool that cannot start workers lets anybody do it who lives.
-        let bound = !self.starts.may_give_up();
+        let bound = !self.starts.hopeless;
         self.ledger
             .assigned(job, worker, ticket, self.drained, bound);
         let planned = self.ledger.planned(job);

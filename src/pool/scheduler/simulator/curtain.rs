@@ -96,10 +96,15 @@ impl World<'_> {
         let work = &mut planned.work;
         work.length = work.length.min(Duration::from_millis(1));
         (work.flaw, work.grows) = (Flaw::None, false);
+        // Each run of those who are in its room may take it with them, and so may each of the workers
+        // that are there, of which some are stopped.
+        let visits = self.visits.unanswered();
+        let retries = visits.map(|visit| self.visits.get(visit).planned.spec.retry.times());
+        let runs: u32 = retries.map(|times| times + 1).sum();
+        let workers = self.processes.iter().filter(|process| !process.dead);
         planned.spec = CallSpec {
             priority: planned.spec.priority,
-            // Others who are in its room may take it with them.
-            retry: Retry::new(50),
+            retry: Retry::new(runs + workers.count() as u32),
             ..CallSpec::default()
         };
         let visit = self.submit_visit(planned);
@@ -152,7 +157,7 @@ impl World<'_> {
             .check_all_answered("when the faults have stopped");
         self.read_all();
         self.check_maps_ended();
-        if !self.starts.may_give_up() && self.starts.loss.is_none() {
+        if !self.starts.hopeless && self.starts.loss.is_none() {
             for job in std::mem::take(&mut self.plain) {
                 self.ledger.check_served(job);
             }

@@ -357,7 +357,7 @@ impl Ledger {
                 "a shut down says truly whether the call had been started",
             ),
             Outcome::Broken(None, had_started) => (
-                starts.may_give_up() && started.is_none() && !had_started,
+                starts.hopeless && started.is_none() && !had_started,
                 "a pool that cannot start workers fails what waits, and no other pool does",
             ),
             Outcome::Broken(Some(worker), had_started) => (

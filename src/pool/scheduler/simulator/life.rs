@@ -7,6 +7,7 @@ use super::chunks::Chunk;
 use super::process::{Hands, Process};
 use super::rules::require;
 use super::world::{Birth, DYING, Machine, Office, World};
+use crate::pool::scheduler::place::Phase;
 use crate::pool::scheduler::{Event, StartFailure, Ticket, WorkerId};
 
 /// How long the driver lets a start take.
@@ -88,7 +89,8 @@ impl World<'_> {
         process.reaped = true;
         let id = process.id;
         if !process.killed || process.condemned {
-            self.starts.failed(failure, process.begun_at, self.now);
+            let (begun, alive) = (process.begun_at, self.core.count(Phase::Ready) > 0);
+            self.starts.failed(failure, begun, alive, self.now);
         }
         self.tell(Event::StartFailed(id, failure));
     }

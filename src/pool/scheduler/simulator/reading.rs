@@ -74,6 +74,7 @@ impl World<'_> {
                     self.take_in_guest(index, guest, spoken);
                 }
                 Message::Resigned => {
+                    // It is in the frame before, so nothing can have been decided between the two.
                     self.processes[index].resignation = true;
                     let event = Event::Resigned(id);
                     self.trace.note(self.now, || format!("event   {event:?}"));

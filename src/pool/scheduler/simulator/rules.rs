@@ -42,8 +42,8 @@ pub(super) struct Starts {
     at_once: usize,
     pub(super) places: usize,
     pub(super) never: bool,
-    /// When the failed starts ended, since the last that succeeded.
-    failed: Vec<Moment>,
+    /// When the failed starts began and ended, since the last that succeeded.
+    failed: Vec<(Moment, Moment)>,
     proven: bool,
     /// How many workers have died unused since a call was begun, or known to be, and when the last did.
     barren: (u32, Moment),
@@ -94,7 +94,7 @@ impl Starts {
         require(starting < most, "starts are few at once", || {
             format!("{starting} {self:?}")
         });
-        if let (count @ 2.., Some(last)) = (self.failed.len(), self.failed.last()) {
+        if let (count @ 2.., Some((_, last))) = (self.failed.len(), self.failed.last()) {
             let pause =
                 Duration::from_millis(100 << (count - 2).min(6)).min(Duration::from_secs(5));
             require(*last + pause <= now, "failed starts are spaced", || {
@@ -133,29 +133,39 @@ impl Starts {
         self.refused_since = None;
     }
 
-    pub(super) fn failed(&mut self, failure: StartFailure, begun: Moment, now: Moment) {
+    /// A start has failed; `alive` tells whether any worker serves.
+    pub(super) fn failed(
+        &mut self,
+        failure: StartFailure,
+        begun: Moment,
+        alive: bool,
+        now: Moment,
+    ) {
         match failure {
             StartFailure::Permanent => self.hopeless = true,
             StartFailure::System => {
                 let since = *self.refused_since.get_or_insert(now);
-                self.hopeless |= since.until(now) >= Duration::from_secs(120);
+                self.hopeless |= !alive && since.until(now) >= Duration::from_secs(120);
             }
             // Those that fail together are one try.
-            StartFailure::Worker if self.failed.last().is_some_and(|last| begun < *last) => {}
+            StartFailure::Worker if self.failed.last().is_some_and(|last| begun < last.1) => {}
             StartFailure::Worker => {
-                self.failed.push(now);
-                let fifth_last = self.failed.len().checked_sub(5).map(|at| self.failed[at]);
-                self.hopeless |=
-                    fifth_last.is_some_and(|at| at.until(now) <= Duration::from_secs(10));
+                self.failed.push((begun, now));
+                let five = self.failed.len().checked_sub(5);
+                let five = five.map_or(&[][..], |from| &self.failed[from..]);
+                self.hopeless |= !five.is_empty() && idle_between(five) <= Duration::from_secs(10);
             }
         }
     }
+}
 
-    /// Whether the pool may give up: it must where that is `hopeless`, and it may where the starts
-    /// that failed took so long themselves that they are further apart.
-    pub(super) fn may_give_up(&self) -> bool {
-        self.hopeless || self.failed.len() >= 5
-    }
+/// How much time passed from the end of the first of these starts to that of the last while none of
+/// them was under way.
+fn idle_between(starts: &[(Moment, Moment)]) -> Duration {
+    let pairs = starts.iter().zip(&starts[1..]);
+    pairs
+        .map(|((_, ended), (begun, _))| ended.until(*begun))
+        .sum()
 }
 
 impl Process {
@@ -287,6 +297,8 @@ impl Process {
         self.killed = true;
         self.silent = reproached && !self.condemned && !self.unyielding;
         let unsaid = self.unsaid.is_some_and(|since| since + SILENCE <= now);
+        let alone = self.dead || self.is_alone_in_room() || self.unsaid.is_some();
+        let alone = alone && self.guest_heard_at + SILENCE <= now;
         require(
             unsaid || alone || !self.silent,
             "who speaks is not killed for silence",
@@ -297,8 +309,6 @@ impl Process {
         let reason = ending || self.retired || own || self.ended.is_some() || stuck;
         require(
             reason || !self.ready,
-        let alone = self.dead || self.is_alone_in_room() || self.unsaid.is_some();
-        let alone = alone && self.guest_heard_at + SILENCE <= now;
             "nobody is killed for nothing",
             || format!("{self:?}"),
         );
@@ -422,7 +432,7 @@ impl World<'_> {
 
     /// The pool says that all is over.
     pub(super) fn check_nothing_left(&self) {
-        let ended = self.is_ending() || self.starts.may_give_up();
+        let ended = self.is_ending() || self.starts.hopeless;
         require(
             self.core.held == 0 || ended,
             "a pool that is waited for does not finish",

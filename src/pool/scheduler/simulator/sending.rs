@@ -133,7 +133,7 @@ impl World<'_> {
         let map = self.chunks[&job].map;
         let over = self.is_ending()
             || self.ledger.cancelled_pending
-            || self.starts.may_give_up()
+            || self.starts.hopeless
             || self.maps[map].abandoned;
         require(
             self.closed && (over || !safe),

@@ -81,7 +81,7 @@ impl<'a> Scene<'a> {
     /// Whether those with that deadline must be, once they have failed.
     fn must_repeat(&self, deadline: Option<Moment>) -> bool {
         let in_time = deadline.is_none_or(|deadline| deadline > self.now);
-        self.repeats() && in_time && !self.starts.may_give_up()
+        self.repeats() && in_time && !self.starts.hopeless
     }
 }
 
@@ -337,7 +337,7 @@ impl Visits {
                 begun == started && spec.deadline.is_some_and(|at| at <= now)
             }
             Outcome::ShutDown(started) => begun == started && scene.terminated,
-            Outcome::Broken(None, started) => !begun && !started && scene.starts.may_give_up(),
+            Outcome::Broken(None, started) => !begun && !started && scene.starts.hopeless,
             Outcome::Broken(worker @ Some(_), started) => {
                 begun == started && scene.starts.loss == worker
             }
