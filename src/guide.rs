@@ -9,6 +9,7 @@
 //! | [`lifecycle`] | how workers start, what they are given, and how a pool ends |
 //! | [`observing`] | what a pool is doing, and how it is told to others: events, traces, metrics |
 //! | [`connections`] | messages between processes that go on while a task runs |
+//! | [`listening`] | connections by an address, with a key that both have, and with Python programs |
 //! | [`testing`] | pools in tests, and tests of code that has a pool |
 //! | [`from_python`] | the names of Python's pools, and what they are called here |
 //!
@@ -34,6 +35,9 @@ pub mod observing {}
 
 #[doc = include_str!("guide/connections.md")]
 pub mod connections {}
+
+#[doc = include_str!("guide/listening.md")]
+pub mod listening {}
 
 #[doc = include_str!("guide/testing.md")]
 pub mod testing {}

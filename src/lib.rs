@@ -68,6 +68,7 @@
 //! | [Lifecycle](guide::lifecycle) | how workers start, what they are given, and how a pool ends |
 //! | [Observing](guide::observing) | what a pool is doing, and how it is told to others |
 //! | [Connections](guide::connections) | messages between processes that go on while a task runs |
+//! | [Listening](guide::listening) | connections by an address, and with Python programs |
 //! | [Testing](guide::testing) | pools in tests, and tests of code that has a pool |
 //! | [From Python](guide::from_python) | the names of Python's pools, and what they are called here |
 //!
@@ -96,6 +97,7 @@
 //! | [`HookOutcome`] | what a worker's initializer and finalizer may return |
 //! | [`pipe`], [`one_way`], [`Connection`], [`ConnectionError`], [`wait`] | messages between processes, of values, bytes and descriptors; more in [`connection`] |
 //! | [`Process`], [`ProcessBuilder`], [`SpawnError`], [`ProcessError`], [`active_children`], [`current_process`], [`parent_process`] | one function in a process of its own; scopes and more in [`processes`] |
+//! | [`Listener`], [`Client`], [`Address`], [`AuthKey`], [`AuthMode`] | connections between programs that know an address, and can prove who they are |
 //! | [`task::current`] | what a running task knows of itself |
 //!
 //! # Features
@@ -139,7 +141,9 @@ mod tower;
 mod wire;
 mod worker;
 
-pub use connection::{Connection, ConnectionError, one_way, pipe, wait};
+pub use connection::{
+    Address, AuthKey, AuthMode, Client, Connection, ConnectionError, Listener, one_way, pipe, wait,
+};
 pub use executor::{
     Executor, ExecutorAsyncTask, ExecutorProgressTask, ExecutorTask, ExecutorTaskCall, Portable,
 };

@@ -8,20 +8,23 @@ use std::fmt::{Debug, Display};
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::time::{Duration, Instant};
 
-use procpool::connection::{Receiver, Sender, Waitable};
+use procpool::connection::{
+    AcceptError, AddressError, Arrival, ClientBuilder, ConnectError, HandshakeError,
+    ListenerBuilder, Peer, Receiver, Refusal, Sender, Waitable,
+};
 use procpool::processes::{CurrentProcess, ParentProcess, Scope, Spawning, StillRunning};
 use procpool::task::{
     CancelReason, CancellationToken, DecodeError, EncodeError, ForeignFunction, Progress,
     ProgressError, TaskContext,
 };
 use procpool::{
-    Ability, AsyncProgressTask, BuildError, Call, CallbackId, Connection, ConnectionError,
-    Enumerated, Exit, Map, NotClosed, PanicInfo, Process, ProcessBuilder, ProcessError,
-    ProcessPool, ProcessPoolBuilder, ProgressTask, ResizeError, Restart, SharedMemory, SharedSlice,
-    ShutdownOptions, SpawnError, StartError, StartMethod, Stats, Stdio, Task, TaskCall, TaskError,
-    TaskHandle, ThreadAsyncTask, ThreadMap, ThreadPool, ThreadPoolBuilder, ThreadProgressTask,
-    ThreadTask, ThreadTaskCall, TrySubmitError, UnknownStartMethod, Unsupported, Updates, WhenFull,
-    WorkerExit, WorkerLine, WorkerStats,
+    Ability, Address, AsyncProgressTask, AuthKey, AuthMode, BuildError, Call, CallbackId,
+    Connection, ConnectionError, Enumerated, Exit, Listener, Map, NotClosed, PanicInfo, Process,
+    ProcessBuilder, ProcessError, ProcessPool, ProcessPoolBuilder, ProgressTask, ResizeError,
+    Restart, SharedMemory, SharedSlice, ShutdownOptions, SpawnError, StartError, StartMethod,
+    Stats, Stdio, Task, TaskCall, TaskError, TaskHandle, ThreadAsyncTask, ThreadMap, ThreadPool,
+    ThreadPoolBuilder, ThreadProgressTask, ThreadTask, ThreadTaskCall, TrySubmitError,
+    UnknownStartMethod, Unsupported, Updates, WhenFull, WorkerExit, WorkerLine, WorkerStats,
 };
 use support::everywhere;
 
@@ -61,6 +64,10 @@ fn the_public_types_can_be_shared_shown_and_kept_across_a_caught_panic() {
     shared::<Waitable<'static>>();
     shared::<(Process<std::rc::Rc<u8>>, Spawning<std::rc::Rc<u8>>)>();
     shared::<(ProcessBuilder, Scope, CurrentProcess, ParentProcess)>();
+    shared::<Listener<std::cell::Cell<u8>, std::rc::Rc<u8>>>();
+    shared::<Arrival<std::cell::Cell<u8>, std::rc::Rc<u8>>>();
+    shared::<(ListenerBuilder, ClientBuilder, Peer, Refusal)>();
+    shared::<(Address, AuthKey, AuthMode)>();
     shared::<(Stats, WorkerStats, WorkerLine<'static>, Stdio)>();
     shared::<(Exit, WorkerExit, PanicInfo, CallbackId)>();
     shared::<(ShutdownOptions, Restart, StartMethod)>();
@@ -85,6 +92,8 @@ fn the_public_types_can_be_shared_shown_and_kept_across_a_caught_panic() {
         ThreadTask<std::rc::Rc<u8>, u8>,
     )>();
     copied::<(ProcessBuilder, ProcessError, Scope, CurrentProcess)>();
+    copied::<(ListenerBuilder, ClientBuilder, Address, AuthKey)>();
+    shown::<Address>();
     shown::<Stats>();
     shown::<Exit>();
     shown::<StartMethod>();
@@ -109,6 +118,10 @@ fn the_public_types_can_be_shared_shown_and_kept_across_a_caught_panic() {
     error::<SpawnError>();
     error::<ProcessError>();
     error::<StillRunning<u8>>();
+    error::<AcceptError>();
+    error::<AddressError>();
+    error::<ConnectError>();
+    error::<HandshakeError>();
     error::<TaskError>();
     error::<TrySubmitError<u8>>();
     error::<BuildError>();

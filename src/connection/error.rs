@@ -58,6 +58,8 @@ pub(super) enum Break {
     Torn,
     #[error("descriptors came in the middle of a message")]
     Misplaced,
+    #[error("{}", io::Error::from_raw_os_error(*.0))]
+    Lost(i32),
 }
 
 impl ConnectionError {
@@ -74,8 +76,8 @@ impl ConnectionError {
 
     /// Tells whether nothing more can be read from this connection, because it is not known any
     /// more where a message begins: one was [too long](Self::is_too_long), the other end was closed
-    /// in the middle of one, or sent what is none. From then on every receive says so; sending is
-    /// not touched.
+    /// in the middle of one, or sent what is none; or the connection was [reset](Self::is_reset). From
+    /// then on every receive says so; sending is not touched.
     pub fn is_broken(&self) -> bool {
         matches!(self.0, Fault::Broken(_))
     }
@@ -84,6 +86,14 @@ impl ConnectionError {
     /// be: the connection [is broken](Self::is_broken).
     pub fn is_too_long(&self) -> bool {
         matches!(self.0, Fault::Broken(Break::TooLong { .. }))
+    }
+
+    /// Tells whether the network has taken the connection away: the other end has reset it, because it
+    /// was closed with something unread or its machine knows nothing of it any more; or nothing has
+    /// come from there for too long. What was on its way is lost: the connection
+    /// [is broken](Self::is_broken). So it can be with TCP alone.
+    pub fn is_reset(&self) -> bool {
+        matches!(self.0, Fault::Broken(Break::Lost(_)))
     }
 
     /// Tells whether the buffer was too short for the message, which is still there:
@@ -133,9 +143,17 @@ impl ConnectionError {
     /// Says that sending failed.
     pub(super) fn sending(error: io::Error) -> Self {
         Self(match error.kind() {
-            io::ErrorKind::BrokenPipe => Fault::BrokenPipe,
+            io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => Fault::BrokenPipe,
             _ => Fault::System(error),
         })
+    }
+
+    /// Tells whether nobody is at the other end any more, however that came.
+    pub(super) fn is_gone(&self) -> bool {
+        matches!(
+            self.0,
+            Fault::Closed | Fault::BrokenPipe | Fault::Broken(Break::Torn | Break::Lost(_))
+        )
     }
 
     /// Says that receiving failed.
@@ -151,6 +169,7 @@ impl From<ConnectionError> for io::Error {
         let kind = match &error.0 {
             Fault::Closed => ErrorKind::UnexpectedEof,
             Fault::BrokenPipe => ErrorKind::BrokenPipe,
+            Fault::Broken(Break::Lost(why)) => Self::from_raw_os_error(*why).kind(),
             Fault::Broken(_) | Fault::Decode(_) => ErrorKind::InvalidData,
             Fault::BufferTooShort { .. } | Fault::Encode(_) | Fault::Uncarried => {
                 ErrorKind::InvalidInput

@@ -118,6 +118,11 @@ impl Inbox {
         }
     }
 
+    /// Notes that the connection is lost, by the system's number for the error.
+    pub(super) fn lose(&mut self, errno: i32) {
+        self.breaks(Break::Lost(errno));
+    }
+
     /// Whether something came that was not taken yet, be it the end or the beginning of a message.
     pub(super) fn has_something(&self) -> bool {
         self.end.is_some() || self.start < self.filled || self.message.is_some()

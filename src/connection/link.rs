@@ -3,7 +3,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
@@ -25,6 +25,9 @@ pub(super) struct Link {
     socket: Arc<OwnedFd>,
     carries_descriptors: bool,
     outgoing: Mutex<Outgoing>,
+    /// The number of the error that has ended it, if one has. The system tells it once, to whoever
+    /// reads or writes first.
+    lost: OnceLock<i32>,
 }
 
 /// A place in the reactor of a runtime.
@@ -51,6 +54,7 @@ impl Link {
             registrations: Mutex::default(),
             socket: Arc::new(socket),
             outgoing: Mutex::default(),
+            lost: OnceLock::new(),
         }))
     }
 
@@ -66,14 +70,40 @@ impl Link {
 
     /// Reads once.
     pub(super) fn read(&self, inbox: &mut Inbox) -> io::Result<()> {
-        let received = stream::receive(&self.socket, inbox.room())?;
-        inbox.fill(received);
+        match stream::receive(&self.socket, inbox.room()) {
+            Ok(received) => match self.lost.get() {
+                // After the error was told, nothing looks like an orderly end.
+                Some(&why) if received.count == 0 => inbox.lose(why),
+                _ => inbox.fill(received),
+            },
+            Err(error) => inbox.lose(self.note_loss(&error).ok_or(error)?),
+        }
         Ok(())
     }
 
     /// Writes once, see [`Outgoing::write`].
     pub(super) fn write(&self, frame: &mut Option<Frame>) -> io::Result<bool> {
-        self.outgoing().write(&self.socket, frame)
+        let written = self.outgoing().write(&self.socket, frame);
+        written.inspect_err(|error| {
+            self.note_loss(error);
+        })
+    }
+
+    /// Notes an error that has ended the connection; that can be so with TCP alone, where the network
+    /// is between. Returns its number.
+    fn note_loss(&self, error: &io::Error) -> Option<i32> {
+        use io::ErrorKind::{Interrupted, OutOfMemory, WouldBlock};
+        let passes = matches!(error.kind(), Interrupted | OutOfMemory | WouldBlock);
+        if self.carries_descriptors || passes {
+            return None;
+        }
+        let number = error.raw_os_error()?;
+        Some(*self.lost.get_or_init(|| number))
+    }
+
+    /// Takes it out of all reactors: whoever waits next is somebody else.
+    pub(super) fn leave(&self) {
+        lock(&self.registrations).clear();
     }
 
     /// Reads once, when there is something.

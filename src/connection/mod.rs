@@ -16,16 +16,27 @@
 // - `inbox`: what has come in; `outgoing`: what is on its way out. Neither waits
 // - `frame`: the length before each message; `message`: a value in one
 // - `look`: whether there is something; `wait`: on which of many
+// - `listener`, `client`: ends that find each other by an `address`, where `peer` is who came
+// - `greet`: whether they speak; `authkey`: what they may have to prove; `handshake`: how, without
+//   I/O; `refusal`: why they do not
 // - `travel`: ends as parts of values; `error`: how all of this fails
+mod address;
+mod authkey;
+mod client;
 mod duplex;
 mod error;
 mod frame;
+mod greet;
+mod handshake;
 mod inbox;
 mod link;
+mod listener;
 mod look;
 mod message;
 mod outgoing;
+mod peer;
 mod receiver;
+mod refusal;
 mod sender;
 mod streams;
 mod travel;
@@ -33,11 +44,17 @@ mod wait;
 
 use std::io;
 
+pub use self::address::{Address, AddressError};
+pub use self::authkey::{AuthKey, AuthMode};
+pub use self::client::{Client, ClientBuilder, ConnectError};
 pub use self::duplex::Connection;
 pub use self::error::ConnectionError;
 use self::inbox::Inbox;
 use self::link::Link;
+pub use self::listener::{AcceptError, Arrival, Listener, ListenerBuilder};
+pub use self::peer::Peer;
 pub use self::receiver::Receiver;
+pub use self::refusal::{HandshakeError, Refusal};
 pub use self::sender::Sender;
 pub use self::wait::{Waitable, blocking_wait, wait};
 use crate::sys::stream;

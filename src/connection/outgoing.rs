@@ -111,7 +111,8 @@ impl Outgoing {
                 Ok(true) => drop(self.frames.pop_front()),
                 Ok(false) => {}
                 Err(error) => {
-                    if error.kind() == io::ErrorKind::BrokenPipe {
+                    use io::ErrorKind::{BrokenPipe, ConnectionReset};
+                    if matches!(error.kind(), BrokenPipe | ConnectionReset) {
                         self.frames.clear();
                     }
                     return Err(error);

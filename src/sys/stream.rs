@@ -6,6 +6,7 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
     SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg,
@@ -43,7 +44,8 @@ pub(crate) fn carries_descriptors(socket: impl AsFd) -> io::Result<bool> {
 ///
 /// # Errors
 ///
-/// `WouldBlock` where there is no room just now; `BrokenPipe` where the other side has gone.
+/// `WouldBlock` where there is no room just now; `BrokenPipe` where the other side has gone. Of TCP
+/// also `ConnectionReset` and others, once.
 pub(crate) fn send(
     socket: impl AsFd,
     pieces: &[IoSlice<'_>],
@@ -57,10 +59,16 @@ pub(crate) fn send(
     let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
     loop {
         match sendmsg(&socket, pieces, &mut control, flags) {
-            Err(errno) if is_passing(errno) => {}
+            Err(errno) if passes(&socket, errno) => {}
             sent => return Ok(sent?),
         }
     }
+}
+
+/// Whether the same call should be made again at once. A reset is the end of a TCP connection.
+fn passes(socket: impl AsFd, errno: Errno) -> bool {
+    let is_unix = || carries_descriptors(socket).unwrap_or(false);
+    is_passing(errno) && (errno != Errno::CONNRESET || is_unix())
 }
 
 /// What one read has brought.
@@ -79,7 +87,7 @@ pub(crate) struct Received {
 ///
 /// # Errors
 ///
-/// `WouldBlock` where there is nothing just now.
+/// `WouldBlock` where there is nothing just now. Of TCP also `ConnectionReset` and others, once.
 pub(crate) fn receive(socket: impl AsFd, buffer: &mut [u8]) -> io::Result<Received> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
@@ -87,7 +95,7 @@ pub(crate) fn receive(socket: impl AsFd, buffer: &mut [u8]) -> io::Result<Receiv
     let message = loop {
         let pieces = &mut [IoSliceMut::new(buffer)];
         match recvmsg(&socket, pieces, &mut control, flags) {
-            Err(errno) if is_passing(errno) => {}
+            Err(errno) if passes(&socket, errno) => {}
             received => break received?,
         }
     };
