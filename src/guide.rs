@@ -10,6 +10,7 @@
 //! | [`observing`] | what a pool is doing, and how it is told to others: events, traces, metrics |
 //! | [`connections`] | messages between processes that go on while a task runs |
 //! | [`listening`] | connections by an address, with a key that both have, and with Python programs |
+//! | [`processes`] | one function in a process of its own: how it is started, waited for and ended |
 //! | [`testing`] | pools in tests, and tests of code that has a pool |
 //! | [`from_python`] | the names of Python's pools, and what they are called here |
 //!
@@ -38,6 +39,9 @@ pub mod connections {}
 
 #[doc = include_str!("guide/listening.md")]
 pub mod listening {}
+
+#[doc = include_str!("guide/processes.md")]
+pub mod processes {}
 
 #[doc = include_str!("guide/testing.md")]
 pub mod testing {}

@@ -69,6 +69,7 @@
 //! | [Observing](guide::observing) | what a pool is doing, and how it is told to others |
 //! | [Connections](guide::connections) | messages between processes that go on while a task runs |
 //! | [Listening](guide::listening) | connections by an address, and with Python programs |
+//! | [Processes](guide::processes) | one function in a process of its own |
 //! | [Testing](guide::testing) | pools in tests, and tests of code that has a pool |
 //! | [From Python](guide::from_python) | the names of Python's pools, and what they are called here |
 //!

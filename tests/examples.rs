@@ -71,6 +71,46 @@ fn crash_and_carry_on_tells_what_became_of_each_task_and_carries_on() {
     assert_eq!(ended.said, "");
 }
 
+/// CF-124, CF-128, CF-129, CF-131, CF-147: the first steps, one line after the other.
+#[test]
+fn processes_tells_how_each_of_them_went() {
+    let _scene = scene();
+    let ended = run("processes", &[]);
+    let text = ended.text();
+    assert!(ended.status.success(), "{text}{}", ended.said);
+    for line in [
+        "create: hello Bob",
+        "name: I am worker bee",
+        "wait: process sleeper is still running after 10ms",
+        "wait: then it has ended by exit code 0",
+        "terminate: endless is alive: true",
+        "terminate: process endless ended without a value: signal 15 (SIGTERM)",
+        "terminate: process leaver ended without a value: exit code 3",
+        "talk: 53 - 2354 = -2301",
+        "all at once: [1, 4, 9, 16]",
+        "all at once: 0 are left",
+    ] {
+        assert!(
+            text.lines().any(|printed| printed == line),
+            "{line}\n{text}"
+        );
+    }
+    assert!(text.contains("who is who: process "));
+    assert_eq!(ended.said, "");
+}
+
+/// CF-275: before the runtime, and not after.
+#[test]
+fn fork_before_runtime_has_what_its_program_has_read() {
+    let _scene = scene();
+    let ended = run("fork_before_runtime", &[]);
+    let text = ended.text();
+    assert!(ended.status.success(), "{text}{}", ended.said);
+    assert_eq!(after(&text, "word 1 is"), "\"process\"");
+    assert_eq!(after(&text, "it has answered"), "3 times");
+    assert!(after(&text, "once more:").contains("cannot be forked"));
+}
+
 /// Sequence, threads and processes agree, also where there is nothing to sum and nothing to share.
 #[test]
 fn speedup_finds_the_same_sum_three_times() {

@@ -51,8 +51,17 @@ fn methods_have_names_and_the_default_is_the_first() {
     }
     let error = "thread".parse::<StartMethod>().unwrap_err().to_string();
     assert!(error.contains("thread"), "{error}");
-    // To fork a program with threads is not on offer.
-    assert!("fork".parse::<StartMethod>().is_err());
+    assert_eq!("fork".parse(), Ok(StartMethod::Fork));
+    assert_eq!(StartMethod::all(), [methods, &[StartMethod::Fork]].concat());
+}
+
+/// CF-274: nothing but a process's own builder forks the program.
+#[test]
+fn a_pool_does_not_fork_the_program() {
+    let _scene = scene();
+    let error = builder(1, StartMethod::Fork).build().unwrap_err();
+    assert!(error.is_invalid_argument(), "{error}");
+    assert!(children().is_empty());
 }
 
 /// CF-267, CF-269: a child that ran other tests of this binary would never answer.
@@ -118,7 +127,7 @@ fn nothing_but_its_name_names_a_method() {
         " ",
         "Spawn",
         "spawn ",
-        "fork",
+        "Fork",
         "fork server",
         "spawn\0",
         "\u{1F980}",

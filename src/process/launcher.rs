@@ -46,6 +46,14 @@ pub(crate) struct Order {
     pub(crate) stderr: Option<OwnedFd>,
 }
 
+impl Order {
+    /// Its descriptors, in the order in which they travel.
+    pub(super) fn into_descriptors(self) -> Vec<OwnedFd> {
+        let streams = self.stdout.into_iter().chain(self.stderr);
+        self.channel.into_iter().chain(streams).collect()
+    }
+}
+
 /// Starts workers. Dropping it is [`close`](Self::close), in the background.
 #[derive(Debug)]
 pub(crate) struct Launcher(Arc<Inner>);

@@ -15,6 +15,8 @@
 //!   protocol  what launcher and fork server say to each other
 //!   link      the fork server, seen from the parent
 //!   server    the fork server itself
+//!   forked    a copy of this very process
+//!   private   descriptors that such a copy must not have
 //!   child     a worker, seen from the parent, whichever way it was started
 //!   lineage   who this process is among them
 //!   own       statics that a forked process does not share with its parent
@@ -30,12 +32,14 @@ mod errand;
 mod error;
 mod executed;
 mod exit;
+mod forked;
 mod keeper;
 mod launcher;
 pub(crate) mod lineage;
 mod link;
 mod method;
 mod own;
+pub(crate) mod private;
 mod protocol;
 mod server;
 #[cfg(test)]
@@ -46,6 +50,7 @@ pub(crate) use enter::enter;
 pub(crate) use environment::Environment;
 pub use error::StartError;
 pub use exit::Exit;
+pub(crate) use forked::Forked;
 pub(crate) use keeper::{Keeper, Sleep};
 pub(crate) use launcher::{Launcher, Order, Program};
 pub use method::{StartMethod, UnknownStartMethod};

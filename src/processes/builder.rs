@@ -61,6 +61,8 @@ impl ProcessBuilder {
     /// Sets how the process is started. Default: as the current process was, and in a program that
     /// was not started by this crate [`StartMethod::ForkServer`].
     ///
+    /// [`StartMethod::Fork`] has conditions, under which it is [refused](SpawnError::is_fork_refused).
+    ///
     /// All processes of the program that are started by a fork server come from the same one, which
     /// is there while any of them is, and a moment longer. It has the environment and the directory
     /// that the program had when it was started.

@@ -41,6 +41,10 @@ pub(super) enum SpawnFault {
     Start(#[source] StartError),
     #[error("could not {0}")]
     System(&'static str, #[source] io::Error),
+    #[error("a process with {0} threads cannot be forked; only one that has no other than this")]
+    Threads(u32),
+    #[error("a process cannot be forked from within a runtime; do it before that is started")]
+    InRuntime,
     #[error("the scope is over that was to wait for the process")]
     ScopeOver,
 }
@@ -80,6 +84,12 @@ impl SpawnError {
             SpawnFault::Start(error) => Some(error),
             _ => None,
         }
+    }
+
+    /// Tells whether this process could not be [forked](crate::StartMethod::Fork), because it has
+    /// more than one thread, or is inside of a runtime.
+    pub fn is_fork_refused(&self) -> bool {
+        matches!(self.0, SpawnFault::Threads(_) | SpawnFault::InRuntime)
     }
 
     /// Tells whether the [scope](super::scope) was over that the process was to belong to.

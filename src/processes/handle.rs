@@ -141,7 +141,7 @@ impl<R> Process<R> {
     ///
     /// Dropping the future changes nothing.
     pub async fn join(&self) -> Result<R, ProcessError> {
-        let exit = self.body.ended().await;
+        let exit = Arc::clone(&self.body).ended().await;
         self.value(exit)
     }
 
@@ -165,7 +165,7 @@ impl<R> Process<R> {
             return Err(self.still_running(limit));
         };
         let asleep = Sleep::on(keeper.handle(), limit);
-        match select(pin!(self.body.ended()), asleep).await {
+        match select(pin!(Arc::clone(&self.body).ended()), asleep).await {
             Either::Left((exit, _)) => self.value(exit),
             Either::Right(_) => Err(self.still_running(limit)),
         }
@@ -190,7 +190,7 @@ impl<R> Process<R> {
     ///
     /// Dropping the future changes nothing.
     pub fn wait(&self) -> impl Future<Output = Exit> + Send + use<R> {
-        self.body.ended()
+        Arc::clone(&self.body).ended()
     }
 
     /// The same on a thread that may block, at most for `limit`; `None` when that has passed.
@@ -265,6 +265,12 @@ impl<R> Process<R> {
 
     fn still_running(&self, limit: Duration) -> ProcessError {
         ProcessError::new(self.name(), None, ProcessFault::Elapsed(limit))
+    }
+}
+
+impl<R> Drop for Process<R> {
+    fn drop(&mut self) {
+        self.body.let_go();
     }
 }
 

@@ -49,22 +49,25 @@ static NAMED: Own<AtomicU64> = Own::new();
 /// # Ok(()) }
 /// ```
 pub fn active_children() -> Vec<Process<()>> {
-    let running: Vec<_> = registry().running.values().cloned().collect();
-    let alive = running.into_iter().filter(|body| body.exit().is_none());
-    alive.map(Process::without_value).collect()
+    let mut running: Vec<_> = registry().running.values().cloned().collect();
+    running.retain(|body| body.exit().is_none());
+    running.into_iter().map(Process::without_value).collect()
 }
 
-/// Notes a process that runs. What this returns [forgets](forget) it again.
-pub(super) fn note(body: &Arc<Body>) -> u64 {
+/// A number by which a process will be [noted](note).
+pub(super) fn next_number() -> u64 {
+    let mut registry = registry();
+    registry.count += 1;
+    registry.count
+}
+
+/// Notes a process that runs.
+pub(super) fn note(body: &Arc<Body>) {
     static AT_EXIT: Once = Once::new();
     if body.is_daemon() {
         AT_EXIT.call_once(|| exit::at_exit(end_daemons));
     }
-    let mut registry = registry();
-    registry.count += 1;
-    let number = registry.count;
-    registry.running.insert(number, Arc::clone(body));
-    number
+    registry().running.insert(body.number(), Arc::clone(body));
 }
 
 /// Forgets one that has ended.

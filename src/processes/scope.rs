@@ -1,8 +1,8 @@
 //! Waiting for processes, and for those alone that were started for it.
 
 use std::future::Future;
-use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use futures::future::{join_all, select};
 use rustix::process::Signal;
@@ -15,7 +15,6 @@ use super::error::{SpawnError, SpawnFault};
 use super::registry::GRACE;
 use super::spawn::Spawning;
 use crate::process::{Keeper, Sleep};
-use crate::sys::blocking;
 
 /// Runs `body` and then waits for the processes that were started in the scope. It returns when all
 /// of them have ended, and their process groups: what they leave is killed.
@@ -70,13 +69,7 @@ pub fn blocking_scope<T>(body: impl FnOnce(Scope) -> T) -> T {
     let members = Members::default();
     let unattended = Unattended(members.clone());
     let value = body(Scope(members.clone()));
-    // A task of tokio's that has had its turn would be told to wait for the next one.
-    let mut seeing_off = pin!(tokio::task::unconstrained(members.see_off()));
-    blocking::wait(
-        None,
-        |context| Pin::as_mut(&mut seeing_off).poll(context),
-        || {},
-    );
+    members.blocking_see_off();
     drop(unattended);
     value
 }
@@ -141,19 +134,41 @@ impl Members {
         while let Some(body) = self.next_to_wait_for() {
             body.ended().await;
         }
+        let daemons = self.dismiss();
+        if daemons.is_empty() {
+            return;
+        }
+        let all_ended = || join_all(daemons.iter().map(|daemon| Arc::clone(daemon).ended()));
+        if let Ok(keeper) = Keeper::get() {
+            select(all_ended(), Sleep::on(keeper.handle(), GRACE)).await;
+        }
+        daemons.iter().for_each(|daemon| daemon.kill());
+        all_ended().await;
+    }
+
+    /// The same on a thread that may block.
+    fn blocking_see_off(&self) {
+        while let Some(body) = self.next_to_wait_for() {
+            body.blocking_ended(None);
+        }
+        let deadline = Instant::now() + GRACE;
+        for daemon in self.dismiss() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if daemon.blocking_ended(Some(left)).is_none() {
+                daemon.kill();
+                daemon.blocking_ended(None);
+            }
+        }
+    }
+
+    /// Asks the daemons to end.
+    fn dismiss(&self) -> Vec<Arc<Body>> {
         let daemons = std::mem::take(&mut self.lock().bodies);
         for daemon in &daemons {
             // Whom this cannot reach, SIGKILL does.
             let _ = daemon.signal(Signal::TERM);
         }
-        let all_ended = || join_all(daemons.iter().map(|daemon| daemon.ended()));
-        if let Ok(keeper) = Keeper::get() {
-            select(all_ended(), Sleep::on(keeper.handle(), GRACE)).await;
-        }
-        for daemon in &daemons {
-            daemon.kill();
-        }
-        all_ended().await;
+        daemons
     }
 
     /// One that is to be waited for; where there is none the scope is over.
@@ -179,8 +194,11 @@ impl Drop for Unattended {
     fn drop(&mut self) {
         let mut state = self.0.lock();
         state.over = true;
-        for body in state.bodies.drain(..) {
+        let unattended = std::mem::take(&mut state.bodies);
+        drop(state);
+        for body in unattended {
             body.kill();
+            body.let_go();
         }
     }
 }

@@ -5,30 +5,33 @@ use std::fmt;
 use std::future::Future;
 use std::os::fd::OwnedFd;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 
-use tokio::sync::{oneshot, watch};
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
 
 use super::Process;
-use super::body::{Body, Unclaimed};
+use super::body::{Body, Kept, Life, Unclaimed};
 use super::builder::ProcessBuilder;
 use super::error::{SpawnError, SpawnFault};
 use super::handle::Decode;
-use super::home::{Home, LINGER};
+use super::home::Home;
 use super::registry;
 use super::scope::Members;
-use crate::Call;
 use crate::process::lineage::Lineage;
-use crate::process::{Order, StartError};
+use crate::process::private::Private;
+use crate::process::{Forked, Order, StartError};
 use crate::supervisor::stdio::{Stdio, Tail};
+use crate::sys::fork::ForkError;
 use crate::sys::{blocking, mapping, socket};
 use crate::task::answer;
 use crate::task::identity::Target;
 use crate::wire::message::Role;
 use crate::wire::packed::Packed;
 use crate::worker::alone::Assignment;
-use crate::worker::fitness;
+use crate::worker::{self, fitness};
+use crate::{Call, StartMethod};
 
 /// A process that is being started: await it, or [wait](Self::blocking_wait) for it on a thread.
 ///
@@ -45,8 +48,8 @@ pub struct Spawning<R> {
 }
 
 enum Start {
-    /// It was refused, which is to be told.
-    Refused(Option<SpawnError>),
+    /// It is over, and what came of it is to be told.
+    Over(Option<Result<Unclaimed, SpawnError>>),
     /// The keeper is at it.
     Begun(oneshot::Receiver<Result<Unclaimed, SpawnError>>),
 }
@@ -63,33 +66,43 @@ pub(super) fn spawn<R>(options: ProcessBuilder, call: Call<R>) -> Spawning<R> {
         .map_err(SpawnError::from)
         .and_then(|(target, argument)| Plan::new(options, target, &argument));
     let start = match plan {
-        Ok(plan) => Start::Begun(plan.begin()),
-        Err(error) => Start::Refused(Some(error)),
+        Ok((plan, Some(home))) => Start::Begun(plan.begin(home)),
+        Ok((plan, None)) => Start::Over(Some(plan.fork())),
+        Err(error) => Start::Over(Some(Err(error))),
     };
     Spawning { start, decode }
 }
 
 /// All that is needed for a start.
 struct Plan {
-    home: Arc<Home>,
+    number: u64,
     name: String,
     daemon: bool,
     order: Order,
     /// Our end of what the process is given.
-    socket: OwnedFd,
+    socket: Private,
     /// Outputs, with our ends of those that are taken in.
     outputs: [(Stdio, Option<OwnedFd>); 2],
     scope: Option<Members>,
 }
 
 impl Plan {
-    fn new(options: ProcessBuilder, target: Target, argument: &Packed) -> Result<Self, SpawnError> {
+    /// The plan, and where the process is to be started from: nowhere if it is to be forked here.
+    fn new(
+        options: ProcessBuilder,
+        target: Target,
+        argument: &Packed,
+    ) -> Result<(Self, Option<Arc<Home>>), SpawnError> {
         options.check()?;
-        fitness::check().map_err(SpawnFault::from)?;
         let (method, daemon) = (options.settled_method(), options.settled_daemon());
-        let name = options.name.unwrap_or_else(registry::next_name);
         let mut environment = options.environment;
-        let home = Home::of(method, &mut environment)?;
+        let home = match method {
+            StartMethod::Fork => None,
+            _ => {
+                fitness::check().map_err(SpawnFault::from)?;
+                Some(Home::of(method, &mut environment)?)
+            }
+        };
         let beside = argument.take_descriptors();
         let assignment = Assignment {
             depth: crate::worker::depth(),
@@ -103,10 +116,13 @@ impl Plan {
         let (socket, theirs) = socket::pair().map_err(SpawnError::system("make a socket pair"))?;
         answer::send_beside(&socket, &beside)
             .map_err(SpawnError::system("send the descriptors of the argument"))?;
-        let output = SpawnError::system("make a pipe for an output");
-        let (stdout, stdout_here) = options.stdout.open().map_err(output)?;
-        let output = SpawnError::system("make a pipe for an output");
-        let (stderr, stderr_here) = options.stderr.open().map_err(output)?;
+        let open = |stdio: &Stdio| {
+            let opened = stdio.open();
+            opened.map_err(SpawnError::system("make a pipe for an output"))
+        };
+        let (stdout, stdout_here) = open(&options.stdout)?;
+        let (stderr, stderr_here) = open(&options.stderr)?;
+        let name = options.name.unwrap_or_else(registry::next_name);
         let order = Order {
             lineage: Lineage::of_child(&name, daemon, method),
             first: postcard::to_stdvec(&Role::Process).expect("a number always encodes"),
@@ -114,57 +130,77 @@ impl Plan {
             stdout,
             stderr,
         };
-        Ok(Self {
-            home,
+        let plan = Self {
+            number: registry::next_number(),
             name,
             daemon,
             order,
-            socket,
+            socket: Private::new(socket),
             outputs: [(options.stdout, stdout_here), (options.stderr, stderr_here)],
             scope: options.scope,
-        })
+        };
+        Ok((plan, home))
     }
 
     /// Has the keeper do it. Nothing there may ask a process for its exit in a way that waits.
-    fn begin(self) -> oneshot::Receiver<Result<Unclaimed, SpawnError>> {
+    fn begin(self, home: Arc<Home>) -> oneshot::Receiver<Result<Unclaimed, SpawnError>> {
         let (sender, receiver) = oneshot::channel();
-        let keeper = Arc::clone(self.home.keeper());
+        let keeper = Arc::clone(home.keeper());
         keeper.handle().spawn(async move {
             // Where nobody waits any more, what is not claimed is killed.
-            let _ = sender.send(self.launch().await);
+            let _ = sender.send(self.launch(home).await);
         });
         receiver
     }
 
-    async fn launch(self) -> Result<Unclaimed, SpawnError> {
-        let child = self.home.launch(self.order).await?;
+    async fn launch(self, home: Arc<Home>) -> Result<Unclaimed, SpawnError> {
+        let child = home.launch(self.order).await?;
         // From here on nothing waits, so that the process is somebody's at any time.
-        let pid = child.pid();
-        let stops = self.outputs.map(|(stdio, here)| {
-            let here = here?;
-            let (stop, stopped) = oneshot::channel::<()>();
-            drop(Tail::follow(&stdio, here, &self.name, pid, stopped));
+        let follow = |(stdio, here): (Stdio, Option<OwnedFd>)| {
+            let (stop, stopped) = oneshot::channel();
+            drop(Tail::follow(
+                &stdio,
+                here?,
+                &self.name,
+                child.pid(),
+                stopped,
+            ));
             Some(stop)
-        });
-        let exited = child.exited();
-        let (end, ended) = watch::channel(None);
-        let body = Body::new(self.name, self.daemon, child, self.socket, ended);
-        let unclaimed = Unclaimed::new(Arc::clone(&body));
-        let number = registry::note(&body);
-        let home = self.home;
-        // On the keeper, as this is.
-        tokio::spawn(async move {
-            let exit = exited.await;
-            registry::forget(number);
-            drop(stops);
-            end.send_replace(Some(exit));
-            tokio::time::sleep(LINGER).await;
-            drop(home);
-        });
-        match self.scope {
-            Some(scope) => scope.admit(&body).map(|()| unclaimed),
-            None => Ok(unclaimed),
+        };
+        let outputs = self.outputs.map(follow);
+        let keeper = Arc::clone(home.keeper());
+        let kept = Kept::new(child, keeper, self.number, outputs, Some(home));
+        let life = Life::Kept(kept);
+        let body = Body::new(self.number, self.name, self.daemon, life, self.socket);
+        admit(body, self.scope.as_ref())
+    }
+
+    /// Forks this process, here and now.
+    fn fork(self) -> Result<Unclaimed, SpawnError> {
+        if Handle::try_current().is_ok() {
+            return Err(SpawnFault::InRuntime.into());
         }
+        if self.outputs.iter().any(|(_, here)| here.is_some()) {
+            let why = "the outputs of a forked process cannot be taken in, only sent somewhere";
+            return Err(SpawnFault::Invalid(why).into());
+        }
+        let forked = Forked::fork(self.order, worker::play).map_err(|error| match error {
+            ForkError::Threads(threads) => SpawnFault::Threads(threads),
+            ForkError::Os(error) => SpawnFault::System("fork this process", error),
+        })?;
+        let life = Life::Forked(forked, OnceLock::new());
+        let body = Body::new(self.number, self.name, self.daemon, life, self.socket);
+        admit(body, self.scope.as_ref())
+    }
+}
+
+/// Notes a process that is there.
+fn admit(body: Arc<Body>, scope: Option<&Members>) -> Result<Unclaimed, SpawnError> {
+    registry::note(&body);
+    let unclaimed = Unclaimed::new(Arc::clone(&body));
+    match scope {
+        Some(scope) => scope.admit(&body).map(|()| unclaimed),
+        None => Ok(unclaimed),
     }
 }
 
@@ -190,9 +226,9 @@ impl<R> Future for Spawning<R> {
     /// When it is polled after it has given its process.
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let started = match &mut self.start {
-            Start::Refused(error) => {
-                Err(error.take().expect("polled after it had given its error"))
-            }
+            Start::Over(outcome) => outcome
+                .take()
+                .expect("polled after it had given its process"),
             Start::Begun(start) => match ready!(Pin::new(start).poll(context)) {
                 Ok(started) => started,
                 // The keeper's runtime is gone, as in a copy of this process.

@@ -16,6 +16,14 @@ pub(crate) fn redirect(number: RawFd, to: BorrowedFd<'_>) -> io::Result<()> {
     Ok(())
 }
 
+/// Closes a descriptor whose owner is never run again, because this process was forked off from
+/// under it.
+pub(crate) fn close_forsaken(number: RawFd) {
+    // SAFETY: the number is open here, as it was in the parent. Its owner is in a frame or a static
+    // of the parent's that this process, which goes its own way and never returns, does not use.
+    drop(unsafe { OwnedFd::from_raw_fd(number) });
+}
+
 /// Closes what the program let slip through `exec`: every descriptor from 3 up
 /// without close-on-exec. What a library of this process has opened since with
 /// the flag set, as it should, is left to it.

@@ -20,10 +20,24 @@ pub(crate) fn wake_when_parent_dies() -> io::Result<()> {
 /// Has the kernel send SIGCONT to this process when the last writer of that pipe has closed it, or
 /// has written: also to one that is stopped, and whoever its parent is.
 pub(crate) fn wake_when_closed(pipe: BorrowedFd<'_>) -> io::Result<()> {
+    signal_when_closed(pipe, libc::SIGCONT, getpid().as_raw_nonzero().get())
+}
+
+/// Has the kernel kill this process's group, which it leads, when the last writer of that pipe has
+/// closed it.
+pub(crate) fn kill_group_when_closed(pipe: BorrowedFd<'_>) -> io::Result<()> {
+    signal_when_closed(pipe, libc::SIGKILL, -getpid().as_raw_nonzero().get())
+}
+
+/// Who is told is a process, or a group as a negative number.
+fn signal_when_closed(
+    pipe: BorrowedFd<'_>,
+    signal: libc::c_int,
+    who: libc::c_int,
+) -> io::Result<()> {
     // The same on every architecture that we know; libc has it for some of them only.
     const F_SETSIG: libc::c_int = 10;
-    let own = getpid().as_raw_nonzero().get();
-    for (what, value) in [(F_SETSIG, libc::SIGCONT), (libc::F_SETOWN, own)] {
+    for (what, value) in [(F_SETSIG, signal), (libc::F_SETOWN, who)] {
         // SAFETY: both commands take a number and no memory, and the descriptor is open for as
         // long as it is borrowed.
         if unsafe { libc::fcntl(pipe.as_raw_fd(), what, value) } != 0 {

@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use super::DEPTH;
 use super::serve::{FAILED, flush_stdio};
 use super::watch;
-use crate::process::{Environment, lineage};
-use crate::sys::{mapping, title};
+use crate::process::{Environment, StartMethod, lineage, private};
+use crate::sys::{fork, mapping, title};
 use crate::task::entry::{self, Argument, Begun, Sink, Verdict};
 use crate::task::identity::Target;
 use crate::task::{answer, panic};
@@ -45,7 +45,16 @@ pub(super) fn run(program: Arc<OwnedFd>, channel: Vec<OwnedFd>) -> ! {
         }
     };
     flush_stdio();
+    if is_copy() {
+        // What was registered for an exit is its parent's.
+        fork::exit_now(code);
+    }
     std::process::exit(code)
+}
+
+/// Whether this is a copy of its parent, which the kernel ends with that.
+fn is_copy() -> bool {
+    lineage::standing().is_some_and(|own| own.lineage.method == StartMethod::Fork)
 }
 
 /// What there is to do, and who is told.
@@ -81,7 +90,11 @@ impl Post {
         DEPTH.store(assignment.depth, Ordering::Relaxed);
         panic::install_hook();
         panic::print_as_well();
-        watch::end_with(program)?;
+        if is_copy() {
+            private::keep_for_life(&socket);
+        } else {
+            watch::end_with(program)?;
+        }
         let beside = match assignment.beside {
             true => answer::receive_beside(&socket)?,
             false => Vec::new(),

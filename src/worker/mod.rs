@@ -63,7 +63,7 @@ pub(crate) fn enter(socket: OwnedFd) -> ! {
 }
 
 /// Plays the role that is in a child's first words, to the end of its process.
-fn play(first: &[u8], program: Arc<OwnedFd>, channel: Vec<OwnedFd>) -> ! {
+pub(crate) fn play(first: &[u8], program: Arc<OwnedFd>, channel: Vec<OwnedFd>) -> ! {
     match postcard::from_bytes(first) {
         Ok(Role::Worker(start)) => serve::serve(*start, program, channel),
         Ok(Role::Process) => alone::run(program, channel),

@@ -14,7 +14,7 @@ use crate::pool::driver::{Driver, Plan, Venue};
 use crate::pool::error::{BuildError, BuildFault};
 use crate::pool::rooms::RoomRules;
 use crate::pool::scheduler::{Renewal, Rules};
-use crate::process::{Keeper, Launcher, Program};
+use crate::process::{Keeper, Launcher, Program, StartMethod};
 use crate::supervisor::start::Recipe;
 use crate::sys::memory::Memory;
 use crate::sys::reactor;
@@ -120,6 +120,10 @@ impl ProcessPoolBuilder {
         }
         let retire_when = retire_when.map(Target::of::<_, ()>).transpose();
         let retire_when = retire_when.map_err(BuildFault::Foreign)?;
+        check(
+            start_method != StartMethod::Fork,
+            "the workers of a pool cannot be forked from the program itself",
+        )?;
         check(
             !start_timeout.is_zero(),
             "the start timeout must be greater than 0",
