@@ -13,8 +13,9 @@ impl<T> Rooms<T> {
         self.withdraw(around, number, Outcome::Cancelled);
     }
 
-    /// Ends a call even while it runs.
+    /// Ends a call even while it runs. It is not run again, even if this run was over.
     pub(crate) fn abort(&mut self, now: Moment, around: &impl Surroundings, number: u64) {
+        self.forbid_repeating(number);
         if !self.withdraw(around, number, Outcome::Aborted(false)) {
             self.end(now, around, number, Outcome::Aborted(true));
         }
@@ -23,14 +24,19 @@ impl<T> Rooms<T> {
     /// Takes a call back if it has not been begun, else asks it to come to its end; tells whether it
     /// could be asked. It is not run again, however it ends.
     pub(crate) fn request(&mut self, around: &impl Surroundings, number: u64) -> bool {
-        if let Some(call) = self.calls.get_mut(&number) {
-            call.spec.retry = Retry::default();
-        }
+        self.forbid_repeating(number);
         if self.withdraw(around, number, Outcome::Cancelled) {
             return true;
         }
         let holder = self.holder(number);
         holder.is_some_and(|(worker, ticket)| around.ask(worker, ticket, Request::Caller))
+    }
+
+    /// Nobody wants another run of it, however this one ends.
+    fn forbid_repeating(&mut self, number: u64) {
+        if let Some(call) = self.calls.get_mut(&number) {
+            call.spec.retry = Retry::default();
+        }
     }
 
     /// Nothing that has not been begun will be, and ends like this; where everything ends, so does

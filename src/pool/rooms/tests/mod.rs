@@ -217,6 +217,25 @@ fn who_waits_for_another_run_is_answered_when_the_pool_breaks() {
     assert!(stage.is_finished());
 }
 
+/// It had been ended already, and said so later.
+#[test]
+fn a_call_that_is_aborted_when_it_has_panicked_is_not_run_again() {
+    let mut stage = Stage::new(1, 1);
+    let repeated = CallSpec {
+        retry: Retry::new(1).on_panic(true),
+        ..call()
+    };
+    let panics = stage.submit(repeated, Manner::Panics);
+    while stage.runs(panics) == 0 {
+        assert!(stage.step(1), "it is about to begin");
+    }
+    assert!(stage.step(1), "it is over, and nobody has heard that");
+    stage.abort(panics);
+    stage.play();
+    assert!(stage.is_over(panics));
+    assert_eq!(stage.runs(panics), 1);
+}
+
 #[test]
 fn another_room_is_asked_for_in_the_name_of_who_is_let_in() {
     let mut stage = Stage::new(3, 4);
