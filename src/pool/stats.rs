@@ -292,14 +292,13 @@ pub(super) fn snapshot(driver: &Driver) -> Stats {
             async_tasks: rooms.guests(id_of(slot)),
             ..worker(scheduler, slot, now)
         });
-        let (hosting, waiting) = rooms.jobs();
         let place = driver.in_place.as_ref();
         let in_place = place.map(|place| place.workers(&driver.plan.recipe.name));
         let in_place = in_place.unwrap_or_default();
         let stats = Stats {
             max_workers: driver.workers(),
-            queued: scheduler.waiting() - waiting + rooms.waiting(),
-            unfinished: scheduler.unfinished() - hosting + rooms.unfinished() + in_place.len(),
+            queued: scheduler.calls_waiting() + rooms.waiting(),
+            unfinished: scheduler.unfinished() - rooms.jobs() + rooms.unfinished() + in_place.len(),
             workers: workers.chain(in_place).collect(),
             submitted: counts.submitted,
             completed: counts.completed,

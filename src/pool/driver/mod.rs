@@ -433,9 +433,7 @@ impl Driver {
         } = state;
         counts.unsaid.stand(|| {
             let levels = scheduler.levels();
-            let (asked_for, guests) = rooms.lines();
-            // A room in the line is no call.
-            let queued = levels.queued.saturating_sub(asked_for) + guests;
+            let queued = levels.queued + rooms.in_line();
             Levels { queued, ..levels }
         });
         done.unsaid = counts.unsaid.take();

@@ -71,7 +71,7 @@ impl Surroundings for Around<'_> {
     }
 
     fn waiting(&self) -> usize {
-        self.scheduler.waiting()
+        self.scheduler.calls_waiting()
     }
 
     fn spare(&self) -> (usize, usize) {

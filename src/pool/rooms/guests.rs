@@ -37,8 +37,9 @@ impl<T> Rooms<T> {
             self.clear(around, first);
         }
         let room = self.rooms.entry(worker).or_default();
-        (room.job, room.fresh, room.stuck, room.ending) = (Some(key), true, false, None);
-        room.silent = None;
+        // What the worker was given before, and did not begin, stands in the scheduler's line again.
+        self.pending.extend(room.job.replace(key));
+        (room.fresh, room.stuck, room.ending, room.silent) = (true, false, None, None);
         room.look_by(now + LATE);
     }
 
@@ -51,7 +52,7 @@ impl<T> Rooms<T> {
         room.look_by(now + LATE);
         self.line.remove(&call.turn());
         call.stage = Stage::Sent(worker, ticket);
-        (call.asked, call.silent) = (false, None);
+        (call.asked, call.silent, call.ran) = (false, None, None);
         let limits = call.until().into_iter();
         let at = limits.chain(call.first_limit(now)).min();
         self.look_at(number, at);

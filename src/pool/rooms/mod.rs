@@ -188,16 +188,16 @@ impl<T> Rooms<T> {
         self.calls.values().filter(outside).count()
     }
 
-    /// How many jobs of the scheduler's are rooms, and how many of those stand in its line.
-    pub(crate) fn jobs(&self) -> (usize, usize) {
+    /// How many jobs of the scheduler's are rooms.
+    pub(crate) fn jobs(&self) -> usize {
         let open = self.rooms.values().filter(|room| room.job.is_some());
-        (self.pending.len() + open.count(), self.pending.len())
+        self.pending.len() + open.count()
     }
 
-    /// How many rooms stand in the scheduler's line, and how many calls in the one here.
+    /// How many calls wait for a room.
     #[cfg_attr(not(feature = "metrics"), allow(dead_code))]
-    pub(crate) fn lines(&self) -> (usize, usize) {
-        (self.pending.len(), self.line.len())
+    pub(crate) fn in_line(&self) -> usize {
+        self.line.len()
     }
 
     /// How many calls are in that worker's room.
@@ -272,7 +272,7 @@ impl<T> Rooms<T> {
         (idle, vacant): (usize, usize),
     ) -> Option<(WorkerId, bool)> {
         let most = self.rules.most;
-        let others = around.waiting().saturating_sub(self.pending.len()) > 0;
+        let others = around.waiting() > 0;
         let open = self.rooms.iter().filter(|(worker, room)| {
             let closing = others && !room.fresh;
             room.is_open()

@@ -15,6 +15,8 @@ pub(super) struct Line {
     /// Those that wait for the worker of a place; no queue is empty.
     aside: BTreeMap<usize, Queue>,
     waiting: usize,
+    /// How many of them are rooms.
+    rooms: usize,
     until: BTreeSet<(Moment, JobKey)>,
 }
 
@@ -33,6 +35,11 @@ impl Line {
     /// How many jobs wait.
     pub(super) fn len(&self) -> usize {
         self.waiting
+    }
+
+    /// How many of those that wait are rooms.
+    pub(super) fn rooms(&self) -> usize {
+        self.rooms
     }
 
     /// How many keys are kept, gaps included, for how many priorities, and how many moments.
@@ -73,6 +80,7 @@ impl Line {
 
     fn entered(&mut self, waiter: Waiter) {
         self.waiting += 1;
+        self.rooms += usize::from(waiter.job.room > 0);
         if let Some(until) = waiter.until {
             self.until.insert((until, waiter.job));
         }
@@ -122,6 +130,7 @@ impl Line {
 
     fn left(&mut self, waiter: Waiter) {
         self.waiting -= 1;
+        self.rooms -= usize::from(waiter.job.room > 0);
         if self.queue_of(waiter).is_empty() {
             // With the gaps in it.
             waiter.home.map(|place| self.aside.remove(&place));

@@ -56,8 +56,14 @@ impl<T> Scheduler<T> {
     }
 
     /// How many jobs wait in the line.
+    #[cfg(test)]
     pub(crate) fn waiting(&self) -> usize {
         self.line.len()
+    }
+
+    /// How many jobs wait in the line that are no rooms.
+    pub(crate) fn calls_waiting(&self) -> usize {
+        self.line.len() - self.line.rooms()
     }
 
     /// How many jobs are unfinished.
@@ -86,12 +92,12 @@ impl<T> Scheduler<T> {
         })
     }
 
-    /// How many jobs wait, how many workers are ready, and how many of those have something to do.
+    /// How many jobs wait that are no rooms, how many workers are ready, and how many of those have something to do.
     pub(crate) fn levels(&self) -> Levels {
         let workers = self.places.iter().filter_map(|place| place.worker.as_ref());
         let ready = workers.filter(|worker| worker.ready.is_some() && !worker.is_dying());
         let mut levels = Levels {
-            queued: self.waiting(),
+            queued: self.calls_waiting(),
             ..Levels::default()
         };
         for worker in ready {

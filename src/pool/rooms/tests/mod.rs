@@ -12,7 +12,7 @@ use self::actor::Manner;
 use self::stage::{Around, Stage};
 use super::guests::UnknownGuest;
 use super::{Act, CallSpec};
-use crate::pool::scheduler::{Outcome, Retry};
+use crate::pool::scheduler::{JobKey, Outcome, Retry};
 
 const MILLI: Duration = Duration::from_millis(1);
 
@@ -234,6 +234,21 @@ fn a_call_that_is_aborted_when_it_has_panicked_is_not_run_again() {
     stage.play();
     assert!(stage.is_over(panics));
     assert_eq!(stage.runs(panics), 1);
+}
+
+/// Else nobody would know of it, and nobody be let into a room as long as it waits.
+#[test]
+fn a_room_that_its_worker_did_not_begin_waits_when_that_is_given_another() {
+    let mut stage = Stage::new(1, 2);
+    stage.submit(call(), Manner::Stays);
+    assert!(stage.step(0), "the worker is ready");
+    assert_eq!(stage.rooms.jobs(), 1);
+    let worker = stage.workers_of(&[1])[0];
+    let other = JobKey::of_number(2);
+    stage.rooms.asked_for(other);
+    let around = Around(&stage.scheduler, &stage.actors);
+    stage.rooms.opened(stage.now, &around, worker, other);
+    assert_eq!(stage.rooms.jobs(), 2);
 }
 
 #[test]

@@ -74,7 +74,7 @@ impl Surroundings for Around<'_> {
     }
 
     fn waiting(&self) -> usize {
-        self.0.waiting()
+        self.0.calls_waiting()
     }
 
     fn spare(&self) -> (usize, usize) {

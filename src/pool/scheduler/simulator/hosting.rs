@@ -76,7 +76,7 @@ impl Surroundings for Around<'_, '_> {
     }
 
     fn waiting(&self) -> usize {
-        self.world.borrow().core.waiting()
+        self.world.borrow().core.calls_waiting()
     }
 
     fn spare(&self) -> (usize, usize) {

@@ -439,7 +439,7 @@ impl World<'_> {
             || format!("{}", self.core.held),
         );
         require(
-            self.rooms.is_idle() && self.rooms.jobs() == (0, 0),
+            self.rooms.is_idle() && self.rooms.jobs() == 0,
             "no room outlives the pool",
             || format!("{:?}", self.rooms),
         );

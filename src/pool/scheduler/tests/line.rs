@@ -28,6 +28,21 @@ impl Desk {
     }
 }
 
+/// Else rooms would let nobody in for the sake of one that was taken back, and is needed by nobody.
+#[test]
+fn a_room_that_waits_is_no_call_that_waits() {
+    let mut desk = Desk::ready(1);
+    desk.submit_all(2, &["busy", "waits"]);
+    let room = JobSpec {
+        room: Some(3),
+        ..JobSpec::default()
+    };
+    let key = desk.core.take_in(desk.now, room, "room");
+    assert_eq!((desk.core.waiting(), desk.core.calls_waiting()), (2, 1));
+    desk.core.handle(desk.now, Event::Cancel(key));
+    assert_eq!((desk.core.waiting(), desk.core.calls_waiting()), (1, 1));
+}
+
 #[test]
 fn the_higher_priority_goes_first_and_within_one_who_was_first() {
     let mut desk = Desk::ready(1);
