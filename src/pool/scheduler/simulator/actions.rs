@@ -23,11 +23,12 @@ impl World<'_> {
             }
             Action::End(worker, ticket, begun_by) => {
                 self.touch(worker);
+                let until = self.now + self.plan.rules.abort_grace;
                 let process = self.asked(worker);
                 let won = process.page.end(ticket, begun_by);
                 if won {
                     process.check_alone();
-                    process.ended = Some(ticket);
+                    (process.ended, process.spared_until) = (Some(ticket), until);
                 }
                 self.answer(Event::Ended(worker, ticket, won));
             }
@@ -69,8 +70,9 @@ impl World<'_> {
             Action::Repeat(key, outcome) => {
                 let job = self.core.attachment(key).copied();
                 let job = job.expect("who is to be run again is in the pool");
+                let now = (self.drained, self.now);
                 self.ledger
-                    .repeated(job, Some(outcome), &self.processes, self.now);
+                    .repeated(job, Some(outcome), &self.processes, now);
             }
             Action::Resolve(job, key, outcome, _) => {
                 let (processes, starts) = (&self.processes, &self.starts);

@@ -253,7 +253,7 @@ impl<'t> World<'t> {
                 let visit = visit.expect("who is to be run again is in the pool");
                 self.repeat_visit(visit, Some(outcome), self.rooms_asked);
             }
-            Act::Resolve(visit, number, outcome, _) => {
+            Act::Resolve(visit, number, outcome, ran) => {
                 let own = self.visits.get(visit).number == number;
                 require(
                     own,
@@ -261,6 +261,7 @@ impl<'t> World<'t> {
                     || format!("{number} is not {:?}", self.visits.get(visit)),
                 );
                 let scene = Scene::of(&self.processes, &self.starts, &self.ledger, self.now);
+                self.visits.check_ran(visit, outcome, ran, scene);
                 self.visits.resolved(visit, outcome, scene);
             }
             Act::Calls(any) => self.core.handle(self.now, Event::AsyncCalls(any)),
@@ -285,6 +286,13 @@ impl<'t> World<'t> {
             "no room is asked for when all is over",
             || format!("{number}"),
         );
+        let (idle, vacant) = self.core.spare();
+        let roomy = self.roomy();
+        require(
+            roomy.is_none() || idle + vacant > 1,
+            "one worker is left for blocking calls as long as there is room",
+            || format!("{roomy:?}"),
+        );
         let spec = JobSpec {
             kind: u64::MAX,
             priority,
@@ -305,6 +313,19 @@ impl<'t> World<'t> {
         self.ledger.accepted(job, key);
         self.rooms.asked_for(key);
         self.longest_line = self.longest_line.max(self.core.waiting());
+    }
+
+    /// A room that would certainly let somebody in: nobody is on the way there or out of it, and
+    /// nobody else waits for its worker.
+    fn roomy(&self) -> Option<WorkerId> {
+        let others = self.core.waiting() > self.ledger.waiting_rooms();
+        let mut open = self.processes.iter().filter(|process| {
+            let begun = process.guests.iter().all(|guest| guest.until.is_some());
+            let (guests, lanes) = (process.guests.len(), process.berths.len());
+            let there = process.is_in_room() && begun && guests > 0 && guests == lanes;
+            there && guests < self.plan.rooms.most && self.core.admits(process.id, guests)
+        });
+        open.find(|_| !others).map(|process| process.id)
     }
 
     /// A worker was given a room.

@@ -5,6 +5,7 @@ use super::life::STOPPING;
 use super::plan::Work;
 use super::process::Process;
 use super::rules::require;
+use super::terms::repeats;
 use crate::pool::error::TaskError;
 use crate::pool::scheduler::{JobSpec, Outcome, Request, Retry, Ticket, WorkerId};
 use crate::sys::clock::Moment;
@@ -158,7 +159,7 @@ impl Item {
         let count = self.failures.len() as u32;
         let allowed = failure
             .failure()
-            .is_some_and(|kind| retry.allows(kind, count));
+            .is_some_and(|kind| repeats(retry, kind, count));
         require(
             again == (allowed && wanted),
             "an item is repeated after a failure that allows it, not too often, and always then",

@@ -4,6 +4,7 @@ use super::life::{ANSWERING, STOPPING};
 use super::plan::Planned;
 use super::process::Process;
 use super::rules::{Starts, require};
+use super::terms::repeats;
 use super::turns::Turns;
 use crate::pool::scheduler::{Failure, JobKey, Outcome, Progress, Request, Ticket, WorkerId};
 use crate::sys::clock::Moment;
@@ -29,6 +30,8 @@ struct Record {
     /// How many runs have failed, and which was the last of them.
     failures: u32,
     before: Option<(WorkerId, Ticket)>,
+    /// It is not run again before this.
+    rests_until: Moment,
     answer: Option<Answer>,
     cancelled: bool,
     aborted: bool,
@@ -58,6 +61,7 @@ impl Ledger {
             started: None,
             failures: 0,
             before: None,
+            rests_until: Moment(0),
             answer: None,
             cancelled: false,
             aborted: false,
@@ -235,6 +239,11 @@ impl Ledger {
             "no job is started after it was answered",
             || format!("{record:?}"),
         );
+        require(
+            record.rests_until <= now,
+            "a job that has failed is not run before its pause is over",
+            || format!("{now:?} {record:?}"),
+        );
         record.started = Some((now, worker));
     }
 
@@ -254,13 +263,13 @@ impl Ledger {
         self.answer(job, Answer::Response);
     }
 
-    /// It has failed, like this or by a panic, and will be run again.
+    /// It has failed, like this or by a panic, at `failed` or later, and will be run again.
     pub(super) fn repeated(
         &mut self,
         job: usize,
         outcome: Option<Outcome>,
         processes: &[Process],
-        now: Moment,
+        (failed, now): (Moment, Moment),
     ) {
         let record = &mut self.records[job];
         let spec = record.planned.spec;
@@ -281,7 +290,7 @@ impl Ledger {
             }
         };
         require(
-            true_so && spec.retry.allows(failure, record.failures),
+            true_so && repeats(spec.retry, failure, record.failures),
             "a run is repeated only after a failure that allows it, and not too often",
             || format!("{outcome:?} {record:?}"),
         );
@@ -296,6 +305,7 @@ impl Ledger {
             || format!("{record:?}"),
         );
         record.failures += 1;
+        record.rests_until = failed + spec.retry.pause(record.failures);
         record.before = record.held.take();
         record.started = None;
         record.asked = [false; 2];
@@ -371,7 +381,7 @@ impl Ledger {
             Outcome::RanTooLong => Some(Failure::RanTooLong),
             _ => None,
         };
-        let allowed = failure.is_some_and(|failure| spec.retry.allows(failure, record.failures));
+        let allowed = failure.is_some_and(|failure| repeats(spec.retry, failure, record.failures));
         let wanted = !record.aborted && !record.requested && !self.cancelled_pending;
         require(
             !(allowed && wanted) || self.terminated || starts.loss.is_some(),

@@ -155,6 +155,8 @@ pub(super) struct Process {
     pub(super) silent: bool,
     /// A call that was ended and that it has not passed by.
     pub(super) ended: Option<Ticket>,
+    /// Until when that may come to its end by itself.
+    pub(super) spared_until: Moment,
 }
 
 impl Process {
@@ -202,6 +204,7 @@ impl Process {
             unyielding: false,
             silent: false,
             ended: None,
+            spared_until: Moment(0),
         }
     }
 
@@ -237,10 +240,14 @@ impl Process {
         !matches!(self.hands, Hands::Running(_) | Hands::Writing(_))
     }
 
+    /// Whether it is in a room.
+    pub(super) fn is_in_room(&self) -> bool {
+        matches!(self.hands, Hands::Hosting(_))
+    }
+
     /// Whether it is in a room, and nobody else is.
     pub(super) fn is_alone_in_room(&self) -> bool {
-        let nobody = self.guests.iter().all(|guest| guest.until.is_none());
-        matches!(self.hands, Hands::Hosting(_)) && nobody
+        self.is_in_room() && self.guests.iter().all(|guest| guest.until.is_none())
     }
 
     /// Whether the parent waits for it to become ready.

@@ -47,7 +47,8 @@ impl World<'_> {
                         && self.rng.percent(self.plan.terms.panics)
                         && self.core.panicked(self.now, id, frame.ticket).is_some()
                     {
-                        self.ledger.repeated(job, None, &self.processes, self.now);
+                        let now = (self.now, self.now);
+                        self.ledger.repeated(job, None, &self.processes, now);
                         continue;
                     }
                     match self.core.complete(self.now, id, frame.ticket, took) {

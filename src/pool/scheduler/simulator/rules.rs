@@ -306,7 +306,10 @@ impl Process {
         );
         let stuck = self.stopped.is_some() || self.has_just_woken(now);
         let own = self.condemned || self.unyielding;
-        let reason = ending || self.retired || own || self.ended.is_some() || stuck;
+        // What grows goes on growing in a grace.
+        let patient = self.spared_until <= now || self.grown;
+        let ended = self.ended.is_some() && patient;
+        let reason = ending || self.retired || own || ended || stuck;
         require(
             reason || !self.ready,
             "nobody is killed for nothing",

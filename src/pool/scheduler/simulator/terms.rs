@@ -7,7 +7,7 @@ use super::chunks;
 use super::fate::Rng;
 use super::life::{ANSWERING, STOPPING};
 use super::world::{Office, World};
-use crate::pool::scheduler::{JobSpec, Retry};
+use crate::pool::scheduler::{Failure, JobSpec, Retry};
 use crate::sys::clock::Moment;
 
 /// Jobs that may not wait any longer must have been started or answered this much later.
@@ -22,6 +22,17 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 pub(super) fn with_retries(retry: Retry, run: Duration) -> Duration {
     let times = retry.times();
     run * (times + 1) + LONGEST_PAUSE * times
+}
+
+/// Whether a run that failed like this, after so many before it, is no end: told here again, from what
+/// was asked for.
+pub(super) fn repeats(retry: Retry, failure: Failure, before: u32) -> bool {
+    let counts = match failure {
+        Failure::Lost => true,
+        Failure::Panicked => retry == retry.on_panic(true),
+        Failure::RanTooLong => retry == retry.on_timeout(true),
+    };
+    counts && before < retry.times()
 }
 
 /// How often calls are given what, in percent.

@@ -8,6 +8,7 @@ use super::life::{ANSWERING, STOPPING};
 use super::plan::PlannedVisit;
 use super::process::Process;
 use super::rules::{Starts, require};
+use super::terms::repeats;
 use crate::pool::scheduler::{Failure, Outcome, Progress, Request, Ticket, WorkerId};
 use crate::sys::clock::Moment;
 
@@ -359,6 +360,28 @@ impl Visits {
         self.answer(visit, Some(outcome));
     }
 
+    /// It is told how long it had been running when its worker was lost: if that said the truth, for
+    /// no one else is that known.
+    pub(super) fn check_ran(
+        &self,
+        visit: usize,
+        outcome: Outcome,
+        ran: Option<Duration>,
+        scene: Scene<'_>,
+    ) {
+        let record = &self.records[visit];
+        let known = match (outcome, ran) {
+            (Outcome::Lost(worker), None) => scene.process(worker).condemned,
+            (Outcome::Lost(_), Some(ran)) => {
+                record.begun.is_some_and(|since| since + ran <= scene.now)
+            }
+            (_, ran) => ran.is_none() || record.failures > 0,
+        };
+        require(known, "it is told how long a lost run had taken", || {
+            format!("{outcome:?} {ran:?} {record:?}")
+        });
+    }
+
     fn answer(&mut self, visit: usize, answer: Option<Outcome>) {
         let record = &mut self.records[visit];
         require(
@@ -553,7 +576,7 @@ impl Visit {
             Some(Outcome::RanTooLong) => Failure::RanTooLong,
             Some(_) => return false,
         };
-        self.planned.spec.retry.allows(failure, self.failures)
+        repeats(self.planned.spec.retry, failure, self.failures)
     }
 
     /// Whether its run is over, whatever of that has been heard.
