@@ -66,8 +66,8 @@ impl Surroundings for Around<'_> {
         first.is_some_and(|(_, ticket)| self.progress(worker, ticket) != Progress::Waiting)
     }
 
-    fn admits(&self, worker: WorkerId, guests: usize) -> bool {
-        self.scheduler.admits(worker, guests)
+    fn admits(&self, worker: WorkerId, room: Key, guests: usize) -> bool {
+        self.scheduler.admits(worker, room, guests)
     }
 
     fn waiting(&self) -> usize {

@@ -26,19 +26,20 @@ impl<T> Rooms<T> {
         key: JobKey,
     ) {
         self.pending.retain(|pending| *pending != key);
-        // It may have been given to another first, who did not begin it.
-        let first = self
-            .rooms
-            .iter_mut()
-            .find(|(_, room)| room.job == Some(key));
-        if let Some((first, room)) = first {
-            let first = *first;
-            room.job = None;
-            self.clear(around, first);
+        // It may have been given to another first, and this one another room. Who did not begin them
+        // passes by whoever came there; the other room stands in the scheduler's line again.
+        let stale = |(at, room): (&WorkerId, &Room)| {
+            let job = room.job.filter(|job| *job == key || *at == worker)?;
+            Some((*at, job))
+        };
+        let stale: Vec<_> = self.rooms.iter().filter_map(stale).collect();
+        for (at, job) in stale {
+            self.pending.extend(Some(job).filter(|job| *job != key));
+            self.clear(around, at);
+            self.rooms.entry(at).or_default().job = None;
         }
         let room = self.rooms.entry(worker).or_default();
-        // What the worker was given before, and did not begin, stands in the scheduler's line again.
-        self.pending.extend(room.job.replace(key));
+        room.job = Some(key);
         (room.fresh, room.stuck, room.ending, room.silent) = (true, false, None, None);
         room.look_by(now + LATE);
     }

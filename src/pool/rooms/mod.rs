@@ -72,8 +72,9 @@ pub(crate) trait Surroundings {
     fn progress(&self, worker: WorkerId, ticket: Ticket) -> Progress;
     /// Whether that worker has begun that call, by which it has a room.
     fn has_begun(&self, worker: WorkerId, room: JobKey) -> bool;
-    /// Whether that worker may be given anything more, where so many lanes are taken.
-    fn admits(&self, worker: WorkerId, guests: usize) -> bool;
+    /// Whether that worker has that room, and may be given anything more, where so many lanes are
+    /// taken.
+    fn admits(&self, worker: WorkerId, room: JobKey, guests: usize) -> bool;
     /// How many blocking calls wait for a worker.
     fn waiting(&self) -> usize;
     /// How many workers are there that have nothing to do, and how many could be started beside those.
@@ -275,12 +276,13 @@ impl<T> Rooms<T> {
         let others = around.waiting() > 0;
         let open = self.rooms.iter().filter(|(worker, room)| {
             let closing = others && !room.fresh;
+            let admits = |job| around.admits(**worker, job, room.guests());
             room.is_open()
                 && room.has_lane()
                 && !room.stuck
                 && !closing
                 && room.guests() < most
-                && around.admits(**worker, room.guests())
+                && room.job.is_some_and(admits)
         });
         let (worker, room) = open.min_by_key(|(_, room)| room.guests())?;
         // One worker is left for blocking calls as long as the rooms are not full.

@@ -82,13 +82,14 @@ impl<T> Scheduler<T> {
         }
     }
 
-    /// Whether a worker that has so many async calls in it may be given one more.
-    pub(crate) fn admits(&self, worker: WorkerId, calls: usize) -> bool {
+    /// Whether a worker has that room, with so many async calls in it, and may be given one more.
+    pub(crate) fn admits(&self, worker: WorkerId, room: JobKey, calls: usize) -> bool {
         let place = self.places.get(worker.place);
         let state = place.and_then(|place| place.worker.as_ref());
         state.is_some_and(|state| {
             let serves = state.phase == Phase::Ready && !state.stopping;
-            state.id == worker && serves && state.stay.allows_more(|| calls as u64)
+            let has_it = state.ahead.front().is_some_and(|sent| sent.job == room);
+            state.id == worker && has_it && serves && state.stay.allows_more(|| calls as u64)
         })
     }
 

@@ -249,6 +249,7 @@ fn a_room_that_its_worker_did_not_begin_waits_when_that_is_given_another() {
     let around = Around(&stage.scheduler, &stage.actors);
     stage.rooms.opened(stage.now, &around, worker, other);
     assert_eq!(stage.rooms.jobs(), 2);
+    assert!(stage.rooms.holder(1).is_none(), "it is not there either");
 }
 
 #[test]

@@ -69,8 +69,8 @@ impl Surroundings for Around<'_> {
         first.is_some_and(|(_, ticket)| self.progress(worker, ticket) != Progress::Waiting)
     }
 
-    fn admits(&self, worker: WorkerId, guests: usize) -> bool {
-        self.0.admits(worker, guests)
+    fn admits(&self, worker: WorkerId, room: JobKey, guests: usize) -> bool {
+        self.0.admits(worker, room, guests)
     }
 
     fn waiting(&self) -> usize {

@@ -71,8 +71,8 @@ impl Surroundings for Around<'_, '_> {
         first.is_some_and(|(_, ticket)| self.progress(worker, ticket) != Progress::Waiting)
     }
 
-    fn admits(&self, worker: WorkerId, guests: usize) -> bool {
-        self.world.borrow().core.admits(worker, guests)
+    fn admits(&self, worker: WorkerId, room: JobKey, guests: usize) -> bool {
+        self.world.borrow().core.admits(worker, room, guests)
     }
 
     fn waiting(&self) -> usize {
@@ -323,7 +323,9 @@ impl<'t> World<'t> {
             let begun = process.guests.iter().all(|guest| guest.until.is_some());
             let (guests, lanes) = (process.guests.len(), process.berths.len());
             let there = process.is_in_room() && begun && guests > 0 && guests == lanes;
-            there && guests < self.plan.rooms.most && self.core.admits(process.id, guests)
+            let room = self.core.running(process.id);
+            let admits = |(room, _)| self.core.admits(process.id, room, guests);
+            there && guests < self.plan.rooms.most && room.is_some_and(admits)
         });
         open.find(|_| !others).map(|process| process.id)
     }
@@ -342,6 +344,13 @@ impl<'t> World<'t> {
             format!("{number}")
         });
         let visit = visit.unwrap_or_default();
+        let given = self.core.running(worker).map(|(key, _)| key);
+        let given = given.and_then(|key| self.core.attachment(key).copied());
+        require(
+            given.is_some_and(|job| self.ledger.is_room(job)),
+            "nobody is let in where there is no room",
+            || format!("{worker:?} {given:?}"),
+        );
         let others = self.core.waiting() - self.ledger.waiting_rooms();
         self.asked(worker).check_enter(ticket, others);
         let most = self.plan.rooms.most;
