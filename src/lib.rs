@@ -107,6 +107,7 @@
 //! | --- | --- |
 //! | `auto-init` (default) | workers are recognised before `main`; without it, [`init`] has to be its first line |
 //! | `json` | `Json`, which carries what the crate's encoding cannot: `serde_json::Value`, `flatten`, untagged enums |
+//! | `pickle` | values as pickles, for [Python programs at the other end](guide::listening#python-at-the-other-end) of a connection |
 //! | `anyhow` | a [`RemoteError`] becomes an `anyhow::Error` by `?` |
 //! | `tower` | `TaskService`: a pool behind tower's layers |
 //! | `tracing` | [spans of calls, and what tasks log in their workers](guide::observing#traces) |

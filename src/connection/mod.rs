@@ -15,6 +15,7 @@
 // - `link`: the socket that the halves share, and waiting for it
 // - `inbox`: what has come in; `outgoing`: what is on its way out. Neither waits
 // - `frame`: the length before each message; `message`: a value in one
+// - `pickle`: values for Python programs
 // - `look`: whether there is something; `wait`: on which of many
 // - `listener`, `client`: ends that find each other by an `address`, where `peer` is who came
 // - `greet`: whether they speak; `authkey`: what they may have to prove; `handshake`: how, without
@@ -35,6 +36,8 @@ mod look;
 mod message;
 mod outgoing;
 mod peer;
+#[cfg(feature = "pickle")]
+mod pickle;
 mod receiver;
 mod refusal;
 mod sender;

@@ -85,7 +85,7 @@ impl<T> Sender<T> {
         self.block(Frame::of_bytes(bytes), limit)
     }
 
-    fn transmit(
+    pub(super) fn transmit(
         &mut self,
         frame: Result<Frame, ConnectionError>,
     ) -> impl Future<Output = Result<(), ConnectionError>> + Send + use<'_, T> {
@@ -97,7 +97,7 @@ impl<T> Sender<T> {
         }
     }
 
-    fn attempt(&mut self, frame: Frame) -> Result<(), ConnectionError> {
+    pub(super) fn attempt(&mut self, frame: Frame) -> Result<(), ConnectionError> {
         let _rest = Rest(&self.link);
         let mut frame = Some(frame);
         loop {
@@ -112,7 +112,11 @@ impl<T> Sender<T> {
         }
     }
 
-    fn block(&mut self, frame: Frame, limit: Option<Duration>) -> Result<(), ConnectionError> {
+    pub(super) fn block(
+        &mut self,
+        frame: Frame,
+        limit: Option<Duration>,
+    ) -> Result<(), ConnectionError> {
         let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
         let _rest = Rest(&self.link);
         let mut frame = Some(frame);

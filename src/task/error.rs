@@ -45,6 +45,12 @@ impl EncodeError {
         }
     }
 
+    /// Says why a `T` could not be encoded in another format than the crate's own.
+    #[cfg(feature = "pickle")]
+    pub(crate) fn because<T: ?Sized>(reason: impl fmt::Display) -> Self {
+        Self::new::<T>(Fault::new(reason))
+    }
+
     /// Says that the `Serialize` implementation of a `T` panicked.
     pub(super) fn panicked<T: ?Sized>(panic: &PanicInfo) -> Self {
         Self::new::<T>(Fault::new(format_args!("its Serialize panicked: {panic}")))

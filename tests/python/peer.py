@@ -53,6 +53,14 @@ def echo_objects(connection):
         say("end")
 
 
+def other_objects(connection):
+    connection.send(os.system)
+    connection.send({1, 2})
+    connection.send([object(), 1])
+    connection.send("plain")
+    say(connection.recv())
+
+
 def half_a_message(connection):
     os.write(connection.fileno(), struct.pack("!i", 1000) + b"half")
     os._exit(0)
@@ -67,7 +75,12 @@ def main(role, address):
         os._exit(0)
     connection = listen(address, key) if how == "listen" else Client(address, authkey=key)
     with connection:
-        {"bytes": echo_bytes, "objects": echo_objects, "half": half_a_message}[what](connection)
+        {
+            "bytes": echo_bytes,
+            "objects": echo_objects,
+            "others": other_objects,
+            "half": half_a_message,
+        }[what](connection)
 
 
 try:

@@ -77,6 +77,11 @@ impl Python {
         })
     }
 
+    /// Where it lies, under the name `python3`.
+    pub fn folder(&self) -> Option<&Path> {
+        self.path.parent()
+    }
+
     /// Whether it proves a key as Python does now, and not by HMAC-MD5 alone.
     pub fn knows_sha256(&self) -> bool {
         self.version >= (3, 12)
@@ -87,6 +92,7 @@ impl Python {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let mut command = Command::new(&self.path);
         command.arg("-B").arg(root.join(script));
+        command.env("PYTHONUTF8", "1");
         command
     }
 

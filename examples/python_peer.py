@@ -1,0 +1,14 @@
+"""The Python side of `python_peer.rs`, which starts it: asks, and prints what it is answered.
+
+Needs nothing but Python 3.12 or later. Older ones, from 3.8 on, need `AuthMode::PythonMd5` there.
+"""
+
+import sys
+from multiprocessing.connection import Client
+
+key = sys.stdin.readline().strip().encode()
+with Client(sys.argv[1], authkey=key) as pool:
+    for question in [("fib", 24), ("collatz", 837799), ("crash", 0), ("fly", 1), ("fib", 10)]:
+        pool.send(question)
+        answer = pool.recv()
+        print(*question, "->", answer.get("value", answer.get("error")), flush=True)
