@@ -90,6 +90,7 @@
 //! | [`RemoteError`] | an error that a task can return, made by `?` from any other |
 //! | [`Fd`] | a file, a socket or another owner of a descriptor as an argument or result |
 //! | [`SharedMemory`], [`SharedSlice`] | memory that several processes see: a block that all may write, and a table that is read in place |
+//! | [`Lock`], [`LockGuard`], [`LockError`], [`Event`] | locks and signals between processes; more in [`sync`] |
 //! | `Json` (feature `json`) | an argument or result of a type that needs field names or type tags |
 //! | [`BuildError`], [`StartError`], [`TrySubmitError`], [`NotClosed`], [`ResizeError`] | how the pool's other operations fail |
 //! | [`ShutdownOptions`] | the end of a pool |
@@ -126,6 +127,7 @@ mod process;
 pub mod processes;
 mod shared;
 mod supervisor;
+pub mod sync;
 #[allow(unsafe_code)]
 mod sys;
 /// What a running task knows of itself, and the errors of what travels to it and back.
@@ -172,6 +174,7 @@ pub use processes::{
 };
 pub use shared::{SharedMemory, SharedSlice};
 pub use supervisor::stdio::{Stdio, WorkerLine};
+pub use sync::{Event, Lock, LockError, LockGuard};
 pub use sys::attributes::Resource;
 pub use task::Call;
 #[cfg(feature = "json")]

@@ -7,13 +7,14 @@ use std::path::{Path, PathBuf};
 const LONGEST: usize = 600;
 
 /// What each folder of `src/` may name of the crate, beside itself.
-const MAY_NAME: [(&str, &[&str]); 13] = [
+const MAY_NAME: [(&str, &[&str]); 14] = [
     ("sys", &[]),
     ("wire", &["sys"]),
     ("task", &["sys", "wire"]),
     ("process", &["sys", "wire"]),
     ("connection", &["sys", "wire", "task", "process"]),
     ("shared", &["sys", "task"]),
+    ("sync", &["sys", "task", "process"]),
     ("worker", &["sys", "wire", "task", "process"]),
     ("supervisor", &["sys", "wire", "task", "process"]),
     (

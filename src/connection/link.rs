@@ -15,7 +15,7 @@ use tokio::runtime::{self, Handle};
 use super::error::ConnectionError;
 use super::inbox::Inbox;
 use super::outgoing::{Frame, Outgoing};
-use crate::process::Keeper;
+use crate::process::{Keeper, home};
 use crate::sys::{reactor, ready, stream};
 
 /// One end's socket.
@@ -268,16 +268,6 @@ impl AsFd for Link {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
-}
-
-/// Whose reactor is waited on here: that of the runtime, if it has one, else that of the crate's
-/// thread, and then with a share in it.
-pub(super) fn home() -> io::Result<(Handle, Option<Arc<Keeper>>)> {
-    if let Some(runtime) = Handle::try_current().ok().filter(reactor::has_io) {
-        return Ok((runtime, None));
-    }
-    let keeper = Keeper::get()?;
-    Ok((keeper.handle().clone(), Some(keeper)))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

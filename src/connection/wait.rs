@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use futures::future::{Either, select};
 use tokio::io::Interest;
 
-use super::{Connection, Receiver, link};
-use crate::process::{Keeper, Sleep};
+use super::{Connection, Receiver};
+use crate::process::{Keeper, Sleep, home};
 use crate::sys::{reactor, ready};
 
 /// One of those that [`wait`] looks at: a connection, a receiver, or the descriptor of anything that
@@ -136,7 +136,7 @@ fn look(sources: &[Waitable<'_>], deadline: Option<Instant>) -> io::Result<Vec<u
 async fn some_ready(sources: &[Waitable<'_>]) -> io::Result<Vec<usize>> {
     let descriptors: Vec<_> = sources.iter().map(|source| source.descriptor).collect();
     let together = Arc::new(ready::together(&descriptors)?);
-    let (home, _keeper) = link::home()?;
+    let (home, _keeper) = home()?;
     let together = {
         let _inside = home.enter();
         reactor::register(together, Interest::READABLE)?

@@ -16,7 +16,7 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::task::JoinHandle;
 
 use super::Own;
-use crate::sys::signal;
+use crate::sys::{reactor, signal};
 
 static KEEPER: Own<Mutex<Weak<Keeper>>> = Own::new();
 
@@ -74,6 +74,16 @@ impl Keeper {
             _alive: alive,
         })
     }
+}
+
+/// Whose reactor is waited on here: that of the runtime, if it has one, else that of the crate's
+/// thread, and then with a share in it.
+pub(crate) fn home() -> io::Result<(Handle, Option<Arc<Keeper>>)> {
+    if let Some(runtime) = Handle::try_current().ok().filter(reactor::has_io) {
+        return Ok((runtime, None));
+    }
+    let keeper = Keeper::get()?;
+    Ok((keeper.handle().clone(), Some(keeper)))
 }
 
 /// A sleep by the clock of the keeper's runtime, for whoever may have none. Where that runtime ends

@@ -8,6 +8,19 @@ use std::time::{Duration, Instant};
 /// A waiter gives those whose work it is this long before it sees to it that it is done.
 const PATIENCE: Duration = Duration::from_millis(20);
 
+/// Sees to it that this thread may wait.
+///
+/// # Panics
+///
+/// Where it drives async tasks, as tokio's own blocking calls do.
+#[track_caller]
+pub(crate) fn must_be_allowed() {
+    let (tell, told) = tokio::sync::oneshot::channel();
+    let _ = tell.send(());
+    // It is there: this only asks.
+    let _ = told.blocking_recv();
+}
+
 /// Polls until there is something, with the thread parked in between; `None` when time is up.
 ///
 /// `help` has somebody else do the work that is waited for, in case that nobody does it: it may be

@@ -1,6 +1,7 @@
 //! The operating system and nothing else; the home of `unsafe`.
 
 pub(crate) mod attributes;
+pub(crate) mod bell;
 pub(crate) mod blocking;
 pub(crate) mod build_id;
 pub(crate) mod clock;
@@ -14,6 +15,7 @@ pub(crate) mod futex;
 // Without the constructor nobody asks for the array that it stands in.
 #[cfg_attr(not(feature = "auto-init"), allow(dead_code))]
 pub(crate) mod image;
+pub(crate) mod incarnation;
 pub(crate) mod mapping;
 pub(crate) mod memory;
 pub(crate) mod network;

@@ -1,0 +1,41 @@
+//! What it is to have a lock.
+
+use std::fmt;
+
+use super::{Lock, now};
+use crate::sys::incarnation::Incarnation;
+
+/// Has a [`Lock`]; dropping it releases that. May be moved to any task or thread of its process.
+#[must_use = "dropped at once it protects nothing"]
+pub struct LockGuard {
+    lock: Lock,
+    /// The process that has it: a copy that is forked meanwhile does not.
+    owner: Incarnation,
+}
+
+impl LockGuard {
+    pub(super) fn new(lock: Lock, owner: Incarnation) -> Self {
+        Self { lock, owner }
+    }
+
+    /// Says that what the lock protects is in order, although a process has died that had it: from now
+    /// on it is acquired without an error.
+    pub fn mark_sound(&self) {
+        self.lock.words().mark_sound();
+    }
+}
+
+impl Drop for LockGuard {
+    fn drop(&mut self) {
+        if Incarnation::own().is_ok_and(|own| own == self.owner) {
+            let ring = self.lock.words().release(self.owner, now);
+            self.lock.ring_if(ring);
+        }
+    }
+}
+
+impl fmt::Debug for LockGuard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LockGuard").finish_non_exhaustive()
+    }
+}

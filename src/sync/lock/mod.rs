@@ -1,0 +1,310 @@
+//! A lock that one process at a time has, and in it one task or thread.
+
+mod error;
+mod guard;
+#[cfg(test)]
+mod model;
+mod word;
+
+use std::fmt;
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::{Duration, Instant};
+
+use futures::future::{Either, select};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use self::error::Fault;
+pub use self::error::LockError;
+pub use self::guard::LockGuard;
+use self::word::{Acquired, STALE, Words};
+use super::cell::Cell;
+use super::vigil::Vigil;
+use crate::process::{Keeper, Sleep};
+use crate::sys::blocking;
+use crate::sys::clock::Moment;
+use crate::sys::incarnation::Incarnation;
+
+/// After so long a wait, and having been woken in vain, somebody asks for his turn.
+const PATIENCE: Duration = Duration::from_millis(1);
+
+/// How long what was handed to another process is left to that.
+const COURTESY: Duration = Duration::from_millis(STALE + 1);
+
+/// Excludes all others, in this process and in all that it was sent to, as Python's
+/// `multiprocessing.Lock`.
+///
+/// A clone is the same lock, and so is what arrives where one was sent. What has it is a
+/// [`LockGuard`], which may be held across awaits and handed to other tasks and threads of its process;
+/// dropping it releases the lock. It is not re-entrant: who has it and waits for it again waits for ever.
+///
+/// # When a holder dies
+///
+/// A process that dies with the lock has left what it protects in some state. Whoever is next gets the
+/// lock within a second, in an error that [says so](LockError::is_owner_died) and has the
+/// [guard](LockError::into_guard); so does everybody after that, until one has looked after things
+/// and [said](LockGuard::mark_sound) that all is well. A guard that a panic drops releases
+/// the lock, and no more: the process lives, and knows.
+///
+/// # Fairness
+///
+/// Who comes first mostly is first. A waiter that was woken in vain and has waited for a millisecond is
+/// handed the lock next, so nobody starves.
+///
+/// # Costs
+///
+/// Without contention no system call. Who has to wait needs two descriptors meanwhile.
+///
+/// ```
+/// use procpool::{Lock, ProcessPool, SharedMemory};
+///
+/// fn count((lock, number): (Lock, SharedMemory)) {
+///     for _ in 0..100 {
+///         let _guard = lock.blocking_lock(None).expect("nobody dies here");
+///         let mut byte = [0];
+///         number.read_at(0, &mut byte);
+///         number.write_at(0, &[byte[0] + 1]);
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let pool = ProcessPool::builder().workers(2).build()?;
+/// let (lock, number) = (Lock::new()?, SharedMemory::new(1)?);
+/// let tasks = [(); 2].map(|()| pool.submit(count, (lock.clone(), number.clone())));
+/// futures::future::try_join_all(tasks).await?;
+/// assert_eq!(number.to_vec(), [200]);
+/// # pool.shutdown().await;
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct Lock(Arc<Cell>);
+
+impl Lock {
+    /// Makes a lock that nobody has.
+    ///
+    /// # Errors
+    ///
+    /// When this process may have no more descriptors or mappings; and where there is no `/proc`.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self(Arc::new(Cell::new("procpool-lock")?)))
+    }
+
+    /// Acquires the lock, once nobody else has it.
+    ///
+    /// # Errors
+    ///
+    /// - [`is_owner_died`](LockError::is_owner_died): it is acquired, but what it protects may be in
+    ///   disorder.
+    /// - The system has no room for one who sleeps: it is short of descriptors or memory.
+    ///
+    /// # Cancel safety
+    ///
+    /// A future that is dropped has not acquired it, and keeps nobody waiting.
+    pub async fn lock(&self) -> Result<LockGuard, LockError> {
+        let me = Incarnation::own().map_err(Fault::System)?;
+        if let Some(acquired) = self.words().try_acquire(me, now) {
+            return self.acquired(me, acquired);
+        }
+        let mut wait = Wait::begin(self, me).map_err(Fault::System)?;
+        let mut rest = wait.vigil.in_future().map_err(Fault::System)?;
+        loop {
+            match wait.step().map_err(Fault::System)? {
+                Ok(acquired) => return self.acquired(me, acquired),
+                Err(limit) => rest.sleep(limit).await.map_err(Fault::System)?,
+            }
+        }
+    }
+
+    /// The same, at most for that long.
+    ///
+    /// # Errors
+    ///
+    /// Where the limit passes first ([`is_timeout`](LockError::is_timeout)), and as
+    /// [`lock`](Self::lock).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`lock`](Self::lock).
+    pub async fn lock_timeout(&self, limit: Duration) -> Result<LockGuard, LockError> {
+        if limit.is_zero() {
+            let tried = self.try_lock();
+            return tried.map_err(|error| match error.is_would_block() {
+                true => Fault::TimedOut.into(),
+                false => error,
+            });
+        }
+        let keeper = Keeper::get().map_err(Fault::System)?;
+        let asleep = Sleep::on(keeper.handle(), limit);
+        match select(pin!(self.lock()), asleep).await {
+            Either::Left((locked, _)) => locked,
+            Either::Right(_) => Err(Fault::TimedOut.into()),
+        }
+    }
+
+    /// Acquires the lock on a thread that may block, waiting at most for `limit`.
+    ///
+    /// # Errors
+    ///
+    /// As [`lock_timeout`](Self::lock_timeout).
+    ///
+    /// # Panics
+    ///
+    /// When it would have to wait on a thread that drives async tasks: those need [`lock`](Self::lock).
+    #[track_caller]
+    pub fn blocking_lock(&self, limit: Option<Duration>) -> Result<LockGuard, LockError> {
+        let me = Incarnation::own().map_err(Fault::System)?;
+        if let Some(acquired) = self.words().try_acquire(me, now) {
+            return self.acquired(me, acquired);
+        }
+        if limit != Some(Duration::ZERO) {
+            blocking::must_be_allowed();
+        }
+        let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
+        let mut wait = Wait::begin(self, me).map_err(Fault::System)?;
+        loop {
+            let courtesy = match wait.step().map_err(Fault::System)? {
+                Ok(acquired) => return self.acquired(me, acquired),
+                Err(courtesy) => courtesy.map(|limit| Instant::now() + limit),
+            };
+            if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+                return Err(Fault::TimedOut.into());
+            }
+            let until = deadline.into_iter().chain(courtesy).min();
+            wait.vigil.sleep(until).map_err(Fault::System)?;
+        }
+    }
+
+    /// Acquires the lock if nobody has it at this moment.
+    ///
+    /// # Errors
+    ///
+    /// Where somebody has it ([`is_would_block`](LockError::is_would_block)), be it a process that is
+    /// dead: only those who wait find that out. And as [`lock`](Self::lock).
+    pub fn try_lock(&self) -> Result<LockGuard, LockError> {
+        let me = Incarnation::own().map_err(Fault::System)?;
+        match self.words().try_acquire(me, now) {
+            Some(acquired) => self.acquired(me, acquired),
+            None => Err(Fault::Held.into()),
+        }
+    }
+
+    /// Tells whether somebody has it.
+    pub fn is_locked(&self) -> bool {
+        self.words().holder().is_some()
+    }
+
+    fn words(&self) -> Words<'_, AtomicU64> {
+        Words {
+            owner: self.0.word(0),
+            sleepers: self.0.word(1),
+            tainted: self.0.word(2),
+            starving: self.0.word(3),
+            handed_at: self.0.word(4),
+        }
+    }
+
+    fn acquired(&self, me: Incarnation, acquired: Acquired) -> Result<LockGuard, LockError> {
+        let guard = LockGuard::new(self.clone(), me);
+        match acquired.tainted {
+            true => Err(Fault::OwnerDied(guard).into()),
+            false => Ok(guard),
+        }
+    }
+
+    /// Has the next of those who wait look.
+    fn ring_if(&self, ring: bool) {
+        if ring {
+            self.0.ring();
+        }
+    }
+}
+
+/// What all processes agree on, in milliseconds.
+fn now() -> u64 {
+    Moment::now().0 / 1_000_000
+}
+
+/// Somebody who waits.
+struct Wait<'a> {
+    lock: &'a Lock,
+    me: Incarnation,
+    vigil: Vigil,
+    begun: Instant,
+    /// How often there was news.
+    steps: u32,
+    acquired: bool,
+}
+
+impl<'a> Wait<'a> {
+    fn begin(lock: &'a Lock, me: Incarnation) -> io::Result<Self> {
+        Ok(Self {
+            lock,
+            me,
+            vigil: Vigil::at(&lock.0)?,
+            begun: Instant::now(),
+            steps: 0,
+            acquired: false,
+        })
+    }
+
+    /// Acquires it, or tells that it is time to sleep until there is news, and how long at most.
+    fn step(&mut self) -> io::Result<Result<Acquired, Option<Duration>>> {
+        let words = self.lock.words();
+        self.steps += 1;
+        loop {
+            let acquired = match words.claim(self.me, now) {
+                Ok(acquired) => Some(acquired),
+                Err(holder) => {
+                    if holder.process == self.me || self.vigil.attend(holder.process)? {
+                        if self.steps > 2 && self.begun.elapsed() > PATIENCE {
+                            words.starve(self.me);
+                        }
+                        return Ok(Err(holder.handed.then_some(COURTESY)));
+                    }
+                    words.inherit(self.me, holder)
+                }
+            };
+            if let Some(acquired) = acquired {
+                self.acquired = true;
+                return Ok(Ok(acquired));
+            }
+        }
+    }
+}
+
+impl Drop for Wait<'_> {
+    fn drop(&mut self) {
+        if !self.acquired {
+            self.lock.ring_if(self.lock.words().decline(self.me));
+        }
+    }
+}
+
+/// Tells whether it is locked, and by which process; never waits.
+impl fmt::Debug for Lock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let holder = self.words().holder().map(|holder| holder.process);
+        let own = Incarnation::own().ok();
+        let state = match holder {
+            None => "unlocked",
+            Some(_) if holder == own => "locked by this process",
+            Some(_) => "locked by another process",
+        };
+        write!(f, "Lock({state})")
+    }
+}
+
+impl Serialize for Lock {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Lock {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Cell::deserialize(deserializer).map(|cell| Self(Arc::new(cell)))
+    }
+}

@@ -1,0 +1,214 @@
+//! Who has a lock, as its words say it: every change is one swap that names what it expects. It does no
+//! I/O, does not sleep and does not look at the clock, so that it can be played in all orders.
+//!
+//! ```text
+//!        acquire                 release
+//!   free ───────▶ held by one ───────────▶ free ─▶ the bell, if anybody may sleep
+//!                  │   ▲    ▲  └── to who starves ──▶ handed to one ──claim──▶ held by that one
+//!                  │   │    └─────────────────── stale: anybody ──────┘
+//!                  ▼   │ inherit
+//!                 its process has died: the state is tainted
+//! ```
+//!
+//! Who is to sleep says so first (`sleepers`), and then looks once more; who releases does it first, and
+//! then looks whether anybody sleeps. Both are sequentially consistent, so at least one of them sees the
+//! other. A holder that dies between its release and the bell is noticed by his death, which everybody
+//! watches who sleeps for what he held. So a sleeper is woken whatever happens, and the marks of one that
+//! has died cost one ring for nothing.
+
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+
+use crate::sys::incarnation::Incarnation;
+
+/// An atomic word in shared memory, or one that a model checker watches.
+pub(super) trait Word {
+    fn load(&self) -> u64;
+    fn store(&self, value: u64);
+    fn swap(&self, value: u64) -> u64;
+    /// Changes `from` into `to`, or tells what was there instead.
+    fn change(&self, from: u64, to: u64) -> Result<(), u64>;
+    /// A look without order, for what is a hint only.
+    fn glance(&self) -> u64;
+    /// Stands between two of the above that everybody has to see in this order. The model checker
+    /// knows such an order by fences alone; outside of it the operations have it themselves.
+    fn in_order() {}
+}
+
+impl Word for std::sync::atomic::AtomicU64 {
+    fn load(&self) -> u64 {
+        self.load(SeqCst)
+    }
+
+    fn store(&self, value: u64) {
+        self.store(value, SeqCst);
+    }
+
+    fn swap(&self, value: u64) -> u64 {
+        self.swap(value, SeqCst)
+    }
+
+    fn change(&self, from: u64, to: u64) -> Result<(), u64> {
+        self.compare_exchange(from, to, SeqCst, SeqCst).map(drop)
+    }
+
+    fn glance(&self) -> u64 {
+        self.load(Relaxed)
+    }
+}
+
+/// The words of a lock.
+#[derive(Debug)]
+pub(super) struct Words<'a, W> {
+    /// Zero, or who has it; with the lowest bit, to whom it was handed.
+    pub(super) owner: &'a W,
+    /// Whether anybody may sleep.
+    pub(super) sleepers: &'a W,
+    /// Whether a process has died that had it.
+    pub(super) tainted: &'a W,
+    /// Zero, or a process in which somebody has waited for long.
+    pub(super) starving: &'a W,
+    /// When it was handed to somebody the last time, in milliseconds.
+    pub(super) handed_at: &'a W,
+}
+
+/// Who has a lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Holder {
+    pub(super) process: Incarnation,
+    /// It was handed to that process, where nobody has taken it yet.
+    pub(super) handed: bool,
+}
+
+/// After so many milliseconds what was handed to a process is anybody's: those there who waited for it
+/// have stopped, or died.
+pub(super) const STALE: u64 = 10;
+
+const HANDED: u64 = 1;
+
+impl Holder {
+    fn of(word: u64) -> Option<Self> {
+        Some(Self {
+            process: Incarnation::of_word(word >> 1)?,
+            handed: word & HANDED != 0,
+        })
+    }
+
+    fn word(self) -> u64 {
+        self.process.to_word() << 1 | u64::from(self.handed)
+    }
+}
+
+fn held_by(process: Incarnation) -> u64 {
+    process.to_word() << 1
+}
+
+fn handed_to(process: Incarnation) -> u64 {
+    held_by(process) | HANDED
+}
+
+/// It was acquired.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Acquired {
+    /// A process has died that had it, and nobody has said since that all is well.
+    pub(super) tainted: bool,
+}
+
+impl<W: Word> Words<'_, W> {
+    /// Who has it at this moment.
+    pub(super) fn holder(&self) -> Option<Holder> {
+        Holder::of(self.owner.load())
+    }
+
+    /// Acquires it if it is free.
+    pub(super) fn try_acquire(&self, me: Incarnation, now: impl Fn() -> u64) -> Option<Acquired> {
+        match self.owner.change(0, held_by(me)) {
+            Ok(()) => Some(self.acquired()),
+            Err(found) => self.take_stale(me, found, &now),
+        }
+    }
+
+    /// Acquires it if it is free, or was handed to this process; else tells who has it. From then on
+    /// its next release rings the bell.
+    pub(super) fn claim(&self, me: Incarnation, now: impl Fn() -> u64) -> Result<Acquired, Holder> {
+        self.sleepers.store(1);
+        W::in_order();
+        loop {
+            let found = self.owner.load();
+            let free = found == 0 || found == handed_to(me);
+            if free && self.owner.change(found, held_by(me)).is_ok() {
+                return Ok(self.acquired());
+            }
+            if let Some(acquired) = self.take_stale(me, found, &now) {
+                return Ok(acquired);
+            }
+            // What is no holder was never written by anybody of this build.
+            if let Some(holder) = Holder::of(found).filter(|_| !free) {
+                return Err(holder);
+            }
+        }
+    }
+
+    /// Takes what was handed to somebody who does not take it.
+    fn take_stale(&self, me: Incarnation, found: u64, now: impl Fn() -> u64) -> Option<Acquired> {
+        let stale = found & HANDED != 0 && now().abs_diff(self.handed_at.glance()) > STALE;
+        (stale && self.owner.change(found, held_by(me)).is_ok()).then(|| self.acquired())
+    }
+
+    /// Asks that it be handed to this process, because somebody here has waited for long.
+    pub(super) fn starve(&self, me: Incarnation) {
+        // One at a time: who is second asks again.
+        let _ = self.starving.change(0, me.to_word());
+    }
+
+    /// Takes it from a process that has died. Fails where somebody else has been faster.
+    pub(super) fn inherit(&self, me: Incarnation, dead: Holder) -> Option<Acquired> {
+        // It may have released it before it died, after we had looked.
+        if self.owner.load() != dead.word() {
+            return None;
+        }
+        if !dead.handed {
+            // First, so that it is known even if this process dies next.
+            self.tainted.store(1);
+        }
+        let inherited = self.owner.change(dead.word(), held_by(me));
+        inherited.ok().map(|()| self.acquired())
+    }
+
+    /// Says that what it protects is sound again. Only for who has it.
+    pub(super) fn mark_sound(&self) {
+        self.tainted.store(0);
+    }
+
+    /// Releases it; tells whether the bell is to be rung.
+    pub(super) fn release(&self, me: Incarnation, now: impl Fn() -> u64) -> bool {
+        let heir = match self.starving.glance() {
+            0 => None,
+            _ => Incarnation::of_word(self.starving.swap(0)),
+        };
+        let to = heir.map_or(0, |heir| {
+            self.handed_at.store(now());
+            handed_to(heir)
+        });
+        // Nobody takes it from a process that lives, and this one does.
+        let _ = self.owner.change(held_by(me), to);
+        self.has_sleepers()
+    }
+
+    /// Lets go of what was handed to this process, where nobody waits any more; tells whether the bell
+    /// is to be rung. Somebody else who waits here may have claimed it, and keeps it.
+    pub(super) fn decline(&self, me: Incarnation) -> bool {
+        let _ = self.starving.change(me.to_word(), 0);
+        self.owner.change(handed_to(me), 0).is_ok() && self.has_sleepers()
+    }
+
+    fn has_sleepers(&self) -> bool {
+        W::in_order();
+        self.sleepers.load() != 0 && self.sleepers.swap(0) != 0
+    }
+
+    fn acquired(&self) -> Acquired {
+        Acquired {
+            tainted: self.tainted.glance() != 0,
+        }
+    }
+}

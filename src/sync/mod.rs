@@ -1,0 +1,19 @@
+//! Locks and signals between processes, for tasks and for threads.
+//!
+//! Their state is words in memory that all processes have mapped which they were sent to. What is
+//! not contended takes no system call. Who has to wait sleeps on a bell that the others ring, and
+//! beside it on the process whose turn it is: so the death of a holder is an error to the next one, and
+//! never a deadlock. Nothing has a name, and nothing is left when the last process that has it ends.
+//!
+//! They travel as parts of a task's argument or result, or of a message on a
+//! [`Connection`](crate::Connection).
+
+// - `lock`, `event`: the primitives
+// - `cell`: the words and the bell, and how they travel; `vigil`: sleeping until there is news
+mod cell;
+mod event;
+mod lock;
+mod vigil;
+
+pub use self::event::Event;
+pub use self::lock::{Lock, LockError, LockGuard};

@@ -1,0 +1,114 @@
+//! Sleeping until a bell is rung or a process ends, in a future or on a thread.
+//!
+//! What has happened since the last look is news, so the order is: look, sleep, look.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use super::cell::Cell;
+use crate::process::{Keeper, Sleep, home};
+use crate::sys::bell::Watch;
+use crate::sys::incarnation::Incarnation;
+use crate::sys::{pidfd, reactor};
+
+/// Somebody who sleeps at times.
+#[derive(Debug)]
+pub(super) struct Vigil {
+    watch: Watch,
+    /// Whose end is news as well.
+    attended: Option<(Incarnation, OwnedFd)>,
+}
+
+impl Vigil {
+    /// Begins; what happens from now on is news.
+    pub(super) fn at(cell: &Cell) -> io::Result<Self> {
+        let watch = Watch::of(cell.bell())?;
+        watch.take_in()?;
+        Ok(Self {
+            watch,
+            attended: None,
+        })
+    }
+
+    /// Attends to that process, and to no other any more; tells whether it lives.
+    pub(super) fn attend(&mut self, process: Incarnation) -> io::Result<bool> {
+        if let Some((_, pidfd)) = self.attended.as_ref().filter(|(one, _)| *one == process) {
+            return Ok(!pidfd::has_ended(pidfd.as_fd())?);
+        }
+        self.attend_to_nobody();
+        let Some(pidfd) = process.open()? else {
+            return Ok(false);
+        };
+        self.watch.add(&pidfd)?;
+        self.attended = Some((process, pidfd));
+        Ok(true)
+    }
+
+    /// Attends to no process.
+    pub(super) fn attend_to_nobody(&mut self) {
+        if let Some((_, pidfd)) = self.attended.take() {
+            self.watch.remove(&pidfd);
+        }
+    }
+
+    /// Sleeps on this thread until there is news, at most until `deadline`.
+    pub(super) fn sleep(&self, deadline: Option<Instant>) -> io::Result<()> {
+        self.watch.sleep(deadline)
+    }
+
+    /// From now on it sleeps in futures.
+    pub(super) fn in_future(&self) -> io::Result<Rest> {
+        let (home, keeper) = home()?;
+        let _inside = home.enter();
+        Ok(Rest {
+            watch: self.watch.clone(),
+            news: reactor::register(self.watch.descriptor(), Interest::READABLE)?,
+            keeper,
+        })
+    }
+}
+
+/// Sleep in a future.
+#[derive(Debug)]
+pub(super) struct Rest {
+    watch: Watch,
+    news: AsyncFd<Arc<OwnedFd>>,
+    /// What drives the reactor, where the runtime has none.
+    keeper: Option<Arc<Keeper>>,
+}
+
+impl Rest {
+    /// Sleeps until there is news, at most that long. Cancel safe.
+    pub(super) async fn sleep(&mut self, limit: Option<Duration>) -> io::Result<()> {
+        let Self {
+            watch,
+            news,
+            keeper,
+        } = self;
+        let readable = async {
+            let mut news = news.readable().await?;
+            watch.take_in()?;
+            // Unless there is more since.
+            news.clear_ready();
+            Ok(())
+        };
+        let Some(limit) = limit else {
+            return readable.await;
+        };
+        if keeper.is_none() {
+            *keeper = Some(Keeper::get()?);
+        }
+        let clock = keeper.as_ref().expect("it was just there");
+        let asleep = Sleep::on(clock.handle(), limit);
+        futures::pin_mut!(readable);
+        match futures::future::select(readable, asleep).await {
+            futures::future::Either::Left((news, _)) => news,
+            futures::future::Either::Right(_) => Ok(()),
+        }
+    }
+}
