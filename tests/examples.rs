@@ -111,6 +111,35 @@ fn fork_before_runtime_has_what_its_program_has_read() {
     assert!(after(&text, "once more:").contains("cannot be forked"));
 }
 
+/// CF-272: a worker has little memory of its own where the table is loaded before it is forked, and all
+/// of the table where it loads that itself.
+#[test]
+fn preload_shows_that_a_table_is_there_once() {
+    let _scene = scene();
+    let ended = run("preload", &[]);
+    let text = ended.text();
+    assert!(ended.status.success(), "{text}{}", ended.said);
+    let own = |how: &str| {
+        let lines = text
+            .lines()
+            .filter_map(|line| line.strip_prefix(how)?.split(" has ").nth(1));
+        let own = lines.map(|line| line.split(' ').next().unwrap().parse::<f64>().unwrap());
+        own.collect::<Vec<_>>()
+    };
+    let (shared, alone) = (own("preloaded: worker"), own("initialized: worker"));
+    assert_eq!((shared.len(), alone.len()), (3, 3), "{text}");
+    assert!(shared.iter().all(|own| *own < 20.0), "{text}");
+    assert!(alone.iter().all(|own| *own >= 200.0), "{text}");
+    let sums = text
+        .lines()
+        .filter_map(|line| line.split("the sum is ").nth(1));
+    assert_eq!(
+        sums.collect::<std::collections::BTreeSet<_>>().len(),
+        1,
+        "{text}"
+    );
+}
+
 /// Sequence, threads and processes agree, also where there is nothing to sum and nothing to share.
 #[test]
 fn speedup_finds_the_same_sum_three_times() {

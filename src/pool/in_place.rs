@@ -125,8 +125,8 @@ impl Sink for Ending {
 /// What a pool without workers has instead of them.
 #[derive(Debug)]
 pub(crate) struct InPlace {
-    /// Run before the first call; encoded.
-    initializer: Option<Vec<u8>>,
+    /// Run before the first call, one after the other; encoded.
+    initializers: Vec<Vec<u8>>,
     /// How that went.
     prepared: OnceLock<Result<(), StartError>>,
     /// Run after the last one, for so long; empty for nothing.
@@ -140,12 +140,12 @@ pub(crate) struct InPlace {
 
 impl InPlace {
     pub(super) fn new(
-        initializer: Option<Vec<u8>>,
+        initializers: Vec<Vec<u8>>,
         finalizer: Vec<u8>,
         finalizer_timeout: Duration,
     ) -> Self {
         Self {
-            initializer,
+            initializers,
             prepared: OnceLock::new(),
             finalizer,
             finalizer_timeout,
@@ -154,12 +154,13 @@ impl InPlace {
         }
     }
 
-    /// Runs the initializer, if nobody has; others wait for that. `first` is told when it fails.
+    /// Runs the initializers, if nobody has; others wait for that. `first` is told when it fails.
     pub(super) fn prepare(&self, first: impl FnOnce(&StartError)) -> Result<(), StartError> {
         let mut is_first = false;
         let prepared = self.prepared.get_or_init(|| {
             is_first = true;
-            let run = self.initializer.as_deref().map_or(Ok(()), hook::run);
+            let mut hooks = self.initializers.iter();
+            let run = hooks.try_for_each(|initializer| hook::run(initializer));
             run.map_err(StartError::initializer)
         });
         if let (Err(error), true) = (prepared, is_first) {

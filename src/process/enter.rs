@@ -15,19 +15,32 @@ use crate::sys::{descriptors, fork, pidfd, prctl, signal};
 /// process's life.
 pub(crate) type Serve = fn(first: &[u8], program: Arc<OwnedFd>, channel: Vec<OwnedFd>) -> !;
 
+/// What a fork server does once, before it forks, with the hooks that it was given. It comes to an end
+/// by itself when the program does, and leaves no thread.
+pub(crate) type Preload = fn(program: &OwnedFd, hooks: Vec<OwnedFd>) -> Result<(), String>;
+
+/// What the module above does in children.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Deeds {
+    /// In each of them.
+    pub(crate) serve: Serve,
+    /// In a fork server.
+    pub(crate) preload: Preload,
+}
+
 /// Takes over an executed process for good. `socket` is what it was given as
 /// its standard input.
-pub(crate) fn enter(socket: OwnedFd, serve: Serve) -> ! {
+pub(crate) fn enter(socket: OwnedFd, deeds: Deeds) -> ! {
     // The thread that executed this process had its signals blocked.
     signal::reset_inherited();
     if let Err(error) = prctl::wake_when_parent_dies() {
         leave(&error);
     }
     match errand::receive(&socket, PATIENCE) {
-        Ok((Errand::ForkServer, program, _)) => server::run(socket, program, serve),
+        Ok((Errand::ForkServer, program, hooks)) => server::run(socket, program, hooks, deeds),
         Ok((Errand::Serve(posting), program, rest)) => {
             drop(socket);
-            begin(posting, program, rest, serve)
+            begin(posting, program, rest, deeds.serve)
         }
         // The program has gone, or does not want this process any more.
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => fork::exit_now(FAILED),
@@ -71,7 +84,7 @@ pub(crate) fn leave(error: &io::Error) -> ! {
 }
 
 /// The exit code of a process that could not begin.
-const FAILED: i32 = 70;
+pub(super) const FAILED: i32 = 70;
 
 /// How long an executed process waits to be told what it is for. The message
 /// follows the execution at once; this is for a program that was stopped in

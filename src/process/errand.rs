@@ -2,7 +2,7 @@
 //! descriptors beside it:
 //!
 //! ```text
-//!   Errand::ForkServer    program
+//!   Errand::ForkServer    program, hook ..
 //!   Errand::Serve         program, channel .., stdout?, stderr?
 //! ```
 //!
@@ -22,7 +22,7 @@ use crate::sys::socket;
 /// What a process was executed for.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Errand {
-    /// To fork workers on request, over the same socket.
+    /// To fork workers on request, over the same socket, after the hooks beside this.
     ForkServer,
     /// To be a worker itself.
     Serve(Posting),

@@ -53,6 +53,8 @@ enum Kind {
     ServerLost { times: u32 },
     #[error("initializer failed: {text}")]
     Initializer { text: String },
+    #[error("preload failed: {text}")]
+    Preload { text: String },
     #[error("no worker is started any more after a loss: {text}")]
     AfterLoss { exit: Exit, text: String },
     #[error("no worker is started any more: shutting down")]
@@ -111,6 +113,11 @@ impl StartError {
         matches!(self.0, Kind::Initializer { .. })
     }
 
+    /// Returns whether [preloading](crate::ProcessPoolBuilder::preload) was what failed.
+    pub fn is_preload(&self) -> bool {
+        matches!(self.0, Kind::Preload { .. })
+    }
+
     /// Returns whether nothing was started because everything was being shut
     /// down.
     pub fn is_shutting_down(&self) -> bool {
@@ -160,6 +167,11 @@ impl StartError {
     /// The worker's initializer failed.
     pub(crate) fn initializer(text: String) -> Self {
         Self(Kind::Initializer { text })
+    }
+
+    /// What the fork server was to preload failed.
+    pub(crate) fn preload(text: String) -> Self {
+        Self(Kind::Preload { text })
     }
 
     /// A worker was lost, in the way that `text` tells, and none may follow it.

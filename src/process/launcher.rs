@@ -29,6 +29,10 @@ pub(crate) struct Program {
     pub(crate) shared: Option<OwnedFd>,
     /// How long a fork server may take to be ready, and to answer.
     pub(crate) handshake_timeout: Duration,
+    /// What a fork server does before it forks: hooks, each in a file.
+    pub(crate) preload: Vec<OwnedFd>,
+    /// How long it may take for all of that.
+    pub(crate) preload_limit: Duration,
 }
 
 /// One worker to be started.
@@ -144,6 +148,21 @@ impl Launcher {
         }
     }
 
+    /// Waits until the fork server has what it is to preload, if that is anything. On the keeper.
+    ///
+    /// If it is dropped meanwhile, or the launcher closed, that server is killed.
+    pub(crate) async fn prepare(&self) -> Result<(), StartError> {
+        if self.0.program.preload.is_empty() {
+            return Ok(());
+        }
+        let mut stage = self.0.stage.subscribe();
+        let closing = pin!(stage.wait_for(|stage| *stage != Stage::Open));
+        match select(closing, pin!(self.0.server())).await {
+            Either::Left(_) => Err(StartError::shutting_down()),
+            Either::Right((server, _)) => server.map(drop),
+        }
+    }
+
     /// Starts no more workers, waits until those that there are have ended,
     /// ends the fork server and with it what escaped from them, and returns
     /// when nothing is left. Cancel safe, and may be called again.
@@ -193,6 +212,10 @@ impl Inner {
             match self.server().await?.fork(order).await {
                 Ok(worker) => return Ok(worker),
                 Err(NoWorker::Failed(error)) => return Err(error),
+                Err(NoWorker::Threads(threads)) if !self.program.preload.is_empty() => {
+                    let text = format!("the fork server has {threads} threads and cannot fork");
+                    return Err(StartError::preload(text));
+                }
                 Err(NoWorker::Threads(threads)) => self.spawn_from_now_on(threads),
                 // It had not begun: a worker does only when its server's answer
                 // is on its way, and what is on its way is read.

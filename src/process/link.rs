@@ -71,12 +71,13 @@ impl Link {
         servers: Presence,
         workers: watch::Sender<()>,
     ) -> Result<Arc<Self>, StartError> {
+        let hooks: Vec<_> = program.preload.iter().map(AsFd::as_fd).collect();
         let (server, socket) =
-            execute(keeper, program, WHO, &Errand::ForkServer, &[], servers).await?;
+            execute(keeper, program, WHO, &Errand::ForkServer, &hooks, servers).await?;
         let socket = reactor::register(Arc::new(socket), Interest::READABLE | Interest::WRITABLE)
             .map_err(|error| StartError::system("watch a fork server's socket", &error))?;
         let limit = program.handshake_timeout;
-        match server.wait_for(limit, first_word(&socket)).await {
+        match server.wait_for(limit, next_word(&socket)).await {
             Ok(Ok(word)) => check(&word)?,
             Ok(Err(_)) => return Err(StartError::exited(WHO, end_unready(server).await)),
             Err(_) => {
@@ -84,6 +85,10 @@ impl Link {
                 return Err(StartError::timed_out(WHO, limit));
             }
         }
+        let server = match program.preload.is_empty() {
+            true => server,
+            false => preloaded(server, &socket, program.preload_limit).await?,
+        };
         let link = Arc::new(Self {
             keeper: Arc::clone(keeper),
             socket,
@@ -194,7 +199,7 @@ impl Link {
     /// Acts on one packet.
     fn hear(&self, packet: &[u8], received: Received) -> Result<(), Nonsense> {
         match protocol::decode(packet).ok_or(Nonsense)? {
-            Reply::Ready { .. } => Err(Nonsense),
+            Reply::Ready { .. } | Reply::Loaded | Reply::Failed { .. } => Err(Nonsense),
             Reply::Forked { id, pid } => {
                 let pid = Pid::from_raw(pid).ok_or(Nonsense)?;
                 self.welcome(id, pid, received)
@@ -280,10 +285,38 @@ impl Link {
     }
 }
 
+/// Waits until a server has preloaded what it had to.
+async fn preloaded(
+    server: Unclaimed,
+    socket: &AsyncFd<Arc<OwnedFd>>,
+    limit: Duration,
+) -> Result<Unclaimed, StartError> {
+    match server.wait_for(limit, next_word(socket)).await {
+        Ok(Ok(word)) => match protocol::decode(&word) {
+            Some(Reply::Loaded) => Ok(server),
+            Some(Reply::Failed { text }) => Err(StartError::preload(text)),
+            _ => Err(StartError::protocol(WHO, "its second word was not one")),
+        },
+        Ok(Err(_)) => {
+            let exit = end_unready(server).await;
+            Err(StartError::preload(format!(
+                "the fork server ended: {exit}"
+            )))
+        }
+        Err(_) => {
+            server.kill_group();
+            server.exited().await;
+            Err(StartError::preload(format!(
+                "it took longer than {limit:?}"
+            )))
+        }
+    }
+}
+
 /// The server sent what no server of this build sends.
 struct Nonsense;
 
-async fn first_word(socket: &AsyncFd<Arc<OwnedFd>>) -> io::Result<Vec<u8>> {
+async fn next_word(socket: &AsyncFd<Arc<OwnedFd>>) -> io::Result<Vec<u8>> {
     let mut buffer = vec![0; socket::MAX_MESSAGE];
     let length = receive(socket, &mut buffer).await?.length;
     if length == 0 {

@@ -46,7 +46,7 @@ mod server;
 mod tests;
 
 pub(crate) use child::Child;
-pub(crate) use enter::enter;
+pub(crate) use enter::{Deeds, enter};
 pub(crate) use environment::Environment;
 pub use error::StartError;
 pub use exit::Exit;

@@ -10,7 +10,7 @@ use super::errand::Posting;
 use crate::sys::build_id::BuildId;
 
 /// The version of everything in this folder that crosses a process border.
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
 
 /// What tells the workers of one fork server apart; never used twice.
 pub(crate) type Id = u64;
@@ -60,6 +60,13 @@ pub(crate) enum Reply {
         id: Id,
         /// How.
         exit: Exit,
+    },
+    /// The server's second word, if it had something to preload: that is done.
+    Loaded,
+    /// Or it failed, and the server ends.
+    Failed {
+        /// Why.
+        text: String,
     },
 }
 

@@ -15,24 +15,27 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Signal, kill_process, setpgid};
 
 use super::Exit;
-use super::enter::{self, Serve};
+use super::enter::{self, Deeds, Preload, Serve};
 use super::errand::Posting;
 use super::protocol::{self, Id, Refusal, Reply, Request};
 use crate::sys::fork::{ForkError, Forked};
 use crate::sys::{fork, image, pidfd, prctl, signal, socket, title, wait};
 
 /// Is a fork server until the program or the launcher ends it. In the forked
-/// processes this goes on as `serve`.
-pub(crate) fn run(socket: OwnedFd, program: OwnedFd, serve: Serve) -> ! {
+/// processes this goes on as `deeds.serve`.
+pub(crate) fn run(socket: OwnedFd, program: OwnedFd, hooks: Vec<OwnedFd>, deeds: Deeds) -> ! {
     let mut server = match Server::new(socket, program) {
         Ok(server) => server,
         Err(error) => enter::leave(&error),
     };
     // Only now, lest it ended before anybody here would have noticed.
     enter::leave_with(&server.program);
+    if !hooks.is_empty() {
+        server.preload(hooks, deeds.preload);
+    }
     match server.serve_requests() {
         Next::End => server.end(),
-        Next::Begin(newborn) => newborn.begin(server.into_program(), serve),
+        Next::Begin(newborn) => newborn.begin(server.into_program(), deeds.serve),
     }
 }
 
@@ -79,6 +82,20 @@ impl Server {
             build: image::main_image().build_id().clone(),
         });
         Ok(server)
+    }
+
+    /// Makes what all workers are to have, and says so.
+    fn preload(&mut self, hooks: Vec<OwnedFd>, preload: Preload) {
+        // A server of another build is found out before.
+        let _ = self.flush();
+        match preload(&self.program, hooks) {
+            Ok(()) => self.reply(&Reply::Loaded),
+            Err(text) => {
+                self.reply(&Reply::Failed { text });
+                let _ = self.flush();
+                fork::exit_now(enter::FAILED)
+            }
+        }
     }
 
     /// Drops the server, with every descriptor that is not a worker's.

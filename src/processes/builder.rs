@@ -10,7 +10,8 @@ use super::error::{SpawnError, SpawnFault};
 use super::scope::Members;
 use super::spawn::{Spawning, spawn};
 use crate::process::{Environment, lineage};
-use crate::{Call, StartMethod, Stdio};
+use crate::task::hook::{self, NoHook};
+use crate::{Call, HookOutcome, StartMethod, Stdio};
 
 /// What a process is to be like. Made by [`Process::builder`](super::Process::builder).
 ///
@@ -40,6 +41,7 @@ pub struct ProcessBuilder {
     pub(super) stdout: Stdio,
     pub(super) stderr: Stdio,
     pub(super) scope: Option<Members>,
+    pub(super) preload: Vec<Result<Vec<u8>, NoHook>>,
 }
 
 impl ProcessBuilder {
@@ -102,6 +104,36 @@ impl ProcessBuilder {
     /// [`Stdio::inherit`].
     pub fn stderr(mut self, stderr: Stdio) -> Self {
         self.stderr = stderr;
+        self
+    }
+
+    /// Has the fork server run this once, before it forks: what it leaves in statics its processes
+    /// have, and share its memory for as long as nobody writes to it. May be called repeatedly. See
+    /// [`ProcessPoolBuilder::preload`](crate::ProcessPoolBuilder::preload).
+    ///
+    /// Processes with the same functions and arguments to preload come from the same server, which is
+    /// there while any of them is, and a moment longer. It may take a minute for that.
+    ///
+    /// ```
+    /// use std::sync::OnceLock;
+    /// use procpool::Process;
+    ///
+    /// static TABLE: OnceLock<Vec<u64>> = OnceLock::new();
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let load = |length: u64| drop(TABLE.set((0..length).collect()));
+    /// let builder = Process::builder().preload(load, 1_000);
+    /// let process = builder.spawn(|n: usize| TABLE.get().map(|table| table[n]), 12).await?;
+    /// assert_eq!(process.join().await?, Some(12));
+    /// # Ok(()) }
+    /// ```
+    pub fn preload<A, R>(mut self, function: fn(A) -> R, argument: A) -> Self
+    where
+        A: Serialize + DeserializeOwned,
+        R: HookOutcome,
+    {
+        self.preload.push(hook::encode(function, &argument));
         self
     }
 
@@ -185,6 +217,10 @@ impl ProcessBuilder {
         }
         if !self.environment.is_possible() {
             let why = "an environment variable has an impossible name or value";
+            return Err(SpawnFault::Invalid(why).into());
+        }
+        if !self.preload.is_empty() && self.settled_method() != StartMethod::ForkServer {
+            let why = "what is preloaded can only be shared by processes of a fork server";
             return Err(SpawnFault::Invalid(why).into());
         }
         Ok(())

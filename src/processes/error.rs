@@ -8,6 +8,7 @@ use thiserror::Error;
 
 use crate::process::{Exit, StartError};
 use crate::task::answer::{Failure, MOST};
+use crate::task::hook::NoHook;
 use crate::task::{DecodeError, EncodeError, ForeignFunction, PanicInfo, write_sources};
 use crate::worker::fitness::Unfit;
 
@@ -36,6 +37,8 @@ pub(super) enum SpawnFault {
     #[error("function cannot be called in another process")]
     Foreign(#[source] ForeignFunction),
     #[error(transparent)]
+    Preload(NoHook),
+    #[error(transparent)]
     Unfit(#[from] Unfit),
     #[error("the process could not be started")]
     Start(#[source] StartError),
@@ -58,7 +61,10 @@ impl SpawnError {
     /// Tells whether the argument could not be encoded, or the function is none that another process
     /// of this program could find; the source says why.
     pub fn is_encode(&self) -> bool {
-        matches!(self.0, SpawnFault::Encode(_) | SpawnFault::Foreign(_))
+        matches!(
+            self.0,
+            SpawnFault::Encode(_) | SpawnFault::Foreign(_) | SpawnFault::Preload(_)
+        )
     }
 
     /// Tells whether this program cannot have processes of this crate at all: its start-up code has

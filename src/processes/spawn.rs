@@ -100,7 +100,9 @@ impl Plan {
             StartMethod::Fork => None,
             _ => {
                 fitness::check().map_err(SpawnFault::from)?;
-                Some(Home::of(method, &mut environment)?)
+                let preload = options.preload.into_iter().collect::<Result<_, _>>();
+                let preload = preload.map_err(SpawnFault::Preload)?;
+                Some(Home::of(method, &mut environment, preload)?)
             }
         };
         let beside = argument.take_descriptors();

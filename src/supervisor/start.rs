@@ -84,6 +84,7 @@ pub(crate) async fn start(
     place: usize,
     number: u64,
 ) -> Result<Slot, StartError> {
+    launcher.prepare().await?;
     let deadline = Instant::now() + recipe.start_timeout;
     let late = |_| StartError::timed_out("worker", recipe.start_timeout);
     timeout_at(deadline, start_in_time(launcher, recipe, place, number))

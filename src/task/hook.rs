@@ -1,5 +1,5 @@
 //! What is run in a worker around its calls: an initializer before the first of them, a finalizer
-//! after the last.
+//! after the last; and what a fork server preloads.
 
 use std::fmt;
 
@@ -50,10 +50,10 @@ pub(super) struct Hook<F>(pub(super) F);
 #[derive(Clone, Debug, Error)]
 pub(crate) enum NoHook {
     /// No worker can find the function.
-    #[error("initializer or finalizer cannot be called in a worker")]
+    #[error("function given to the builder cannot be called in a worker")]
     Foreign(#[from] ForeignFunction),
     /// The argument cannot be encoded.
-    #[error("initializer's argument could not be encoded")]
+    #[error("argument of a function given to the builder could not be encoded")]
     Argument(#[from] EncodeError),
 }
 

@@ -8,6 +8,7 @@
 //!
 //! - [`boot`]: a process that a pool has started never reaches `main`.
 //! - [`serve`]: the loop: read, run, answer. [`prepare`]: what comes before it.
+//! - [`preload`]: what a fork server does before it forks.
 //! - [`room`]: async calls, many at once; [`guest`]: one of them.
 //! - [`term`]: when a worker has run enough, and asks to be replaced.
 //! - [`intake`]: calls out of the request pipe. [`outbox`]: responses into the response pipe.
@@ -29,6 +30,7 @@ mod intake;
 #[cfg(feature = "tracing")]
 mod log;
 mod outbox;
+mod preload;
 mod prepare;
 mod report;
 mod room;
@@ -43,6 +45,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
+use crate::process::Deeds;
 use crate::wire::message::Role;
 
 /// How many pools this process is inside of: zero for a program, one for a worker of its pool.
@@ -57,9 +60,11 @@ pub(crate) fn depth() -> u8 {
 /// server, whose children do.
 pub(crate) fn enter(socket: OwnedFd) -> ! {
     #[cfg(not(test))]
-    crate::process::enter(socket, play);
+    let serve = play;
     #[cfg(test)]
-    crate::process::enter(socket, stand_in::serve);
+    let serve = stand_in::serve;
+    let preload = preload::preload;
+    crate::process::enter(socket, Deeds { serve, preload })
 }
 
 /// Plays the role that is in a child's first words, to the end of its process.

@@ -56,6 +56,31 @@ pub(super) fn end_with(program: Arc<OwnedFd>) -> io::Result<()> {
     thread.stack_size(64 * 1024).spawn(wait).map(drop)
 }
 
+/// The same for as long as `work` takes: then there is no such thread any more.
+pub(super) fn end_with_during<T>(program: &OwnedFd, work: impl FnOnce() -> T) -> io::Result<T> {
+    let bell = eventfd(0, EventfdFlags::CLOEXEC)?;
+    std::thread::scope(|scope| {
+        let wait = || loop {
+            let mut fds = [
+                PollFd::new(program, PollFlags::IN),
+                PollFd::new(&bell, PollFlags::IN),
+            ];
+            let polled = poll(&mut fds, None).is_ok();
+            if polled && !fds[0].revents().is_empty() {
+                let _ = kill_current_process_group(Signal::KILL);
+            }
+            if polled && !fds[1].revents().is_empty() {
+                return;
+            }
+        };
+        let thread = std::thread::Builder::new().name(String::from("procpool-watch"));
+        thread.stack_size(64 * 1024).spawn_scoped(scope, wait)?;
+        let done = work();
+        let _ = rustix::io::write(&bell, &1u64.to_ne_bytes());
+        Ok(done)
+    })
+}
+
 impl Watcher {
     /// There is something in the outbox, and a call is about to run in front of it.
     pub(super) fn wake(&self) {

@@ -125,6 +125,10 @@ impl ProcessPoolBuilder {
             "the workers of a pool cannot be forked from the program itself",
         )?;
         check(
+            start_method == StartMethod::ForkServer || inline || !hooks.has_preload(),
+            "what is preloaded can only be shared by workers of a fork server",
+        )?;
+        check(
             !start_timeout.is_zero(),
             "the start timeout must be greater than 0",
         )?;
@@ -154,6 +158,7 @@ impl ProcessPoolBuilder {
         };
         let observed = observing.settle()?;
         let Hooks {
+            preload,
             initializer,
             finalizer,
             leave_limit,
@@ -225,6 +230,8 @@ impl ProcessPoolBuilder {
                     boot: boot::boot_variable(),
                     shared: initializer,
                     handshake_timeout: bounded(handshake_timeout),
+                    preload,
+                    preload_limit: bounded(start_timeout),
                 };
                 Venue::Workers(Launcher::new(keeper.clone(), program))
             }

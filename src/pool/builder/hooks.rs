@@ -19,6 +19,7 @@ const LEAVE_LIMIT: Duration = Duration::from_millis(500);
 /// What is run before the first call, and after the last.
 #[derive(Clone, Debug)]
 pub(super) struct HookOptions {
+    preload: Vec<Result<Vec<u8>, NoHook>>,
     initializer: Option<Result<Vec<u8>, NoHook>>,
     finalizer: Option<Result<Vec<u8>, NoHook>>,
     finalizer_timeout: Duration,
@@ -27,6 +28,7 @@ pub(super) struct HookOptions {
 impl Default for HookOptions {
     fn default() -> Self {
         Self {
+            preload: Vec::new(),
             initializer: None,
             finalizer: None,
             finalizer_timeout: Duration::from_secs(5),
@@ -35,6 +37,50 @@ impl Default for HookOptions {
 }
 
 impl ProcessPoolBuilder {
+    /// Has the fork server run this once, before it forks the first worker: what it leaves in statics
+    /// all workers have, and share its memory for as long as nobody writes to it. Default: nothing.
+    /// May be called repeatedly; the functions are run in that order.
+    ///
+    /// That is for what is large and only read: a table, a model, a dictionary. An
+    /// [`initializer`](Self::initializer) is run in each worker, for what each must have for itself: a
+    /// connection, a seed.
+    ///
+    /// Function and argument are as there. When it returns an error, panics, ends its process, takes
+    /// longer than [`start_timeout`](Self::start_timeout), or leaves a thread running, with which
+    /// nothing can be forked, no worker can be started:
+    /// [`ready`](crate::ProcessPool::ready) and the [errors](crate::TaskError::is_broken) of all tasks
+    /// say so, and [`StartError::is_preload`](crate::StartError::is_preload) is true. A fork server
+    /// that is lost is replaced by another, which runs it again.
+    ///
+    /// It needs [`StartMethod::ForkServer`](crate::StartMethod), which is the default; with another
+    /// it is an error of [`build`](Self::build). A pool that runs calls [in place](Self::inline) runs
+    /// it before its first call.
+    ///
+    /// ```
+    /// use std::sync::OnceLock;
+    /// use procpool::ProcessPool;
+    ///
+    /// static TABLE: OnceLock<Vec<u64>> = OnceLock::new();
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let load = |length: u64| {
+    ///     TABLE.get_or_init(|| (0..length).map(|n| n * n).collect());
+    /// };
+    /// let pool = ProcessPool::builder().workers(4).preload(load, 100_000).build()?;
+    /// let square = pool.submit(|n: usize| TABLE.get().expect("it is loaded")[n], 12).await?;
+    /// assert_eq!(square, 144);
+    /// # pool.shutdown().await;
+    /// # Ok(()) }
+    /// ```
+    pub fn preload<A, R>(mut self, function: fn(A) -> R, argument: A) -> Self
+    where
+        A: Serialize + DeserializeOwned,
+        R: HookOutcome,
+    {
+        self.hooks.preload.push(hook::encode(function, &argument));
+        self
+    }
+
     /// Has each worker run this before it takes calls, on the thread that runs the calls: what it
     /// leaves in statics and thread-locals, they find. Default: nothing.
     ///
@@ -114,11 +160,12 @@ impl ProcessPoolBuilder {
 impl HookOptions {
     /// The same for a pool without workers.
     pub(super) fn settle_in_place(self) -> Result<InPlace, BuildError> {
-        let initializer = self.initializer.transpose().map_err(BuildFault::Hook)?;
+        let first = self.preload.into_iter().chain(self.initializer);
+        let initializers = first.collect::<Result<_, _>>().map_err(BuildFault::Hook)?;
         let finalizer = self.finalizer.transpose().map_err(BuildFault::Hook)?;
         let limit = bounded(self.finalizer_timeout);
         Ok(InPlace::new(
-            initializer,
+            initializers,
             finalizer.unwrap_or_default(),
             limit,
         ))
@@ -128,6 +175,8 @@ impl HookOptions {
 /// The options in the form in which workers are told.
 #[derive(Default)]
 pub(super) struct Hooks {
+    /// Each in a file.
+    pub(super) preload: Vec<OwnedFd>,
     /// In a file that all workers read, because an argument may be large.
     pub(super) initializer: Option<OwnedFd>,
     pub(super) finalizer: Vec<u8>,
@@ -135,19 +184,31 @@ pub(super) struct Hooks {
 }
 
 impl HookOptions {
+    /// Whether there is something for a fork server to do.
+    pub(super) fn has_preload(&self) -> bool {
+        !self.preload.is_empty()
+    }
+
     /// Refuses what cannot be run in a worker.
     pub(super) fn settle(self) -> Result<Hooks, BuildError> {
-        let initializer = self.initializer.transpose().map_err(BuildFault::Hook)?;
-        let initializer = initializer
-            .map(|hook| mapping::sealed_copy("procpool-initializer", &[&hook]))
-            .transpose()
-            .map_err(BuildFault::Initializer)?;
+        let file = |hook: Result<Vec<u8>, NoHook>| {
+            let hook = hook.map_err(BuildFault::Hook)?;
+            let file = mapping::sealed_copy("procpool-hook", &[&hook]);
+            file.map_err(BuildFault::Initializer)
+        };
+        let preload = self
+            .preload
+            .into_iter()
+            .map(file)
+            .collect::<Result<_, _>>()?;
+        let initializer = self.initializer.map(file).transpose()?;
         let finalizer = self.finalizer.transpose().map_err(BuildFault::Hook)?;
         let leave_limit = match finalizer {
             Some(_) => LEAVE_LIMIT.saturating_add(self.finalizer_timeout),
             None => LEAVE_LIMIT,
         };
         Ok(Hooks {
+            preload,
             initializer,
             finalizer: finalizer.unwrap_or_default(),
             leave_limit,

@@ -43,6 +43,8 @@ pub(super) fn program(method: StartMethod) -> Program {
         boot: boot_variable(),
         shared: None,
         handshake_timeout: Duration::from_secs(10),
+        preload: Vec::new(),
+        preload_limit: LIMIT,
     }
 }
 
