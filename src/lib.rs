@@ -121,6 +121,8 @@
 
 pub mod connection;
 mod executor;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod guide;
 mod pool;
 mod process;

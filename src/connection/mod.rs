@@ -16,6 +16,7 @@
 // - `inbox`: what has come in; `outgoing`: what is on its way out. Neither waits
 // - `frame`: the length before each message; `message`: a value in one
 // - `pickle`: values for Python programs
+// - `trial`: what reads bytes here, for `src/fuzzing.rs`
 // - `look`: whether there is something; `wait`: on which of many
 // - `listener`, `client`: ends that find each other by an `address`, where `peer` is who came
 // - `greet`: whether they speak; `authkey`: what they may have to prove; `handshake`: how, without
@@ -43,6 +44,8 @@ mod refusal;
 mod sender;
 mod streams;
 mod travel;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod trial;
 mod wait;
 
 use std::io;
