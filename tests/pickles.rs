@@ -55,7 +55,7 @@ fn plain_values_are_what_they_are_in_python_and_come_back() {
     for python in pythons("pickles") {
         let scene = scene();
         let runtime = runtime(1);
-        runtime.block_on(async {
+        let talk = async {
             let directory = Directory::new();
             let mut listener = Listener::<(), ()>::bind(directory.socket()).unwrap();
             let peer = python.play("connect-objects", listener.address(), "");
@@ -84,7 +84,8 @@ fn plain_values_are_what_they_are_in_python_and_come_back() {
             assert_eq!([peer.hear(), peer.hear()], ["'text'", "None"]);
             assert_eq!(peer.hear(), "end");
             peer.end();
-        });
+        };
+        runtime.block_on(async { tokio::time::timeout(HANG, talk).await.unwrap() });
         drop(runtime);
         drop(scene);
     }
