@@ -353,6 +353,7 @@ impl Visits {
         });
         require(
             !(record.is_repeated(Some(outcome)) && scene.must_repeat(spec.deadline))
+                || record.aborted
                 || record.requested,
             "an async call that may be repeated is",
             || format!("{outcome:?} {record:?}"),
@@ -397,7 +398,7 @@ impl Visits {
     /// It says that it has panicked, which is its end.
     pub(super) fn check_not_repeated(&self, visit: usize, scene: Scene<'_>) {
         let record = &self.records[visit];
-        let over = record.answer.is_some() || record.requested;
+        let over = record.answer.is_some() || record.aborted || record.requested;
         let over = over || !scene.must_repeat(record.planned.spec.deadline);
         require(
             over || !record.is_repeated(None),
