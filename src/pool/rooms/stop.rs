@@ -71,7 +71,7 @@ impl<T> Rooms<T> {
         unbegun
     }
 
-    /// Ends a call that runs; a call that is over keeps its answer.
+    /// Ends a call that runs; a call that is over keeps its answer, which must come soon.
     fn end(&mut self, now: Moment, around: &impl Surroundings, number: u64, outcome: Outcome) {
         let Some((worker, ticket)) = self.holder(number) else {
             return;
@@ -79,6 +79,8 @@ impl<T> Rooms<T> {
         if around.end(worker, ticket) {
             self.end_guest(now, worker, ticket, number);
             self.failed(now, number, outcome, Some((worker, ticket)));
+        } else {
+            self.look_for_answer(now, worker, number);
         }
     }
 

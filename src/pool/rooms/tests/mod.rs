@@ -289,6 +289,22 @@ fn who_does_not_say_what_it_has_finished_is_given_up_and_that_is_found() {
     assert!(stage.has_returned(call));
 }
 
+/// Nobody looked for its answer any more, also where it was over just when its limit was.
+#[test]
+fn who_does_not_say_what_was_over_when_it_was_to_be_ended_is_given_up() {
+    let mut stage = Stage::new(1, 2);
+    let call = stage.submit(call(), Manner::Stays);
+    stage.play();
+    stage.finish_in_silence(call);
+    stage.abort(call);
+    stage.tick(stage.now + (super::SILENCE - MILLI));
+    assert_eq!(stage.killed(), 0);
+    stage.tick(stage.now + MILLI);
+    assert_eq!(stage.killed(), 1);
+    stage.play();
+    assert!(stage.has_returned(call));
+}
+
 /// It is stopped, too: whoever came there was taken back, and waited for ever.
 #[test]
 fn who_does_not_leave_a_room_in_which_nobody_is_is_given_up() {
