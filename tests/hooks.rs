@@ -103,7 +103,7 @@ fn a_worker_that_replaces_another_is_initialized_too() {
 fn kept_for_workers() -> usize {
     let descriptors = std::fs::read_dir("/proc/self/fd").unwrap();
     let targets = descriptors.filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok());
-    let is_one = |path: &PathBuf| path.to_string_lossy().contains("procpool-initializer");
+    let is_one = |path: &PathBuf| path.to_string_lossy().contains("procpool-hook");
     targets.filter(is_one).count()
 }
 
