@@ -204,7 +204,8 @@ impl ProcessPool {
     ///
     /// The runtime stays for as long as the worker does, and is driven while it has such calls: what
     /// a task has spawned there, or a client with its connections in a static, goes on with the next
-    /// ones. The future need not be `Send`.
+    /// ones. What blocks the runtime for two seconds after the last call has ended costs the worker. The
+    /// future need not be `Send`.
     ///
     /// ```
     /// use std::time::Duration;
