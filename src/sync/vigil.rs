@@ -4,9 +4,11 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures::future::{Either, select};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -40,20 +42,15 @@ impl Vigil {
         if let Some((_, pidfd)) = self.attended.as_ref().filter(|(one, _)| *one == process) {
             return Ok(!pidfd::has_ended(pidfd.as_fd())?);
         }
-        self.attend_to_nobody();
+        if let Some((_, pidfd)) = self.attended.take() {
+            self.watch.remove(&pidfd);
+        }
         let Some(pidfd) = process.open()? else {
             return Ok(false);
         };
         self.watch.add(&pidfd)?;
         self.attended = Some((process, pidfd));
         Ok(true)
-    }
-
-    /// Attends to no process.
-    pub(super) fn attend_to_nobody(&mut self) {
-        if let Some((_, pidfd)) = self.attended.take() {
-            self.watch.remove(&pidfd);
-        }
     }
 
     /// Sleeps on this thread until there is news, at most until `deadline`.
@@ -105,10 +102,9 @@ impl Rest {
         }
         let clock = keeper.as_ref().expect("it was just there");
         let asleep = Sleep::on(clock.handle(), limit);
-        futures::pin_mut!(readable);
-        match futures::future::select(readable, asleep).await {
-            futures::future::Either::Left((news, _)) => news,
-            futures::future::Either::Right(_) => Ok(()),
+        match select(pin!(readable), asleep).await {
+            Either::Left((news, _)) => news,
+            Either::Right(_) => Ok(()),
         }
     }
 }
