@@ -10,7 +10,7 @@ use futures::{SinkExt, StreamExt, future};
 use procpool::connection::{Receiver, Sender};
 use procpool::{Connection, one_way, pipe};
 use serde::{Deserialize, Serialize};
-use support::{PROMPTLY, everywhere, pool, runtime, scene};
+use support::{PROMPTLY, everywhere, on_each_runtime, pool, runtime, scene};
 
 /// What a peer of many kinds says, each time in the same words.
 type Both<T> = Connection<T, T>;
@@ -30,17 +30,6 @@ fn echo_bytes(mut connection: Both<()>) {
 async fn echo_async(mut connection: Both<()>) {
     while let Ok(bytes) = connection.recv_bytes().await {
         connection.send_bytes(&bytes).await.unwrap();
-    }
-}
-
-/// One test's time on a runtime of each kind, without a pool.
-fn here<F: Future<Output = ()>>(test: impl Fn() -> F) {
-    for threads in [1, 2] {
-        let scene = scene();
-        let runtime = runtime(threads);
-        runtime.block_on(async { tokio::time::timeout(support::HANG, test()).await.unwrap() });
-        drop(runtime);
-        drop(scene);
     }
 }
 
@@ -76,7 +65,7 @@ fn values_and_bytes_come_back_from_an_echo() {
 /// CF-155.
 #[test]
 fn values_and_bytes_share_one_order() {
-    here(|| async {
+    on_each_runtime(|| async {
         let (mut one, mut other) = pipe::<u32, ()>().unwrap();
         one.send(&1).await.unwrap();
         one.send_bytes(b"two").await.unwrap();
@@ -90,7 +79,7 @@ fn values_and_bytes_share_one_order() {
 /// CF-156.
 #[test]
 fn a_message_goes_into_a_buffer() {
-    here(|| async {
+    on_each_runtime(|| async {
         let (mut one, mut other) = pipe::<(), ()>().unwrap();
         let message = pattern(16);
         for offset in [0, 12] {
@@ -114,7 +103,7 @@ fn a_message_goes_into_a_buffer() {
 /// CF-157.
 #[test]
 fn a_limit_on_length_ends_reading() {
-    here(|| async {
+    on_each_runtime(|| async {
         let (mut one, mut other) = pipe::<u8, ()>().unwrap();
         one.send_bytes(&[0; 5]).await.unwrap();
         one.send_bytes(&[0; 10]).await.unwrap();
@@ -137,7 +126,7 @@ fn a_limit_on_length_ends_reading() {
 /// CF-158.
 #[test]
 fn poll_waits_and_takes_nothing() {
-    here(|| async {
+    on_each_runtime(|| async {
         let (mut one, mut other) = pipe::<u8, u8>().unwrap();
         assert!(!other.poll(Duration::ZERO).await.unwrap());
         assert!(!other.blocking_poll(Some(Duration::ZERO)).unwrap());
@@ -165,7 +154,7 @@ fn poll_waits_and_takes_nothing() {
 /// CF-159.
 #[test]
 fn messages_are_not_merged() {
-    here(|| async {
+    on_each_runtime(|| async {
         let (mut one, mut other) = pipe::<(), ()>().unwrap();
         for message in ["a", "b", "cd"] {
             one.send_bytes(message.as_bytes()).await.unwrap();
@@ -216,7 +205,7 @@ fn many_large_messages_come_back_whole() {
 /// CF-166.
 #[test]
 fn a_part_of_a_buffer_is_a_message() {
-    here(|| async {
+    on_each_runtime(|| async {
         let (mut one, mut other) = pipe::<(), ()>().unwrap();
         let letters: Vec<u8> = (b'a'..=b'z').collect();
         for part in [
@@ -235,7 +224,7 @@ fn a_part_of_a_buffer_is_a_message() {
 /// CF-171.
 #[test]
 fn no_length_is_special() {
-    here(|| async {
+    on_each_runtime(|| async {
         let (one, other) = pipe::<(), ()>().unwrap();
         let ((mut sender, _), (_, mut receiver)) = (one.into_split(), other.into_split());
         let edges = [4096, 16 * 1024, 65_536, 208 * 1024, 212_992, 1 << 20];
@@ -261,7 +250,7 @@ fn no_length_is_special() {
 /// CF-172.
 #[test]
 fn trying_to_receive_gives_all_or_nothing() {
-    here(|| async {
+    on_each_runtime(|| async {
         let (mut one, mut other) = pipe::<Vec<u8>, ()>().unwrap();
         assert!(other.try_recv().unwrap_err().is_empty());
         one.send(&vec![1]).await.unwrap();
@@ -287,7 +276,7 @@ fn trying_to_receive_gives_all_or_nothing() {
 /// CF-173, CF-178.
 #[test]
 fn receiving_with_a_limit_waits_so_long() {
-    here(|| async {
+    on_each_runtime(|| async {
         let (mut one, mut other) = pipe::<u8, u8>().unwrap();
         let (limit, begun) = (Duration::from_millis(200), Instant::now());
         assert!(tokio::time::timeout(limit, other.recv()).await.is_err());
@@ -315,7 +304,7 @@ fn a_stream_wakes_once_and_only_for_what_comes() {
             self.0.fetch_add(1, Ordering::SeqCst);
         }
     }
-    here(|| async {
+    on_each_runtime(|| async {
         let (mut sender, mut receiver) = one_way::<u32>().unwrap();
         let count = Arc::new(Count(AtomicUsize::new(0)));
         let waker = Waker::from(Arc::clone(&count));
@@ -338,7 +327,7 @@ fn a_stream_wakes_once_and_only_for_what_comes() {
 
 #[test]
 fn streams_and_sinks_carry_values_to_the_end() {
-    here(|| async {
+    on_each_runtime(|| async {
         let (mut sender, receiver) = one_way::<u32>().unwrap();
         let sent = async {
             let mut values = futures::stream::iter((0..10_000).map(Ok));
@@ -396,7 +385,7 @@ struct Pair(String, String);
 /// CF-183.
 #[test]
 fn a_wrong_type_costs_one_message() {
-    here(|| async {
+    on_each_runtime(|| async {
         let (mut one, mut other) = pipe::<u64, u64>().unwrap();
         let mut typed: Both<Pair> = {
             use std::os::fd::AsFd;
@@ -451,7 +440,7 @@ try:
 except EOFError:
     pass
 ";
-    here(|| async {
+    on_each_runtime(|| async {
         let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
         let python = Command::new("python3")
             .args(["-c", ECHO])

@@ -12,17 +12,7 @@ use futures::{FutureExt, future};
 use procpool::connection::{Receiver, Sender, Waitable, blocking_wait};
 use procpool::{Connection, Fd, one_way, pipe, wait};
 use serde::{Deserialize, Serialize};
-use support::{PROMPTLY, everywhere, pool, runtime, scene, soon};
-
-fn here<F: Future<Output = ()>>(test: impl Fn() -> F) {
-    for threads in [1, 2] {
-        let scene = scene();
-        let runtime = runtime(threads);
-        runtime.block_on(async { tokio::time::timeout(support::HANG, test()).await.unwrap() });
-        drop(runtime);
-        drop(scene);
-    }
-}
+use support::{PROMPTLY, everywhere, on_each_runtime, pool, runtime, scene, soon};
 
 fn pattern(length: usize) -> Vec<u8> {
     let mut bytes = (0..251).collect::<Vec<u8>>().repeat(length / 251 + 1);
@@ -33,7 +23,7 @@ fn pattern(length: usize) -> Vec<u8> {
 /// CF-161, CF-162, CF-167.
 #[test]
 fn what_was_sent_arrives_before_the_end() {
-    here(|| async {
+    on_each_runtime(|| async {
         let (mut one, mut other) = pipe::<u32, u32>().unwrap();
         one.send(&1729).await.unwrap();
         drop(one);
@@ -51,7 +41,7 @@ fn what_was_sent_arrives_before_the_end() {
 /// Also what the other side had not read when it was closed does not hide what it has sent.
 #[test]
 fn an_end_that_leaves_something_unread_is_an_end() {
-    here(|| async {
+    on_each_runtime(|| async {
         let (mut one, mut other) = pipe::<u32, u32>().unwrap();
         other.send(&1).await.unwrap();
         one.send(&2).await.unwrap();
@@ -65,7 +55,7 @@ fn an_end_that_leaves_something_unread_is_an_end() {
 /// CF-163.
 #[test]
 fn sending_to_nobody_is_an_error_of_its_own() {
-    here(|| async {
+    on_each_runtime(|| async {
         for pause in [0, 42] {
             let (mut sender, receiver) = one_way::<u32>().unwrap();
             tokio::task::spawn_blocking(move || {
@@ -87,7 +77,7 @@ fn sending_to_nobody_is_an_error_of_its_own() {
 /// A peer that dies in the middle of a message has sent no message.
 #[test]
 fn half_a_message_is_none() {
-    here(|| async {
+    on_each_runtime(|| async {
         use std::io::Write;
         let (here, mut there) = UnixStream::pair().unwrap();
         let socket = std::os::fd::OwnedFd::from(here);
@@ -209,7 +199,7 @@ fn a_receiver_continues_where_it_was() {
 
 #[test]
 fn ends_are_serialised_in_messages_only_and_not_while_they_send() {
-    here(|| async {
+    on_each_runtime(|| async {
         let (mut one, mut other) = pipe::<Vec<u8>, ()>().unwrap();
         assert!(postcard::to_stdvec(&one).is_err());
         one.try_send(&pattern(1 << 20)).unwrap();
@@ -225,7 +215,7 @@ fn ends_are_serialised_in_messages_only_and_not_while_they_send() {
 
 #[test]
 fn descriptors_that_nobody_takes_are_closed() {
-    here(|| async {
+    on_each_runtime(|| async {
         let (mut one, mut other) = pipe::<Vec<Fd<UnixStream>>, Vec<Fd<UnixStream>>>().unwrap();
         let (mut ends, theirs): (Vec<_>, Vec<_>) =
             (0..253).map(|_| UnixStream::pair().unwrap()).unzip();
@@ -261,7 +251,7 @@ fn descriptors_that_nobody_takes_are_closed() {
 /// Given up again and again, at every stage, nothing is lost and nothing comes twice.
 #[test]
 fn cancelled_operations_lose_and_tear_nothing() {
-    here(|| async {
+    on_each_runtime(|| async {
         let (mut sender, mut receiver) = one_way::<(u32, Vec<u8>)>().unwrap();
         let lengths = |n: u32| [3, 70_000, 600_000][n as usize % 3];
         let sent = async {
@@ -308,7 +298,7 @@ fn cancelled_operations_lose_and_tear_nothing() {
 
 #[test]
 fn a_send_that_did_not_begin_sends_nothing() {
-    here(|| async {
+    on_each_runtime(|| async {
         let (mut sender, mut receiver) = one_way::<Vec<u8>>().unwrap();
         drop(sender.send(&vec![1]));
         let mut count = 0;
@@ -460,7 +450,7 @@ fn waiting_for_many_finds_all_that_is_sent() {
 /// CF-171.
 #[test]
 fn five_channels_through_one_wait() {
-    here(|| async {
+    on_each_runtime(|| async {
         let (mut senders, mut open): (Vec<_>, Vec<_>) =
             (0..5).map(|_| one_way::<()>().unwrap()).unzip();
         let length = |n: usize, channel: usize| (n * 163 + channel * 31) % (16 * 1024);
@@ -499,7 +489,7 @@ fn five_channels_through_one_wait() {
 /// CF-175.
 #[test]
 fn waiting_has_a_limit() {
-    here(|| async {
+    on_each_runtime(|| async {
         let (mut first, a) = one_way::<u8>().unwrap();
         let (_second, mut b) = one_way::<u8>().unwrap();
         let (limit, begun) = (Duration::from_millis(100), Instant::now());
@@ -531,7 +521,7 @@ fn waiting_has_a_limit() {
 /// CF-176.
 #[test]
 fn ends_sockets_and_processes_are_waited_for_together() {
-    here(|| async {
+    on_each_runtime(|| async {
         use std::io::Write;
         let (mut first, a) = one_way::<u8>().unwrap();
         let (mut second, b) = pipe::<u8, u8>().unwrap();

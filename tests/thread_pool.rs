@@ -10,7 +10,6 @@ mod support;
 
 use std::cell::Cell;
 use std::error::Error;
-use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -24,18 +23,7 @@ use procpool::{
 };
 use program::{Program, role};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use support::{HANG, PROMPTLY, eventually, runtime, scene, soon};
-
-/// Runs a test on each kind of runtime, in a scene of its own.
-fn on_each_runtime<F: Future<Output = ()>>(test: impl Fn() -> F) {
-    for threads in [1, 2] {
-        let _scene = scene();
-        runtime(threads).block_on(async {
-            let test = tokio::time::timeout(HANG, test());
-            assert!(test.await.is_ok(), "hangs on {threads} threads");
-        });
-    }
-}
+use support::{PROMPTLY, eventually, on_each_runtime, scene, soon};
 
 fn pool(workers: usize) -> ThreadPool {
     ThreadPool::builder().workers(workers).build().unwrap()

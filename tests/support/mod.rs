@@ -220,6 +220,20 @@ pub fn runtime(threads: usize) -> Runtime {
     }
 }
 
+/// Runs a test on each kind of runtime, in a scene of its own.
+pub fn on_each_runtime<F: Future<Output = ()>>(test: impl Fn() -> F) {
+    for threads in [1, 2] {
+        let scene = scene();
+        let runtime = runtime(threads);
+        runtime.block_on(async {
+            let test = tokio::time::timeout(HANG, test());
+            assert!(test.await.is_ok(), "hangs on {threads} threads");
+        });
+        drop(runtime);
+        drop(scene);
+    }
+}
+
 /// A pool of so many workers, to be given further options.
 pub fn builder(workers: usize, method: StartMethod) -> ProcessPoolBuilder {
     ProcessPool::builder().workers(workers).start_method(method)
