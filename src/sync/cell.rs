@@ -1,4 +1,4 @@
-//! What every primitive consists of: words that several processes see, and a bell for those who sleep
+//! What every primitive consists of: words that several processes see, and bells for those who sleep
 //! until one of them changes.
 
 use std::io;
@@ -11,75 +11,111 @@ use crate::sys::mapping::{Mapping, sealed_file};
 use crate::sys::{bell, incarnation};
 use crate::task::attached;
 
-/// How many bytes a cell has: one page, which is the least there is.
-const SIZE: usize = 4096;
-
 /// The word that says in which namespace the processes have the numbers that are written down.
 const NAMESPACE: usize = 0;
+
+/// The word that says which primitive it is.
+const KIND: usize = 8;
 
 /// Where the words of the primitive begin: each primitive's own, on a cache line of their own.
 const WORDS: usize = 64;
 
-/// Words and a bell.
+/// Words, and bells.
 #[derive(Debug)]
-pub(super) struct Cell {
+pub(crate) struct Cell {
     file: OwnedFd,
     memory: Mapping,
-    bell: OwnedFd,
+    size: usize,
+    bells: Vec<OwnedFd>,
 }
 
 impl Cell {
-    /// Makes one; all words are zero.
-    pub(super) fn new(name: &str) -> io::Result<Self> {
-        let file = sealed_file(name, SIZE)?;
+    /// Makes one for a primitive of that kind, with so many words, all zero, and bells.
+    pub(crate) fn new(kind: &str, words: usize, bells: usize) -> io::Result<Self> {
+        let size = WORDS + 8 * words;
+        let file = sealed_file(&format!("procpool-{kind}"), size)?;
         let cell = Self {
-            memory: Mapping::new(&file, SIZE)?,
+            memory: Mapping::new(&file, size)?,
             file,
-            bell: bell::bell()?,
+            size,
+            bells: (0..bells)
+                .map(|_| bell::bell())
+                .collect::<io::Result<_>>()?,
         };
         let namespace = incarnation::namespace()?;
         cell.memory
             .word(NAMESPACE)
             .store(namespace, Ordering::Relaxed);
+        cell.memory.word(KIND).store(tag(kind), Ordering::Relaxed);
         Ok(cell)
     }
 
-    fn open(file: OwnedFd, bell: OwnedFd) -> io::Result<Self> {
-        let memory = Mapping::new(&file, SIZE)?;
+    fn open(kind: &str, file: OwnedFd, size: usize, bells: Vec<OwnedFd>) -> io::Result<Self> {
+        let memory = Mapping::new(&file, size.max(WORDS))?;
+        if memory.word(KIND).load(Ordering::Relaxed) != tag(kind) {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("it is no {kind}"),
+            ));
+        }
         if memory.word(NAMESPACE).load(Ordering::Relaxed) != incarnation::namespace()? {
             return Err(io::Error::new(
                 io::ErrorKind::Unsupported,
                 "it comes from another namespace of process ids, where processes have other numbers",
             ));
         }
-        Ok(Self { file, memory, bell })
+        Ok(Self {
+            file,
+            memory,
+            size,
+            bells,
+        })
+    }
+
+    /// What comes from a process as one of that kind.
+    pub(crate) fn arrive<'de, D: Deserializer<'de>>(
+        kind: &str,
+        deserializer: D,
+    ) -> Result<Self, D::Error> {
+        let (file, size, bells) = <(u32, u64, Vec<u32>)>::deserialize(deserializer)?;
+        let file = attached::take(file)?;
+        let bells = bells.into_iter().map(attached::take);
+        let bells = bells.collect::<Result<_, D::Error>>()?;
+        let size = usize::try_from(size).map_err(de::Error::custom)?;
+        Self::open(kind, file, size, bells).map_err(de::Error::custom)
     }
 
     /// One of its words.
-    pub(super) fn word(&self, number: usize) -> &AtomicU64 {
+    pub(crate) fn word(&self, number: usize) -> &AtomicU64 {
         self.memory.word(WORDS + 8 * number)
     }
 
-    pub(super) fn bell(&self) -> &OwnedFd {
-        &self.bell
+    /// One of its bells.
+    pub(crate) fn bell(&self, number: usize) -> &OwnedFd {
+        &self.bells[number]
     }
 
-    /// Wakes all who sleep.
-    pub(super) fn ring(&self) {
-        bell::ring(&self.bell);
+    /// Wakes all who sleep at that bell.
+    pub(crate) fn ring(&self, bell: usize) {
+        bell::ring(&self.bells[bell]);
     }
+}
+
+/// The word that stands for a kind.
+fn tag(kind: &str) -> u64 {
+    let mut bytes = [0; 8];
+    bytes
+        .iter_mut()
+        .zip(kind.bytes())
+        .for_each(|(to, from)| *to = from);
+    u64::from_le_bytes(bytes)
 }
 
 impl Serialize for Cell {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let places = (attached::attach(&self.file)?, attached::attach(&self.bell)?);
-        places.serialize(serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for Cell {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let (file, bell) = <(u32, u32)>::deserialize(deserializer)?;
-        Self::open(attached::take(file)?, attached::take(bell)?).map_err(de::Error::custom)
+        let file = attached::attach(&self.file)?;
+        let bells = self.bells.iter().map(attached::attach);
+        let bells = bells.collect::<Result<Vec<u32>, S::Error>>()?;
+        (file, self.size as u64, bells).serialize(serializer)
     }
 }

@@ -16,6 +16,8 @@ use crate::process::{Keeper, Sleep};
 use crate::sys::blocking;
 use crate::sys::incarnation::Incarnation;
 
+const KIND: &str = "event";
+
 /// The flag in the lowest bit, above it how often it was set.
 const FLAG: usize = 0;
 /// Whether anybody may sleep.
@@ -53,7 +55,7 @@ impl Event {
     ///
     /// When this process may have no more descriptors or mappings; and where there is no `/proc`.
     pub fn new() -> io::Result<Self> {
-        Ok(Self(Arc::new(Cell::new("procpool-event")?)))
+        Ok(Self(Arc::new(Cell::new(KIND, 3, 1)?)))
     }
 
     /// Tells whether it is set.
@@ -70,14 +72,14 @@ impl Event {
         // Whoever sleeps by now learns whom to attend to, and whoever is about to sleep as well.
         setter.store(me, SeqCst);
         if self.0.word(SLEEPERS).load(SeqCst) != 0 {
-            self.0.ring();
+            self.0.ring(0);
         }
         let set = |flag: u64| (flag & 1 == 0).then(|| flag.wrapping_add(2) | 1);
         let _ = self.0.word(FLAG).fetch_update(SeqCst, SeqCst, set);
         // Also for another who has set it and died.
         let sleepers = self.0.word(SLEEPERS);
         if sleepers.load(SeqCst) != 0 && sleepers.swap(0, SeqCst) != 0 {
-            self.0.ring();
+            self.0.ring(0);
         }
         let _ = setter.compare_exchange(me, 0, SeqCst, SeqCst);
     }
@@ -173,7 +175,7 @@ impl<'a> Wait<'a> {
         if before & 1 == 1 {
             return Ok(None);
         }
-        let vigil = Vigil::at(&event.0)?;
+        let vigil = Vigil::at(&event.0, 0)?;
         Ok(Some(Self {
             event,
             vigil,
@@ -222,6 +224,6 @@ impl Serialize for Event {
 
 impl<'de> Deserialize<'de> for Event {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Cell::deserialize(deserializer).map(|cell| Self(Arc::new(cell)))
+        Cell::arrive(KIND, deserializer).map(|cell| Self(Arc::new(cell)))
     }
 }

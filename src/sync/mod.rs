@@ -9,11 +9,11 @@
 //! [`Connection`](crate::Connection).
 
 // - `lock`, `event`: the primitives
-// - `cell`: the words and the bell, and how they travel; `vigil`: sleeping until there is news
-mod cell;
+// - `cell`: the words and the bells, and how they travel; `vigil`: sleeping until there is news
+pub(crate) mod cell;
 mod event;
 mod lock;
-mod vigil;
+pub(crate) mod vigil;
 
 pub use self::event::Event;
 pub use self::lock::{Lock, LockError, LockGuard};

@@ -20,16 +20,16 @@ use crate::sys::{pidfd, reactor};
 
 /// Somebody who sleeps at times.
 #[derive(Debug)]
-pub(super) struct Vigil {
+pub(crate) struct Vigil {
     watch: Watch,
     /// Whose end is news as well.
     attended: Option<(Incarnation, OwnedFd)>,
 }
 
 impl Vigil {
-    /// Begins; what happens from now on is news.
-    pub(super) fn at(cell: &Cell) -> io::Result<Self> {
-        let watch = Watch::of(cell.bell())?;
+    /// Begins at one of the bells; what happens from now on is news.
+    pub(crate) fn at(cell: &Cell, bell: usize) -> io::Result<Self> {
+        let watch = Watch::of(cell.bell(bell))?;
         watch.take_in()?;
         Ok(Self {
             watch,
@@ -38,7 +38,7 @@ impl Vigil {
     }
 
     /// Attends to that process, and to no other any more; tells whether it lives.
-    pub(super) fn attend(&mut self, process: Incarnation) -> io::Result<bool> {
+    pub(crate) fn attend(&mut self, process: Incarnation) -> io::Result<bool> {
         if let Some((_, pidfd)) = self.attended.as_ref().filter(|(one, _)| *one == process) {
             return Ok(!pidfd::has_ended(pidfd.as_fd())?);
         }
@@ -54,12 +54,12 @@ impl Vigil {
     }
 
     /// Sleeps on this thread until there is news, at most until `deadline`.
-    pub(super) fn sleep(&self, deadline: Option<Instant>) -> io::Result<()> {
+    pub(crate) fn sleep(&self, deadline: Option<Instant>) -> io::Result<()> {
         self.watch.sleep(deadline)
     }
 
     /// From now on it sleeps in futures.
-    pub(super) fn in_future(&self) -> io::Result<Rest> {
+    pub(crate) fn in_future(&self) -> io::Result<Rest> {
         let (home, keeper) = home()?;
         let _inside = home.enter();
         Ok(Rest {
@@ -72,7 +72,7 @@ impl Vigil {
 
 /// Sleep in a future.
 #[derive(Debug)]
-pub(super) struct Rest {
+pub(crate) struct Rest {
     watch: Watch,
     news: AsyncFd<Arc<OwnedFd>>,
     /// What drives the reactor, where the runtime has none.
@@ -81,7 +81,7 @@ pub(super) struct Rest {
 
 impl Rest {
     /// Sleeps until there is news, at most that long. Cancel safe.
-    pub(super) async fn sleep(&mut self, limit: Option<Duration>) -> io::Result<()> {
+    pub(crate) async fn sleep(&mut self, limit: Option<Duration>) -> io::Result<()> {
         let Self {
             watch,
             news,

@@ -80,7 +80,17 @@ const COURTESY: Duration = Duration::from_millis(STALE + 1);
 /// # Ok(()) }
 /// ```
 #[derive(Clone)]
-pub struct Lock(Arc<Cell>);
+pub struct Lock {
+    cell: Arc<Cell>,
+    /// Where its words begin.
+    first: usize,
+    bell: usize,
+}
+
+const KIND: &str = "lock";
+
+/// How many words of a cell a lock needs.
+pub(crate) const WORDS: usize = 5;
 
 impl Lock {
     /// Makes a lock that nobody has.
@@ -89,7 +99,19 @@ impl Lock {
     ///
     /// When this process may have no more descriptors or mappings; and where there is no `/proc`.
     pub fn new() -> io::Result<Self> {
-        Ok(Self(Arc::new(Cell::new("procpool-lock")?)))
+        let cell = Arc::new(Cell::new(KIND, WORDS, 1)?);
+        Ok(Self::within(&cell, 0, 0))
+    }
+
+    /// The lock that another primitive has in its cell: five words of it, and a bell. It travels as a
+    /// part of that alone. Where all that it protects changes by one store, the
+    /// [guard](LockError::into_guard) of one who has died is as good as any.
+    pub(crate) fn within(cell: &Arc<Cell>, first: usize, bell: usize) -> Self {
+        Self {
+            cell: Arc::clone(cell),
+            first,
+            bell,
+        }
     }
 
     /// Acquires the lock, once nobody else has it.
@@ -196,13 +218,17 @@ impl Lock {
         self.words().holder().is_some()
     }
 
+    fn word(&self, number: usize) -> &AtomicU64 {
+        self.cell.word(self.first + number)
+    }
+
     fn words(&self) -> Words<'_, AtomicU64> {
         Words {
-            owner: self.0.word(0),
-            sleepers: self.0.word(1),
-            tainted: self.0.word(2),
-            starving: self.0.word(3),
-            handed_at: self.0.word(4),
+            owner: self.word(0),
+            sleepers: self.word(1),
+            tainted: self.word(2),
+            starving: self.word(3),
+            handed_at: self.word(4),
         }
     }
 
@@ -217,7 +243,7 @@ impl Lock {
     /// Has the next of those who wait look.
     fn ring_if(&self, ring: bool) {
         if ring {
-            self.0.ring();
+            self.cell.ring(self.bell);
         }
     }
 }
@@ -243,7 +269,7 @@ impl<'a> Wait<'a> {
         Ok(Self {
             lock,
             me,
-            vigil: Vigil::at(&lock.0)?,
+            vigil: Vigil::at(&lock.cell, lock.bell)?,
             begun: Instant::now(),
             steps: 0,
             acquired: false,
@@ -299,12 +325,12 @@ impl fmt::Debug for Lock {
 
 impl Serialize for Lock {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.serialize(serializer)
+        self.cell.serialize(serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for Lock {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Cell::deserialize(deserializer).map(|cell| Self(Arc::new(cell)))
+        Cell::arrive(KIND, deserializer).map(|cell| Self::within(&Arc::new(cell), 0, 0))
     }
 }
