@@ -90,7 +90,7 @@
 //! | [`RemoteError`] | an error that a task can return, made by `?` from any other |
 //! | [`Fd`] | a file, a socket or another owner of a descriptor as an argument or result |
 //! | [`SharedMemory`], [`SharedSlice`] | memory that several processes see: a block that all may write, and a table that is read in place |
-//! | [`Lock`], [`LockGuard`], [`LockError`], [`Event`] | locks and signals between processes; more in [`sync`] |
+//! | [`Lock`], [`LockGuard`], [`LockError`], [`RLock`], [`RLockGuard`], [`Event`] | locks and signals between processes; more in [`sync`] |
 //! | `Json` (feature `json`) | an argument or result of a type that needs field names or type tags |
 //! | [`BuildError`], [`StartError`], [`TrySubmitError`], [`NotClosed`], [`ResizeError`] | how the pool's other operations fail |
 //! | [`ShutdownOptions`] | the end of a pool |
@@ -176,7 +176,7 @@ pub use processes::{
 };
 pub use shared::{SharedMemory, SharedSlice};
 pub use supervisor::stdio::{Stdio, WorkerLine};
-pub use sync::{Event, Lock, LockError, LockGuard};
+pub use sync::{Event, Lock, LockError, LockGuard, RLock, RLockGuard};
 pub use sys::attributes::Resource;
 pub use task::Call;
 #[cfg(feature = "json")]

@@ -9,7 +9,7 @@ use std::error::Error as _;
 use std::time::{Duration, Instant};
 
 use deeds::send;
-use procpool::{Event, Lock, LockError, Process, ProcessPool, SharedMemory, Stdio, pipe};
+use procpool::{Event, Lock, LockError, Process, ProcessPool, RLock, SharedMemory, Stdio, pipe};
 use support::{PROMPTLY, everywhere, is_alive, pool, runtime, scene, soon};
 
 const BRIEFLY: Duration = Duration::from_millis(100);
@@ -100,6 +100,69 @@ fn what_another_process_has_nobody_else_gets() {
         let error = lock.lock().await.unwrap_err();
         assert!(error.is_owner_died());
         pool.shutdown().await;
+    });
+}
+
+/// CF-199, CF-201, CF-202: it is released with the last guard, whichever that is.
+#[test]
+fn who_has_an_rlock_can_acquire_it_again() {
+    let _scene = scene();
+    let lock = RLock::new().unwrap();
+    let outer = lock.blocking_lock(None).unwrap();
+    let inner = outer.acquire_again();
+    let innermost = inner.acquire_again();
+    assert_eq!(
+        (outer.count(), format!("{inner:?}").contains('3')),
+        (3, true)
+    );
+    drop(outer);
+    let error = lock.try_lock().unwrap_err();
+    assert!(error.is_would_block() && error.into_guard().is_err());
+    // Guards go where the work goes.
+    std::thread::spawn(move || drop(inner)).join().unwrap();
+    assert!(lock.is_locked());
+    assert_eq!(format!("{lock:?}"), "RLock(locked by this process)");
+    drop(innermost);
+    assert!(!lock.is_locked());
+    assert_eq!(format!("{lock:?}"), "RLock(unlocked)");
+}
+
+/// CF-200, CF-220, row 12.
+#[test]
+fn an_rlock_that_another_process_has_is_had_by_nobody_else() {
+    fn hold((lock, held): (RLock, Event)) {
+        let guard = lock.blocking_lock(None).unwrap();
+        let _again = guard.acquire_again();
+        drop(guard);
+        assert!(lock.is_locked() && lock.try_lock().is_err());
+        held.set();
+        loop {
+            std::thread::park();
+        }
+    }
+
+    everywhere(|method| async move {
+        let (lock, held) = (RLock::new().unwrap(), Event::new().unwrap());
+        let builder = Process::builder().start_method(method);
+        let holder = builder.spawn(hold, (lock.clone(), held.clone()));
+        let holder = holder.await.unwrap();
+        held.wait().await.unwrap();
+        assert!(lock.is_locked() && lock.try_lock().unwrap_err().is_would_block());
+        assert_eq!(format!("{lock:?}"), "RLock(locked by another process)");
+        assert!(lock.lock_timeout(BRIEFLY).await.unwrap_err().is_timeout());
+        let waits = tokio::spawn({
+            let lock = lock.clone();
+            async move { lock.lock().await }
+        });
+        tokio::task::yield_now().await;
+        assert!(send(holder.pid(), libc::SIGKILL));
+        let killed = Instant::now();
+        let guard = waits.await.unwrap().unwrap_err().into_guard().unwrap();
+        assert!(killed.elapsed() < Duration::from_secs(1));
+        guard.acquire_again().mark_sound();
+        assert!(lock.is_locked());
+        drop(guard);
+        assert_eq!(lock.try_lock().unwrap().count(), 1);
     });
 }
 

@@ -19,12 +19,13 @@ use procpool::task::{
 };
 use procpool::{
     Ability, Address, AsyncProgressTask, AuthKey, AuthMode, BuildError, Call, CallbackId,
-    Connection, ConnectionError, Enumerated, Exit, Listener, Map, NotClosed, PanicInfo, Process,
-    ProcessBuilder, ProcessError, ProcessPool, ProcessPoolBuilder, ProgressTask, ResizeError,
-    Restart, SharedMemory, SharedSlice, ShutdownOptions, SpawnError, StartError, StartMethod,
-    Stats, Stdio, Task, TaskCall, TaskError, TaskHandle, ThreadAsyncTask, ThreadMap, ThreadPool,
-    ThreadPoolBuilder, ThreadProgressTask, ThreadTask, ThreadTaskCall, TrySubmitError,
-    UnknownStartMethod, Unsupported, Updates, WhenFull, WorkerExit, WorkerLine, WorkerStats,
+    Connection, ConnectionError, Enumerated, Event, Exit, Listener, Lock, LockError, LockGuard,
+    Map, NotClosed, PanicInfo, Process, ProcessBuilder, ProcessError, ProcessPool,
+    ProcessPoolBuilder, ProgressTask, RLock, RLockGuard, ResizeError, Restart, SharedMemory,
+    SharedSlice, ShutdownOptions, SpawnError, StartError, StartMethod, Stats, Stdio, Task,
+    TaskCall, TaskError, TaskHandle, ThreadAsyncTask, ThreadMap, ThreadPool, ThreadPoolBuilder,
+    ThreadProgressTask, ThreadTask, ThreadTaskCall, TrySubmitError, UnknownStartMethod,
+    Unsupported, Updates, WhenFull, WorkerExit, WorkerLine, WorkerStats,
 };
 use support::everywhere;
 
@@ -60,6 +61,8 @@ fn the_public_types_can_be_shared_shown_and_kept_across_a_caught_panic() {
     shared::<(Map<Items, u8>, Enumerated<Map<Items, u8>>)>();
     shared::<Connection<std::cell::Cell<u8>, std::rc::Rc<u8>>>();
     shared::<(SharedMemory, SharedSlice<u8>)>();
+    shared::<(Lock, LockGuard, LockError, Event)>();
+    shared::<(RLock, RLockGuard, LockError<RLockGuard>)>();
     shared::<(Sender<std::rc::Rc<u8>>, Receiver<std::rc::Rc<u8>>)>();
     shared::<Waitable<'static>>();
     shared::<(Process<std::rc::Rc<u8>>, Spawning<std::rc::Rc<u8>>)>();
@@ -91,6 +94,7 @@ fn the_public_types_can_be_shared_shown_and_kept_across_a_caught_panic() {
         ThreadPoolBuilder,
         ThreadTask<std::rc::Rc<u8>, u8>,
     )>();
+    copied::<(Lock, RLock, Event)>();
     copied::<(ProcessBuilder, ProcessError, Scope, CurrentProcess)>();
     copied::<(ListenerBuilder, ClientBuilder, Address, AuthKey)>();
     shown::<Address>();
@@ -115,6 +119,8 @@ fn the_public_types_can_be_shared_shown_and_kept_across_a_caught_panic() {
     caught::<(ThreadPool, ThreadPoolBuilder, ThreadTask<u8, u8>)>();
 
     error::<ConnectionError>();
+    error::<LockError>();
+    error::<LockError<RLockGuard>>();
     error::<SpawnError>();
     error::<ProcessError>();
     error::<StillRunning<u8>>();

@@ -2,17 +2,15 @@
 
 use std::fmt;
 use std::io;
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
-use futures::future::{Either, select};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::cell::Cell;
 use super::vigil::Vigil;
-use crate::process::{Keeper, Sleep};
+use super::waiting::{self, Look, Waiter};
 use crate::sys::blocking;
 use crate::sys::incarnation::Incarnation;
 
@@ -99,14 +97,7 @@ impl Event {
     ///
     /// Dropping the future changes nothing.
     pub async fn wait(&self) -> io::Result<()> {
-        let Some(mut wait) = Wait::begin(self)? else {
-            return Ok(());
-        };
-        let mut rest = wait.vigil.in_future()?;
-        while !wait.is_over()? {
-            rest.sleep(None).await?;
-        }
-        Ok(())
+        self.wait_until(None).await.map(drop)
     }
 
     /// The same, at most for that long; tells whether it was set.
@@ -119,14 +110,15 @@ impl Event {
     ///
     /// Dropping the future changes nothing.
     pub async fn wait_timeout(&self, limit: Duration) -> io::Result<bool> {
-        if self.is_set() || limit.is_zero() {
-            return Ok(self.is_set());
-        }
-        let asleep = Sleep::on(Keeper::get()?.handle(), limit);
-        match select(pin!(self.wait()), asleep).await {
-            Either::Left((waited, _)) => waited.map(|()| true),
-            Either::Right(_) => Ok(self.is_set()),
-        }
+        self.wait_until(waiting::deadline(Some(limit))).await
+    }
+
+    async fn wait_until(&self, deadline: Option<Instant>) -> io::Result<bool> {
+        let Some(mut wait) = Wait::begin(self)? else {
+            return Ok(true);
+        };
+        let waited = waiting::in_future(&mut wait, deadline).await?;
+        Ok(waited.is_some())
     }
 
     /// Waits on a thread that may block, at most for `limit`; tells whether it was set.
@@ -140,23 +132,18 @@ impl Event {
     /// When it would have to wait on a thread that drives async tasks: those need [`wait`](Self::wait).
     #[track_caller]
     pub fn blocking_wait(&self, limit: Option<Duration>) -> io::Result<bool> {
-        let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
         if self.is_set() {
             return Ok(true);
         }
         if limit != Some(Duration::ZERO) {
             blocking::must_be_allowed();
         }
+        let deadline = waiting::deadline(limit);
         let Some(mut wait) = Wait::begin(self)? else {
             return Ok(true);
         };
-        while !wait.is_over()? {
-            if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
-                return Ok(false);
-            }
-            wait.vigil.sleep(deadline)?;
-        }
-        Ok(true)
+        let waited = waiting::on_thread(&mut wait, deadline)?;
+        Ok(waited.is_some())
     }
 }
 
@@ -182,9 +169,13 @@ impl<'a> Wait<'a> {
             before,
         }))
     }
+}
 
-    /// Whether it was set since; if not, the next who sets it rings, or dies before it can.
-    fn is_over(&mut self) -> io::Result<bool> {
+impl Waiter for Wait<'_> {
+    type End = ();
+
+    /// It is over once it was set; if it was not, the next who sets it rings, or dies before it can.
+    fn look(&mut self) -> io::Result<Look<()>> {
         let cell = &self.event.0;
         cell.word(SLEEPERS).store(1, SeqCst);
         loop {
@@ -195,16 +186,20 @@ impl<'a> Wait<'a> {
             };
             let now = cell.word(FLAG).load(SeqCst);
             if now & 1 == 1 || now >> 1 != self.before >> 1 {
-                return Ok(true);
+                return Ok(Look::Over(()));
             }
             if lives {
-                return Ok(false);
+                return Ok(Look::Sleep(None));
             }
             // It has died without having set it.
             let _ = cell
                 .word(SETTER)
                 .compare_exchange(setter, 0, SeqCst, SeqCst);
         }
+    }
+
+    fn vigil(&self) -> &Vigil {
+        &self.vigil
     }
 }
 

@@ -8,12 +8,18 @@
 //! They travel as parts of a task's argument or result, or of a message on a
 //! [`Connection`](crate::Connection).
 
-// - `lock`, `event`: the primitives
-// - `cell`: the words and the bells, and how they travel; `vigil`: sleeping until there is news
+// - `lock`, `rlock`, `event`: the primitives
+// - `cell`: the words and the bells, and how they travel
+// - `vigil`: sleeping until there is news; `waiting`: looking and sleeping until it is over
 pub(crate) mod cell;
+mod error;
 mod event;
 mod lock;
+mod rlock;
 pub(crate) mod vigil;
+mod waiting;
 
+pub use self::error::LockError;
 pub use self::event::Event;
-pub use self::lock::{Lock, LockError, LockGuard};
+pub use self::lock::{Lock, LockGuard};
+pub use self::rlock::{RLock, RLockGuard};

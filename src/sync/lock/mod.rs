@@ -1,6 +1,5 @@
 //! A lock that one process at a time has, and in it one task or thread.
 
-mod error;
 mod guard;
 #[cfg(test)]
 mod model;
@@ -8,21 +7,18 @@ mod word;
 
 use std::fmt;
 use std::io;
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
-use futures::future::{Either, select};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use self::error::Fault;
-pub use self::error::LockError;
 pub use self::guard::LockGuard;
 use self::word::{Acquired, STALE, Words};
 use super::cell::Cell;
+use super::error::{Fault, LockError};
 use super::vigil::Vigil;
-use crate::process::{Keeper, Sleep};
+use super::waiting::{self, Look, Waiter};
 use crate::sys::blocking;
 use crate::sys::clock::Moment;
 use crate::sys::incarnation::Incarnation;
@@ -126,18 +122,7 @@ impl Lock {
     ///
     /// A future that is dropped has not acquired it, and keeps nobody waiting.
     pub async fn lock(&self) -> Result<LockGuard, LockError> {
-        let me = Incarnation::own().map_err(Fault::System)?;
-        if let Some(acquired) = self.words().try_acquire(me, now) {
-            return self.acquired(me, acquired);
-        }
-        let mut wait = Wait::begin(self, me).map_err(Fault::System)?;
-        let mut rest = wait.vigil.in_future().map_err(Fault::System)?;
-        loop {
-            match wait.step().map_err(Fault::System)? {
-                Ok(acquired) => return self.acquired(me, acquired),
-                Err(limit) => rest.sleep(limit).await.map_err(Fault::System)?,
-            }
-        }
+        self.lock_until(None).await
     }
 
     /// The same, at most for that long.
@@ -151,19 +136,22 @@ impl Lock {
     ///
     /// As [`lock`](Self::lock).
     pub async fn lock_timeout(&self, limit: Duration) -> Result<LockGuard, LockError> {
-        if limit.is_zero() {
-            let tried = self.try_lock();
-            return tried.map_err(|error| match error.is_would_block() {
-                true => Fault::TimedOut.into(),
-                false => error,
-            });
+        self.lock_until(waiting::deadline(Some(limit))).await
+    }
+
+    /// The same, at most until then.
+    pub(crate) async fn lock_until(
+        &self,
+        deadline: Option<Instant>,
+    ) -> Result<LockGuard, LockError> {
+        let me = Incarnation::own().map_err(Fault::System)?;
+        if let Some(acquired) = self.words().try_acquire(me, now) {
+            return self.acquired(me, acquired);
         }
-        let keeper = Keeper::get().map_err(Fault::System)?;
-        let asleep = Sleep::on(keeper.handle(), limit);
-        match select(pin!(self.lock()), asleep).await {
-            Either::Left((locked, _)) => locked,
-            Either::Right(_) => Err(Fault::TimedOut.into()),
-        }
+        let mut wait = Wait::begin(self, me).map_err(Fault::System)?;
+        let waited = waiting::in_future(&mut wait, deadline).await;
+        let acquired = waited.map_err(Fault::System)?.ok_or(Fault::TimedOut)?;
+        self.acquired(me, acquired)
     }
 
     /// Acquires the lock on a thread that may block, waiting at most for `limit`.
@@ -184,19 +172,10 @@ impl Lock {
         if limit != Some(Duration::ZERO) {
             blocking::must_be_allowed();
         }
-        let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
         let mut wait = Wait::begin(self, me).map_err(Fault::System)?;
-        loop {
-            let courtesy = match wait.step().map_err(Fault::System)? {
-                Ok(acquired) => return self.acquired(me, acquired),
-                Err(courtesy) => courtesy.map(|limit| Instant::now() + limit),
-            };
-            if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
-                return Err(Fault::TimedOut.into());
-            }
-            let until = deadline.into_iter().chain(courtesy).min();
-            wait.vigil.sleep(until).map_err(Fault::System)?;
-        }
+        let waited = waiting::on_thread(&mut wait, waiting::deadline(limit));
+        let acquired = waited.map_err(Fault::System)?.ok_or(Fault::TimedOut)?;
+        self.acquired(me, acquired)
     }
 
     /// Acquires the lock if nobody has it at this moment.
@@ -216,6 +195,17 @@ impl Lock {
     /// Tells whether somebody has it.
     pub fn is_locked(&self) -> bool {
         self.words().holder().is_some()
+    }
+
+    /// Who has it, as text.
+    pub(super) fn state(&self) -> &'static str {
+        let holder = self.words().holder().map(|holder| holder.process);
+        let own = Incarnation::own().ok();
+        match holder {
+            None => "unlocked",
+            Some(_) if holder == own => "locked by this process",
+            Some(_) => "locked by another process",
+        }
     }
 
     fn word(&self, number: usize) -> &AtomicU64 {
@@ -259,8 +249,8 @@ struct Wait<'a> {
     me: Incarnation,
     vigil: Vigil,
     begun: Instant,
-    /// How often there was news.
-    steps: u32,
+    /// How often that has looked.
+    looks: u32,
     acquired: bool,
 }
 
@@ -271,33 +261,40 @@ impl<'a> Wait<'a> {
             me,
             vigil: Vigil::at(&lock.cell, lock.bell)?,
             begun: Instant::now(),
-            steps: 0,
+            looks: 0,
             acquired: false,
         })
     }
+}
 
-    /// Acquires it, or tells that it is time to sleep until there is news, and how long at most.
-    fn step(&mut self) -> io::Result<Result<Acquired, Option<Duration>>> {
+impl Waiter for Wait<'_> {
+    type End = Acquired;
+
+    fn look(&mut self) -> io::Result<Look<Acquired>> {
         let words = self.lock.words();
-        self.steps += 1;
+        self.looks += 1;
         loop {
             let acquired = match words.claim(self.me, now) {
                 Ok(acquired) => Some(acquired),
                 Err(holder) => {
                     if holder.process == self.me || self.vigil.attend(holder.process)? {
-                        if self.steps > 2 && self.begun.elapsed() > PATIENCE {
+                        if self.looks > 2 && self.begun.elapsed() > PATIENCE {
                             words.starve(self.me);
                         }
-                        return Ok(Err(holder.handed.then_some(COURTESY)));
+                        return Ok(Look::Sleep(holder.handed.then_some(COURTESY)));
                     }
                     words.inherit(self.me, holder)
                 }
             };
             if let Some(acquired) = acquired {
                 self.acquired = true;
-                return Ok(Ok(acquired));
+                return Ok(Look::Over(acquired));
             }
         }
+    }
+
+    fn vigil(&self) -> &Vigil {
+        &self.vigil
     }
 }
 
@@ -312,14 +309,7 @@ impl Drop for Wait<'_> {
 /// Tells whether it is locked, and by which process; never waits.
 impl fmt::Debug for Lock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let holder = self.words().holder().map(|holder| holder.process);
-        let own = Incarnation::own().ok();
-        let state = match holder {
-            None => "unlocked",
-            Some(_) if holder == own => "locked by this process",
-            Some(_) => "locked by another process",
-        };
-        write!(f, "Lock({state})")
+        write!(f, "Lock({})", self.state())
     }
 }
 

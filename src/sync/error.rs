@@ -1,13 +1,13 @@
-//! How acquiring a lock fails.
+//! How acquiring fails: a lock, or anything else of which there is not enough for everybody.
 
 use std::error::Error;
 use std::fmt;
 use std::io;
 
-use super::LockGuard;
+use super::lock::LockGuard;
 use crate::task::write_sources;
 
-/// Why a lock was not acquired, or not as it should be.
+/// Why a lock was not acquired, or not as it should be; with `G`, what it is to have it.
 ///
 /// ```
 /// # fn main() -> std::io::Result<()> {
@@ -18,29 +18,29 @@ use crate::task::write_sources;
 /// # Ok(()) }
 /// ```
 #[derive(Debug)]
-pub struct LockError(Fault);
+pub struct LockError<G = LockGuard>(Fault<G>);
 
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Fault {
-    #[error("a process has died that had the lock")]
-    OwnerDied(LockGuard),
-    #[error("somebody else has the lock")]
+pub(crate) enum Fault<G = LockGuard> {
+    #[error("a process has died that had it")]
+    OwnerDied(G),
+    #[error("others have it")]
     Held,
     #[error("limit of time has passed")]
     TimedOut,
-    #[error("lock could not be waited for")]
+    #[error("it could not be waited for")]
     System(#[source] io::Error),
 }
 
-impl LockError {
-    /// Tells whether the lock is acquired, but a process has died that had it, and nobody has
+impl<G> LockError<G> {
+    /// Tells whether it is acquired, but a process has died that had it, and nobody has
     /// [said](LockGuard::mark_sound) since that all is well. The guard is in the error: dropping that
-    /// releases the lock.
+    /// releases it.
     pub fn is_owner_died(&self) -> bool {
         matches!(self.0, Fault::OwnerDied(_))
     }
 
-    /// Tells whether somebody has the lock, of which only a `try_` form complains.
+    /// Tells whether others have it, of which only a `try_` form complains.
     pub fn is_would_block(&self) -> bool {
         matches!(self.0, Fault::Held)
     }
@@ -54,29 +54,39 @@ impl LockError {
     ///
     /// # Errors
     ///
-    /// With the error itself, where the lock is not acquired.
-    pub fn into_guard(self) -> Result<LockGuard, Self> {
+    /// With the error itself, where it is not acquired.
+    pub fn into_guard(self) -> Result<G, Self> {
         match self.0 {
             Fault::OwnerDied(guard) => Ok(guard),
             fault => Err(Self(fault)),
         }
     }
+
+    /// The same error, with something else for the guard.
+    pub(crate) fn map<T>(self, to: impl FnOnce(G) -> T) -> LockError<T> {
+        LockError(match self.0 {
+            Fault::OwnerDied(guard) => Fault::OwnerDied(to(guard)),
+            Fault::Held => Fault::Held,
+            Fault::TimedOut => Fault::TimedOut,
+            Fault::System(error) => Fault::System(error),
+        })
+    }
 }
 
-impl From<Fault> for LockError {
-    fn from(fault: Fault) -> Self {
+impl<G> From<Fault<G>> for LockError<G> {
+    fn from(fault: Fault<G>) -> Self {
         Self(fault)
     }
 }
 
-impl fmt::Display for LockError {
+impl<G: fmt::Debug> fmt::Display for LockError<G> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0)?;
         write_sources(f, self)
     }
 }
 
-impl Error for LockError {
+impl<G: fmt::Debug> Error for LockError<G> {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         self.0.source()
     }
