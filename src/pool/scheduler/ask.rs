@@ -30,6 +30,17 @@ impl<T> Scheduler<T> {
     }
 }
 
+/// What was asked to come to its end for having run so long.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked {
+    /// When the page says that it was begun.
+    begun: Moment,
+    /// The answer of an item has come since: the page may say so the next moment.
+    pub(super) answered: bool,
+    /// After so long it is looked at again.
+    pause: Duration,
+}
+
 impl Sent {
     /// Whether what was begun at `begun` (the page's word for it is `said`) is to be asked now to
     /// come to its end, and when that is to be looked at again.
@@ -45,15 +56,25 @@ impl Sent {
         let due = begun + limit;
         if due > now {
             // What was asked, if anything was, is over.
-            self.asked = self.asked.filter(|asked| *asked == said);
-            self.patience = Duration::ZERO;
+            self.asked = self.asked.filter(|asked| asked.begun == said);
             return (false, Some(due));
         }
-        let ask = self.asked.replace(said) != Some(said);
-        // Another item of a chunk has a limit of its own. That it may have been begun is known when
-        // this one is answered; until then it is looked at the more seldom the longer it runs.
-        let pause = self.patience.max(limit).max(LIMIT_CHECK);
-        self.patience = pause * 2;
-        (ask, (self.items > 0).then(|| now + pause))
+        let before = self.asked.filter(|asked| asked.begun == said);
+        let asked = before.unwrap_or(Asked {
+            begun: said,
+            answered: false,
+            pause: limit.max(LIMIT_CHECK),
+        });
+        // Another item of a chunk has a limit of its own. It may have been begun when this one is
+        // answered; until then it is looked at the more seldom the longer it runs.
+        let pause = match asked.answered {
+            true => limit.max(LIMIT_CHECK),
+            false => asked.pause,
+        };
+        self.asked = Some(Asked {
+            pause: pause * 2,
+            ..asked
+        });
+        (before.is_none(), (self.items > 0).then(|| now + pause))
     }
 }

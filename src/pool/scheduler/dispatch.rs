@@ -2,7 +2,6 @@
 //! if what it holds takes next to no time.
 
 use std::cmp::Reverse;
-use std::time::Duration;
 
 use super::event::{Action, JobKey, JobSpec, Outcome, Ticket};
 use super::place::Sent;
@@ -129,7 +128,6 @@ impl<T> Scheduler<T> {
             timeout: job.spec.timeout,
             soft_timeout: job.spec.soft_timeout,
             asked: None,
-            patience: Duration::ZERO,
             sent_at: now,
             deadline: job.spec.deadline,
             // A room takes as long as there is somebody in it.

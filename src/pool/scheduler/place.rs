@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::ask::Asked;
 use super::event::{JobKey, JobSpec, Outcome, Ticket, WorkerId};
 use super::renewal::Stay;
 use super::upkeep::LIMIT_CHECK;
@@ -99,10 +100,7 @@ pub(super) struct Sent {
     pub(super) expected: Option<u64>,
     pub(super) timeout: Option<Duration>,
     pub(super) soft_timeout: Option<Duration>,
-    /// When that was begun which was asked to come to its end for having run so long.
-    pub(super) asked: Option<Moment>,
-    /// If that goes on: it is looked at again after this, or later.
-    pub(super) patience: Duration,
+    pub(super) asked: Option<Asked>,
     pub(super) sent_at: Moment,
     /// When it must be over.
     pub(super) deadline: Option<Moment>,

@@ -173,9 +173,9 @@ impl<T> Scheduler<T> {
             return;
         };
         sent.answered += 1;
-        if sent.asked.is_some() {
+        if let Some(asked) = &mut sent.asked {
             // Another may run now, or in a moment, which has a soft limit of its own.
-            sent.patience = Duration::ZERO;
+            asked.answered = true;
             self.actions.push_back(Action::Probe(worker, ticket));
         }
     }

@@ -196,3 +196,27 @@ fn an_answer_that_comes_before_the_page_says_so_does_not_put_off_the_look_at_the
     desk.pass(4 * MS);
     assert_eq!(desk.asked.len(), 2);
 }
+
+#[test]
+fn a_worker_that_stands_still_behind_an_answer_does_not_put_off_the_look_at_the_next_item() {
+    let mut desk = Desk::ready(1);
+    desk.submit(
+        "a",
+        JobSpec {
+            items: 4,
+            ..soft(2 * MS)
+        },
+    );
+    desk.start("a");
+    desk.pass(2 * MS);
+    let (worker, ticket) = desk.sent["a"];
+    desk.core.item_answered(worker, ticket);
+    desk.drain();
+    for _ in 0..500 {
+        desk.pass(MS);
+    }
+    desk.end_item("a");
+    desk.next_item("a");
+    desk.pass(4 * MS);
+    assert_eq!(desk.asked.len(), 2);
+}
