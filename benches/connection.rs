@@ -4,8 +4,8 @@
 //! - `one_way`: messages of 1 MiB to another process, which says in the end that it has them all.
 //!
 //! The baselines: `socket`, a Unix socket with a length before each message and nothing else, which is
-//! what the system charges; and `python`, the same over a `multiprocessing.Pipe` between two Pythons,
-//! where there is one. It measures itself.
+//! what the system charges; `ipc_channel`, two byte channels of the crate of that name; and `python`, the
+//! same over a `multiprocessing.Pipe` between two Pythons, where there is one. It measures itself.
 //!
 //! A round trip is mostly two wake-ups; see the bench `call` for what that means.
 
@@ -17,6 +17,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkGroup, Criterion, Throughput, measurement::WallTime};
+use ipc_channel::ipc::{self, IpcBytesReceiver, IpcBytesSender, IpcOneShotServer, IpcSender};
 use procpool::{Client, Connection, Listener};
 use tokio::runtime::Builder;
 
@@ -31,6 +32,7 @@ fn main() {
     if let Ok(role) = env::var(ROLE) {
         return match role.split_once(' ').expect("a role and a path") {
             ("socket", path) => answer(UnixStream::connect(path).expect("a listener")),
+            ("ipc_channel", name) => answer(Channels::connect(name)),
             (_, path) => answer(Client::blocking_connect(path).expect("a listener")),
         };
     }
@@ -69,6 +71,11 @@ fn compare(group: &mut BenchmarkGroup<'_, WallTime>, size: usize) {
     measure("async", &mut |count| {
         runtime.block_on(pass_async(&mut connection, size, count))
     });
+
+    let (server, name) = IpcOneShotServer::new().expect("a free name");
+    let _child = Killed(other("ipc_channel", Path::new(&name)));
+    let (_, mut channels): (_, Channels) = server.accept().expect("the other end");
+    measure("ipc_channel", &mut |count| pass(&mut channels, size, count));
 
     if let Some(mut python) = Python::start(size) {
         measure("python", &mut |count| python.pass(count));
@@ -111,6 +118,31 @@ impl End for Connection<(), ()> {
 
     fn recv(&mut self) -> Option<Vec<u8>> {
         self.blocking_recv_bytes(None).ok()
+    }
+}
+
+/// A byte channel each way.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Channels(IpcBytesSender, IpcBytesReceiver);
+
+impl Channels {
+    fn connect(name: &str) -> Self {
+        let server = IpcSender::connect(name.into()).expect("a server");
+        let (here, back) = (ipc::bytes_channel(), ipc::bytes_channel());
+        let ((to_here, here), (back, from_here)) = (here.unwrap(), back.unwrap());
+        let sent = server.send(Self(to_here, from_here));
+        sent.expect("the other end is there");
+        Self(back, here)
+    }
+}
+
+impl End for Channels {
+    fn send(&mut self, message: &[u8]) {
+        self.0.send(message).expect("the other end is there");
+    }
+
+    fn recv(&mut self) -> Option<Vec<u8>> {
+        self.1.recv().ok()
     }
 }
 

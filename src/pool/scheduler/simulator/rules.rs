@@ -22,6 +22,10 @@ pub(super) struct Broken {
 /// A worker that dies unused within this time of being ready was started for nothing.
 const BARREN_LIFE: Duration = Duration::from_secs(1);
 
+/// When a worker is lost it is asked first what was begun there, and those who wait may need a start
+/// meanwhile, which is as old as that loss.
+const MEANWHILE: Duration = Duration::from_micros(100);
+
 /// What a worker that was stopped may need to be heard of again.
 const WAKING: Duration = Duration::from_millis(5);
 
@@ -103,10 +107,8 @@ impl Starts {
         }
         if let (count @ 2.., last) = self.barren {
             let pause = Duration::from_millis(100 << (count - 2).min(4)).min(BARREN_LIFE);
-            // It is asked first what was begun there, and those who wait may need a start meanwhile.
-            let meanwhile = last.until(now) < Duration::from_micros(100);
             require(
-                last + pause <= now || meanwhile,
+                last + pause <= now || now < last + MEANWHILE,
                 "starts that lead to nothing are spaced",
                 || format!("{now:?} {self:?}"),
             );
@@ -122,7 +124,7 @@ impl Starts {
     pub(super) fn lost(&mut self, process: &Process, now: Moment) {
         if process.served || process.ready_at.until(now) >= BARREN_LIFE {
             self.served();
-        } else if process.begun_at >= self.barren.1 {
+        } else if process.begun_at >= self.barren.1 + MEANWHILE {
             self.barren = (self.barren.0 + 1, now);
         }
     }
