@@ -91,6 +91,7 @@
 //! | [`Fd`] | a file, a socket or another owner of a descriptor as an argument or result |
 //! | [`SharedMemory`], [`SharedSlice`] | memory that several processes see: a block that all may write, and a table that is read in place |
 //! | [`Lock`], [`LockGuard`], [`LockError`], [`RLock`], [`RLockGuard`], [`Event`] | locks and signals between processes; more in [`sync`] |
+//! | [`Queue`], [`PutError`], [`GetError`] | items on their way between any number of processes; more in [`queue`](mod@queue) |
 //! | `Json` (feature `json`) | an argument or result of a type that needs field names or type tags |
 //! | [`BuildError`], [`StartError`], [`TrySubmitError`], [`NotClosed`], [`ResizeError`] | how the pool's other operations fail |
 //! | [`ShutdownOptions`] | the end of a pool |
@@ -127,6 +128,7 @@ pub mod guide;
 mod pool;
 mod process;
 pub mod processes;
+pub mod queue;
 mod shared;
 mod supervisor;
 pub mod sync;
@@ -174,6 +176,7 @@ pub use processes::{
     Process, ProcessBuilder, ProcessError, SpawnError, active_children, current_process,
     parent_process,
 };
+pub use queue::{GetError, PutError, Queue};
 pub use shared::{SharedMemory, SharedSlice};
 pub use supervisor::stdio::{Stdio, WorkerLine};
 pub use sync::{Event, Lock, LockError, LockGuard, RLock, RLockGuard};

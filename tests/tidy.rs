@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 const LONGEST: usize = 600;
 
 /// What each folder of `src/` may name of the crate, beside itself.
-const MAY_NAME: [(&str, &[&str]); 15] = [
+const MAY_NAME: [(&str, &[&str]); 16] = [
     ("sys", &[]),
     ("wire", &["sys"]),
     ("task", &["sys", "wire"]),
@@ -15,6 +15,7 @@ const MAY_NAME: [(&str, &[&str]); 15] = [
     ("connection", &["sys", "wire", "task", "process"]),
     ("shared", &["sys", "task"]),
     ("sync", &["sys", "task", "process"]),
+    ("queue", &["sys", "task", "process", "sync"]),
     ("worker", &["sys", "wire", "task", "process"]),
     ("supervisor", &["sys", "wire", "task", "process"]),
     (

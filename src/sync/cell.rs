@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::sys::mapping::{Mapping, sealed_file};
+use crate::sys::mapping::{Mapping, clear, sealed_file};
 use crate::sys::{bell, incarnation};
 use crate::task::attached;
 
@@ -88,6 +88,32 @@ impl Cell {
     /// One of its words.
     pub(crate) fn word(&self, number: usize) -> &AtomicU64 {
         self.memory.word(WORDS + 8 * number)
+    }
+
+    /// Whether it has at least so many words and bells, where it comes from somebody else.
+    pub(crate) fn has(&self, words: usize, bells: usize) -> bool {
+        self.size >= WORDS + 8 * words && self.bells.len() >= bells
+    }
+
+    /// Copies bytes to where that word begins, and on. Those are never asked for as words.
+    pub(crate) fn copy_in(&self, word: usize, bytes: &[u8]) {
+        self.memory.copy_in(WORDS + 8 * word, bytes);
+    }
+
+    /// Copies bytes from where that word begins to `target`, as many as that holds.
+    pub(crate) fn copy_to(&self, word: usize, target: &mut [u8]) {
+        self.memory.copy_to(WORDS + 8 * word, target);
+    }
+
+    /// Appends a copy of `length` bytes from where that word begins.
+    pub(crate) fn copy_out(&self, word: usize, length: usize, out: &mut Vec<u8>) {
+        self.memory.copy_out(WORDS + 8 * word, length, out);
+    }
+
+    /// Gives back the memory from that word on: what is there is zero from now on.
+    pub(crate) fn give_back(&self, word: usize) {
+        // Where it cannot be it is kept.
+        let _ = clear(&self.file, WORDS + 8 * word, self.size);
     }
 
     /// One of its bells.

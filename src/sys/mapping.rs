@@ -11,7 +11,7 @@ use std::os::unix::fs::FileExt;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
-use rustix::fs::{MemfdFlags, SealFlags};
+use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags};
 use rustix::mm::{Advice, MapFlags, ProtFlags};
 
 /// A shared mapping, unmapped when dropped.
@@ -34,6 +34,13 @@ pub(crate) fn sealed_file(name: &str, length: usize) -> io::Result<OwnedFd> {
     rustix::fs::ftruncate(&file, length as u64)?;
     rustix::fs::fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
     Ok(file)
+}
+
+/// Gives back the memory of an anonymous file from one offset to another. Those bytes are zero then.
+pub(crate) fn clear(file: impl AsFd, from: usize, to: usize) -> io::Result<()> {
+    let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+    let length = to.saturating_sub(from) as u64;
+    Ok(rustix::fs::fallocate(file, flags, from as u64, length)?)
 }
 
 /// Makes an anonymous file of these bytes, one part behind the other, that nobody can change.

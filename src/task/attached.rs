@@ -16,8 +16,8 @@ pub(crate) const MOST: usize = 253;
 /// What is beside one value; nothing is allocated for nothing.
 pub(crate) type Attached = Vec<OwnedFd>;
 
-const ELSEWHERE: &str = "a descriptor travels only as a part of a task's argument or result, or of \
-                         a message on a connection";
+const ELSEWHERE: &str = "a descriptor travels only as a part of a task's argument or result, of a \
+                         message on a connection, or of an item of a queue";
 
 thread_local! {
     /// What has been attached to the value that is being encoded.

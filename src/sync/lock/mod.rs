@@ -172,8 +172,14 @@ impl Lock {
         if limit != Some(Duration::ZERO) {
             blocking::must_be_allowed();
         }
+        self.lock_here(waiting::deadline(limit))
+    }
+
+    /// The same, at most until `deadline`, on any thread: for what is never had for longer than a moment.
+    pub(crate) fn lock_here(&self, deadline: Option<Instant>) -> Result<LockGuard, LockError> {
+        let me = Incarnation::own().map_err(Fault::System)?;
         let mut wait = Wait::begin(self, me).map_err(Fault::System)?;
-        let waited = waiting::on_thread(&mut wait, waiting::deadline(limit));
+        let waited = waiting::on_thread(&mut wait, deadline);
         let acquired = waited.map_err(Fault::System)?.ok_or(Fault::TimedOut)?;
         self.acquired(me, acquired)
     }

@@ -1,0 +1,329 @@
+//! What the processes that have a queue share of it: books, a ring of records, sleepers and descriptors.
+//!
+//! # Why a kill at any instant does no harm
+//!
+//! The memory has two copies of the [books](super::books) and a version, whose lowest bit says which of
+//! the two is valid. Whoever has the lock writes the other copy, and then the version: that one store is
+//! the change. So these are all the instants at which somebody may be gone:
+//!
+//! | killed | what is in the queue | what is left over |
+//! | --- | --- | --- |
+//! | while a record is written | as before: it lies beyond `tail` | garbage, where the next record will be |
+//! | after its descriptors were sent | as before | a parcel with a number that no record has: thrown away |
+//! | after those who sleep were woken | as before | nothing: they find nothing, and sleep again |
+//! | while the other books are written | as before | garbage in books that are not valid |
+//! | after the version was stored | the item is in it, or out of it | nothing |
+//! | out of it, its parcel not received | it was in the hand of the dead | a parcel of a record that is gone: thrown away |
+//!
+//! The lock is left with a dead owner; who waits for it watches him, and inherits it. Those who sleep
+//! until there is an item, or room, need to watch nobody, since they are woken *before* the change and
+//! under the lock: from then on they wait for the lock.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::fence;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use super::books::{self, Books, Bounds};
+use super::parcels::Parcels;
+use crate::sync::Lock;
+use crate::sync::cell::Cell;
+
+const KIND: &str = "queue";
+
+/// Where the lock is in the cell's words, and which bell is its.
+const LOCK: (usize, usize) = (0, 0);
+
+/// Where the bounds are written down: items and words.
+const BOUNDS: usize = 8;
+
+/// Which of the books are valid.
+const VERSION: usize = 16;
+
+/// The number of the parcel that was sent last.
+const PARCEL: usize = 17;
+
+/// The highest place in the ring that was written since its memory was given back.
+const TOUCHED: usize = 18;
+
+/// Where the two copies of the books are.
+const BANKS: [usize; 2] = [24, 32];
+
+/// Where the records are.
+const RING: usize = 64;
+
+/// So many words of an empty ring keep their memory, because fresh memory costs more than copying does:
+/// 4 MiB.
+const WARM: u64 = 1 << 19;
+
+/// Those who sleep for one reason.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Side {
+    /// What they sleep at.
+    pub(super) bell: usize,
+    /// The first of their words.
+    first: usize,
+}
+
+/// Until there is an item.
+pub(super) const GETTERS: Side = Side { bell: 1, first: 40 };
+
+/// Until there is room.
+pub(super) const PUTTERS: Side = Side { bell: 2, first: 48 };
+
+/// How many bells there are.
+const BELLS: usize = 3;
+
+impl Side {
+    /// Whether anybody may sleep. Changes under the lock alone.
+    pub(super) fn sleepers(self, core: &Core) -> &AtomicU64 {
+        core.cell.word(self.first)
+    }
+
+    /// Until when somebody who has waited for long goes first, in milliseconds.
+    pub(super) fn courtesy(self, core: &Core) -> &AtomicU64 {
+        core.cell.word(self.first + 1)
+    }
+}
+
+/// One queue, as this process has it.
+#[derive(Debug)]
+pub(super) struct Core {
+    pub(super) cell: Arc<Cell>,
+    pub(super) lock: Lock,
+    pub(super) parcels: Parcels,
+    pub(super) bounds: Bounds,
+}
+
+impl Core {
+    /// Makes one with nothing in it.
+    pub(super) fn new(bounds: Bounds) -> io::Result<Self> {
+        let words = usize::try_from(bounds.words).ok();
+        let words = words.filter(|words| *words <= MOST && bounds.items > 0 && *words > 0);
+        let words = words.ok_or_else(|| {
+            io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "no queue can be that large or small",
+            )
+        })?;
+        let cell = Cell::new(KIND, RING + words, BELLS)?;
+        cell.word(BOUNDS).store(bounds.items, Relaxed);
+        cell.word(BOUNDS + 1).store(bounds.words, Relaxed);
+        Ok(Self::of(cell, Parcels::new()?))
+    }
+
+    fn of(cell: Cell, parcels: Parcels) -> Self {
+        let cell = Arc::new(cell);
+        Self {
+            lock: Lock::within(&cell, LOCK.0, LOCK.1),
+            parcels,
+            bounds: Bounds {
+                items: cell.word(BOUNDS).load(Relaxed),
+                words: cell.word(BOUNDS + 1).load(Relaxed),
+            },
+            cell,
+        }
+    }
+
+    /// The books of some moment between the call and its return. Takes no lock.
+    pub(super) fn glance(&self) -> Books {
+        let version = self.cell.word(VERSION);
+        let mut before = version.load(Acquire);
+        loop {
+            let books = self.bank(before);
+            // Before these can have been overwritten, the version was changed.
+            fence(Acquire);
+            let after = version.load(Relaxed);
+            if before == after {
+                return books;
+            }
+            before = version.load(Acquire);
+        }
+    }
+
+    /// Another number whenever anything has changed.
+    pub(super) fn version(&self) -> u64 {
+        self.cell.word(VERSION).load(Relaxed)
+    }
+
+    /// The books, for one who has the lock.
+    ///
+    /// # Errors
+    ///
+    /// Where they are not as this build writes them.
+    pub(super) fn books(&self) -> io::Result<Books> {
+        let books = self.bank(self.cell.word(VERSION).load(Acquire));
+        match books.are_sound(self.bounds) {
+            true => Ok(books),
+            false => Err(damaged()),
+        }
+    }
+
+    /// Makes these the books, for one who has the lock.
+    pub(super) fn commit(&self, books: Books) {
+        let version = self.cell.word(VERSION);
+        let next = version.load(Relaxed).wrapping_add(1);
+        // Who glances at what is overwritten now sees that the version is not the one that had it.
+        fence(Release);
+        let bank = BANKS[(next & 1) as usize];
+        for (place, word) in (bank..).zip(books.to_words()) {
+            self.cell.word(place).store(word, Relaxed);
+        }
+        version.store(next, Release);
+    }
+
+    fn bank(&self, version: u64) -> Books {
+        let bank = BANKS[(version & 1) as usize];
+        let mut words = [0; books::WORDS];
+        for (place, word) in (bank..).zip(&mut words) {
+            *word = self.cell.word(place).load(Relaxed);
+        }
+        Books::of_words(words)
+    }
+
+    /// The number of the next parcel, which no other has ever had. For one who has the lock.
+    pub(super) fn number_parcel(&self) -> u64 {
+        let last = self.cell.word(PARCEL);
+        last.store(last.load(Relaxed) + 1, Relaxed);
+        last.load(Relaxed)
+    }
+
+    /// Writes bytes into the ring from a position on, for one who has the lock. There is room.
+    pub(super) fn write(&self, position: u64, bytes: &[u8]) {
+        let (place, until_end) = self.place(position);
+        let (first, second) = bytes.split_at(bytes.len().min(until_end));
+        self.cell.copy_in(RING + place, first);
+        if !second.is_empty() {
+            self.cell.copy_in(RING, second);
+        }
+        let end = match second.is_empty() {
+            true => place as u64 + bytes.len().div_ceil(8) as u64,
+            false => self.bounds.words,
+        };
+        if end > self.cell.word(TOUCHED).load(Relaxed) {
+            self.cell.word(TOUCHED).store(end, Relaxed);
+        }
+    }
+
+    /// Appends bytes that are in the ring from a position on, for one who has the lock. They are no
+    /// more than the ring has.
+    pub(super) fn read(&self, position: u64, length: usize, out: &mut Vec<u8>) {
+        let (place, until_end) = self.place(position);
+        let first = length.min(until_end);
+        self.cell.copy_out(RING + place, first, out);
+        self.cell.copy_out(RING, length - first, out);
+    }
+
+    /// The bytes of one of the ring's words, for one who has the lock.
+    pub(super) fn read_word(&self, position: u64, bytes: &mut [u8; 8]) {
+        self.cell.copy_to(RING + self.place(position).0, bytes);
+    }
+
+    /// Which of the ring's words it is, and how many bytes there are from there to its end.
+    fn place(&self, position: u64) -> (usize, usize) {
+        let place = position % self.bounds.words;
+        (place as usize, (self.bounds.words - place) as usize * 8)
+    }
+
+    /// Gives back memory that an empty ring has no need of, for one who has the lock.
+    pub(super) fn give_back(&self) {
+        let touched = self.cell.word(TOUCHED);
+        if touched.load(Relaxed) > WARM {
+            self.cell.give_back(RING + WARM as usize);
+            touched.store(WARM, Relaxed);
+        }
+    }
+}
+
+/// How many words a ring has at most: no mapping is larger than half of all addresses.
+const MOST: usize = isize::MAX as usize / 8 - 1024;
+
+/// Somebody has written to the memory who should not have.
+pub(super) fn damaged() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "the queue's memory is damaged")
+}
+
+impl Serialize for Core {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        (&*self.cell, &self.parcels).serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Core {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (Arrived(cell), parcels) = Deserialize::deserialize(deserializer)?;
+        let damaged = || de::Error::custom("it is no queue");
+        if !cell.has(RING, BELLS) {
+            return Err(damaged());
+        }
+        let core = Self::of(cell, parcels);
+        let whole = usize::try_from(core.bounds.words)
+            .is_ok_and(|words| words > 0 && words <= MOST && core.cell.has(RING + words, BELLS));
+        whole.then_some(core).ok_or_else(damaged)
+    }
+}
+
+struct Arrived(Cell);
+
+impl<'de> Deserialize<'de> for Arrived {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Cell::arrive(KIND, deserializer).map(Self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn core(words: u64) -> Core {
+        Core::new(Bounds { items: 8, words }).unwrap()
+    }
+
+    #[test]
+    fn what_is_written_across_the_end_of_the_ring_is_read_back() {
+        let core = core(5);
+        for position in 0..20 {
+            for length in 0..=40 {
+                let bytes: Vec<u8> = (0..length).map(|n| n + position as u8).collect();
+                core.write(position, &bytes);
+                let mut read = b">".to_vec();
+                core.read(position, bytes.len(), &mut read);
+                assert_eq!(read, [b">", &bytes[..]].concat());
+            }
+        }
+    }
+
+    #[test]
+    fn a_change_is_one_store() {
+        let core = core(5);
+        let mut books = core.books().unwrap();
+        books.bring_in(3, false);
+        // All but the last store: as if it had been killed there.
+        for (place, word) in (BANKS[1]..).zip(books.to_words()) {
+            core.cell.word(place).store(word, Relaxed);
+        }
+        assert_eq!(core.books().unwrap(), Books::default());
+        core.commit(books);
+        assert_eq!((core.books().unwrap(), core.glance()), (books, books));
+    }
+
+    #[test]
+    fn books_that_make_no_sense_are_an_error() {
+        let core = core(5);
+        core.commit(Books {
+            tail: 6,
+            items: 1,
+            ..Books::default()
+        });
+        assert_eq!(core.books().unwrap_err().kind(), io::ErrorKind::InvalidData);
+    }
+
+    #[test]
+    fn no_two_parcels_have_one_number() {
+        let core = core(1);
+        assert_eq!([(); 3].map(|()| core.number_parcel()), [1, 2, 3]);
+    }
+}

@@ -1,0 +1,159 @@
+//! What all clones of a queue in this process have: the queue, until it is closed here.
+
+use std::io;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, ser};
+
+use super::books::{Bounds, footprint};
+use super::core::{Core, GETTERS, PUTTERS};
+use super::encoded::Encoded;
+use super::error::Fault;
+use super::turn::Turn;
+
+/// A queue of items as bytes. A clone is closed with it.
+#[derive(Clone, Debug)]
+pub(super) struct Handle(Arc<RwLock<Option<Arc<Core>>>>);
+
+impl Handle {
+    pub(super) fn new(bounds: Bounds) -> io::Result<Self> {
+        Ok(Self::of(Core::new(bounds)?))
+    }
+
+    fn of(core: Core) -> Self {
+        Self(Arc::new(RwLock::new(Some(Arc::new(core)))))
+    }
+
+    /// The queue, unless it is closed here.
+    pub(super) fn core(&self) -> Result<Arc<Core>, Fault> {
+        // Nothing panics under it.
+        let core = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        core.clone().ok_or(Fault::Closed)
+    }
+
+    fn is_closed(&self) -> bool {
+        let core = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        core.is_none()
+    }
+
+    /// Closes it here, and has those notice who wait in this process.
+    pub(super) fn close(&self) {
+        let core = self
+            .0
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(core) = core {
+            // Who sleeps in other processes looks, and sleeps on.
+            for side in [GETTERS, PUTTERS] {
+                core.cell.ring(side.bell);
+            }
+        }
+    }
+
+    /// Says to everybody that nothing more comes in.
+    pub(super) fn finish(&self) -> Result<(), Fault> {
+        self.core()?.turn()?.finish();
+        Ok(())
+    }
+
+    /// Puts an item, when there is room.
+    pub(super) async fn put(&self, item: &Encoded) -> Result<(), Fault> {
+        let core = self.core_for(item)?;
+        core.in_future(PUTTERS, self.to_put(item)).await?
+    }
+
+    /// Puts an item on this thread, when there is room.
+    #[track_caller]
+    pub(super) fn blocking_put(
+        &self,
+        item: &Encoded,
+        limit: Option<Duration>,
+    ) -> Result<(), Fault> {
+        let core = self.core_for(item)?;
+        let put = core.on_thread(PUTTERS, limit, self.to_put(item))?;
+        put.unwrap_or(Err(Fault::StillFull))
+    }
+
+    /// Puts an item, if there is room.
+    pub(super) fn try_put(&self, item: &Encoded) -> Result<(), Fault> {
+        let core = self.core_for(item)?;
+        let put = core.at_once(self.to_put(item))?;
+        put.unwrap_or(Err(Fault::Full))
+    }
+
+    /// Takes an item, when there is one.
+    pub(super) async fn take(&self) -> Result<Encoded, Fault> {
+        let core = self.core()?;
+        core.in_future(GETTERS, self.to_take()).await?
+    }
+
+    /// Takes an item on this thread, when there is one.
+    #[track_caller]
+    pub(super) fn blocking_take(&self, limit: Option<Duration>) -> Result<Encoded, Fault> {
+        let core = self.core()?;
+        let taken = core.on_thread(GETTERS, limit, self.to_take())?;
+        taken.unwrap_or(Err(Fault::StillEmpty))
+    }
+
+    /// Takes an item, if there is one.
+    pub(super) fn try_take(&self) -> Result<Encoded, Fault> {
+        let core = self.core()?;
+        let taken = core.at_once(self.to_take())?;
+        taken.unwrap_or(Err(Fault::Empty))
+    }
+
+    /// The queue, if it can ever have room for this.
+    fn core_for(&self, item: &Encoded) -> Result<Arc<Core>, Fault> {
+        let core = self.core()?;
+        let words = footprint(item.len(), !item.descriptors.is_empty());
+        match words > core.bounds.words {
+            true => Err(Fault::TooLarge {
+                needed: words * 8,
+                capacity: core.bounds.words * 8,
+            }),
+            false => Ok(core),
+        }
+    }
+
+    /// What is tried each time.
+    fn to_put(&self, item: &Encoded) -> impl FnMut(&mut Turn<'_>) -> Tried<()> {
+        move |turn| {
+            if self.is_closed() {
+                return Ok(Some(Err(Fault::Closed)));
+            }
+            if turn.is_finished() {
+                return Ok(Some(Err(Fault::Finished)));
+            }
+            Ok(turn.put(item)?.then_some(Ok(())))
+        }
+    }
+
+    /// What is tried each time.
+    fn to_take(&self) -> impl FnMut(&mut Turn<'_>) -> Tried<Encoded> {
+        move |turn| {
+            if self.is_closed() {
+                return Ok(Some(Err(Fault::Closed)));
+            }
+            let taken = turn.take()?.map(Ok);
+            Ok(taken.or_else(|| turn.is_finished().then_some(Err(Fault::Finished))))
+        }
+    }
+}
+
+/// What came of one try: nothing yet, or the end of it.
+type Tried<T> = io::Result<Option<Result<T, Fault>>>;
+
+impl Serialize for Handle {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let core = self.core().map_err(ser::Error::custom)?;
+        core.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Handle {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Core::deserialize(deserializer).map(Self::of)
+    }
+}

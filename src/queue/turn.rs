@@ -1,0 +1,190 @@
+//! Changing a queue: what only one who has its lock does, and each of which is one change.
+
+use std::io;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use rustix::io::Errno;
+
+use super::books::{Books, footprint};
+use super::core::{Core, GETTERS, PUTTERS, Side, damaged};
+use super::encoded::{Buffer, Encoded};
+use crate::sync::{LockError, LockGuard};
+use crate::sys::clock::Moment;
+
+/// For so many milliseconds others step back for one who has waited for long. Whoever gives up or dies
+/// meanwhile has them wait no longer than this.
+const COURTESY: u64 = 5;
+
+/// The lowest bit of a record's header: whether the number of a parcel follows. The others are its
+/// length in bytes.
+const HAS_PARCEL: u64 = 1;
+
+/// Somebody's turn, while he has the lock.
+#[derive(Debug)]
+pub(super) struct Turn<'a> {
+    core: &'a Core,
+    books: Books,
+    /// Released last.
+    _guard: LockGuard,
+}
+
+impl<'a> Turn<'a> {
+    /// Begins, with the lock; also after one who has died with it, since he has left nothing half done.
+    pub(super) fn begin(core: &'a Core, locked: Result<LockGuard, LockError>) -> io::Result<Self> {
+        let (guard, tainted) = match locked {
+            Ok(guard) => (guard, false),
+            Err(error) => (error.into_guard().map_err(io::Error::other)?, true),
+        };
+        let books = core.books()?;
+        // A parcel may be left over, which can be told from the others when there are none.
+        if tainted && books.parcels == 0 {
+            core.parcels.clear();
+            guard.mark_sound();
+        }
+        Ok(Self {
+            core,
+            books,
+            _guard: guard,
+        })
+    }
+
+    /// Whether nothing more comes in.
+    pub(super) fn is_finished(&self) -> bool {
+        self.books.finished
+    }
+
+    /// Puts an item into it, if there is room.
+    pub(super) fn put(&mut self, item: &Encoded) -> io::Result<bool> {
+        let has_parcel = !item.descriptors.is_empty();
+        let words = footprint(item.len(), has_parcel);
+        if !self.books.has_room(words, self.core.bounds) {
+            return Ok(false);
+        }
+        self.wake(GETTERS);
+        let header = (item.len() as u64) << 1 | u64::from(has_parcel);
+        let mut position = self.books.tail;
+        self.core.write(position, &header.to_le_bytes());
+        if has_parcel {
+            let Some(number) = self.send(item)? else {
+                return Ok(false);
+            };
+            position += 1;
+            self.core.write(position, &number.to_le_bytes());
+        }
+        self.core.write(position + 1, item);
+        self.books.bring_in(words, has_parcel);
+        self.core.commit(self.books);
+        Ok(true)
+    }
+
+    /// Sends the descriptors of an item ahead of it; `None` where there is no room, until another
+    /// item with descriptors is taken.
+    fn send(&self, item: &Encoded) -> io::Result<Option<u64>> {
+        let parcels = &self.core.parcels;
+        let number = self.core.number_parcel();
+        let mut sent = parcels.send(number, &item.descriptors);
+        if sent.is_err() && self.books.parcels == 0 {
+            // What is there is of somebody who has died.
+            parcels.clear();
+            sent = parcels.send(number, &item.descriptors);
+        }
+        let is_full = |error: &io::Error| {
+            // The second is the system's limit for each user.
+            error.kind() == io::ErrorKind::WouldBlock
+                || error.raw_os_error() == Some(Errno::TOOMANYREFS.raw_os_error())
+        };
+        match sent {
+            Ok(()) => Ok(Some(number)),
+            Err(error) if self.books.parcels > 0 && is_full(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Takes the oldest item out of it, if there is one.
+    pub(super) fn take(&mut self) -> io::Result<Option<Encoded>> {
+        if self.books.items == 0 {
+            return Ok(None);
+        }
+        let position = self.books.head;
+        let header = self.word(position);
+        let has_parcel = header & HAS_PARCEL != 0;
+        let length = usize::try_from(header >> 1).map_err(|_| damaged())?;
+        let before = self.books;
+        let words = footprint(length, has_parcel);
+        if !self.books.take_out(words, has_parcel) {
+            return Err(damaged());
+        }
+        let mut bytes = Buffer::take();
+        let start = position + 1 + u64::from(has_parcel);
+        self.core.read(start, length, &mut bytes.0);
+        let number = has_parcel.then(|| self.word(position + 1));
+        self.wake(PUTTERS);
+        self.core.commit(self.books);
+        // Where it is not there somebody has damaged the queue, and the item does not decode.
+        let parcel = number.map(|number| self.core.parcels.receive(number));
+        let descriptors = parcel.and_then(Result::ok).unwrap_or_default();
+        if before.items == 1 {
+            self.core.give_back();
+        }
+        Ok(Some(Encoded { bytes, descriptors }))
+    }
+
+    /// Says that nothing more comes in.
+    pub(super) fn finish(&mut self) {
+        self.wake(GETTERS);
+        self.wake(PUTTERS);
+        self.books.finished = true;
+        self.core.commit(self.books);
+    }
+
+    /// Wakes those who sleep on that side, before what they sleep for is changed. They wait for the
+    /// lock then, and inherit it if this process is killed.
+    fn wake(&self, side: Side) {
+        let sleepers = side.sleepers(self.core);
+        if sleepers.load(Relaxed) != 0 {
+            self.core.cell.ring(side.bell);
+            sleepers.store(0, Relaxed);
+        }
+    }
+
+    /// Says that somebody is about to sleep on that side: the next change wakes him.
+    pub(super) fn mind(&self, side: Side) {
+        side.sleepers(self.core).store(1, Relaxed);
+    }
+
+    /// How long somebody who has come just now leaves things to one who has waited for long.
+    pub(super) fn courtesy(&self, side: Side) -> Option<Duration> {
+        let until = side.courtesy(self.core).load(Relaxed);
+        if until == 0 {
+            return None;
+        }
+        let left = until.saturating_sub(now());
+        // Nobody asks for more.
+        (1..=COURTESY)
+            .contains(&left)
+            .then(|| Duration::from_millis(left))
+    }
+
+    /// Asks that others step back.
+    pub(super) fn ask_for_courtesy(&self, side: Side) {
+        side.courtesy(self.core).store(now() + COURTESY, Relaxed);
+    }
+
+    /// Thanks those who did.
+    pub(super) fn thank(&self, side: Side) {
+        side.courtesy(self.core).store(0, Relaxed);
+        self.wake(side);
+    }
+
+    fn word(&self, position: u64) -> u64 {
+        let mut bytes = [0; 8];
+        self.core.read_word(position, &mut bytes);
+        u64::from_le_bytes(bytes)
+    }
+}
+
+/// What all processes agree on, in milliseconds.
+fn now() -> u64 {
+    Moment::now().0 / 1_000_000
+}

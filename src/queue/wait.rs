@@ -1,0 +1,235 @@
+//! Three ways to wait for one thing: not at all, in a future, and on a thread.
+//!
+//! What is tried is always the same function, each time with the lock. Who sleeps looks at the bell
+//! first, then says so under the lock, and so misses nothing.
+
+use std::io;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use tokio::task::coop::consume_budget;
+
+use super::core::{Core, Side};
+use super::turn::Turn;
+use crate::sync::vigil::{Rest, Vigil};
+use crate::sync::{LockError, LockGuard};
+use crate::sys::blocking;
+
+/// After so long a wait, and having been woken in vain, others step back.
+const PATIENCE: Duration = Duration::from_millis(1);
+
+/// How often the lock, or the queue, is looked at before anybody sleeps for it: a microsecond or two,
+/// in which another CPU puts or takes several items.
+const SPINS: u32 = 100;
+
+/// How often somebody who has seen a change in vain looks on before he sleeps.
+const LOOKS: u32 = 8;
+
+/// How often the CPU is left to others who may have the lock there.
+const YIELDS: u32 = 3;
+
+/// Who does not want to wait waits so long for the lock, which nobody has for longer than it takes to
+/// copy an item.
+const AT_ONCE: Duration = Duration::from_millis(20);
+
+/// Somebody who wants something of one side.
+struct Want<F> {
+    side: Side,
+    attempt: F,
+    begun: Option<Instant>,
+    /// How often he may look again before he sleeps.
+    looks: u32,
+    /// How often he was woken.
+    wakes: u32,
+}
+
+impl<R, F: FnMut(&mut Turn<'_>) -> io::Result<Option<R>>> Want<F> {
+    fn new(side: Side, attempt: F) -> Self {
+        Self {
+            side,
+            attempt,
+            begun: None,
+            looks: LOOKS,
+            wakes: 0,
+        }
+    }
+
+    /// Tries it. Where it cannot be had, tells how long he may sleep at most.
+    fn step(&mut self, mut turn: Turn<'_>) -> io::Result<Result<R, Option<Duration>>> {
+        let for_long = self.wakes > 1 && self.begun.is_some_and(|at| at.elapsed() > PATIENCE);
+        let courtesy = if for_long {
+            None
+        } else {
+            turn.courtesy(self.side)
+        };
+        if courtesy.is_none() {
+            if let Some(done) = (self.attempt)(&mut turn)? {
+                if for_long {
+                    turn.thank(self.side);
+                }
+                return Ok(Ok(done));
+            }
+        }
+        if self.begun.is_some() {
+            turn.mind(self.side);
+        }
+        if for_long {
+            turn.ask_for_courtesy(self.side);
+        }
+        Ok(Err(courtesy))
+    }
+
+    /// Tells whether there is a change within a moment, so that it is worth another try.
+    fn looks_on(&mut self, core: &Core, seen: u64) -> bool {
+        let looks = self.looks > 0 && core.changes(seen);
+        self.looks = self.looks.saturating_sub(1);
+        looks
+    }
+
+    /// From now on he is woken.
+    fn prepare(&mut self, core: &Core) -> io::Result<Vigil> {
+        self.begun = Some(Instant::now());
+        Vigil::at(&core.cell, self.side.bell)
+    }
+}
+
+impl Core {
+    /// Tries it once.
+    pub(super) fn at_once<R>(
+        &self,
+        mut attempt: impl FnMut(&mut Turn<'_>) -> io::Result<Option<R>>,
+    ) -> io::Result<Option<R>> {
+        match self.turn_here(Some(Instant::now()))? {
+            Some(mut turn) => attempt(&mut turn),
+            None => Ok(None),
+        }
+    }
+
+    /// Waits in a future. Dropped, it has not been done.
+    pub(super) async fn in_future<R>(
+        &self,
+        side: Side,
+        attempt: impl FnMut(&mut Turn<'_>) -> io::Result<Option<R>>,
+    ) -> io::Result<R> {
+        // Who always finds what he wants leaves some of the time to others on his runtime.
+        consume_budget().await;
+        let mut want = Want::new(side, attempt);
+        let mut rest: Option<Rest> = None;
+        loop {
+            let seen = self.version();
+            let locked = match self.lock_soon() {
+                Some(locked) => locked,
+                None => self.lock.lock().await,
+            };
+            match (want.step(Turn::begin(self, locked)?)?, &mut rest) {
+                (Ok(done), _) => return Ok(done),
+                (Err(limit), Some(rest)) => {
+                    rest.sleep(limit).await?;
+                    want.wakes += 1;
+                }
+                (Err(_), None) if want.looks_on(self, seen) => {}
+                (Err(_), None) => rest = Some(want.prepare(self)?.in_future()?),
+            }
+        }
+    }
+
+    /// Waits on this thread; `None` when the limit has passed.
+    ///
+    /// # Panics
+    ///
+    /// When it would have to wait on a thread that drives async tasks.
+    #[track_caller]
+    pub(super) fn on_thread<R>(
+        &self,
+        side: Side,
+        limit: Option<Duration>,
+        attempt: impl FnMut(&mut Turn<'_>) -> io::Result<Option<R>>,
+    ) -> io::Result<Option<R>> {
+        let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
+        let mut want = Want::new(side, attempt);
+        let mut vigil: Option<Vigil> = None;
+        loop {
+            let seen = self.version();
+            let Some(turn) = self.turn_here(deadline)? else {
+                return Ok(None);
+            };
+            let courtesy = match want.step(turn)? {
+                Ok(done) => return Ok(Some(done)),
+                Err(courtesy) => courtesy.map(|limit| Instant::now() + limit),
+            };
+            if limit.is_some_and(|limit| limit.is_zero())
+                || deadline.is_some_and(|deadline| deadline <= Instant::now())
+            {
+                return Ok(None);
+            }
+            match &vigil {
+                Some(vigil) => {
+                    vigil.sleep(deadline.into_iter().chain(courtesy).min())?;
+                    want.wakes += 1;
+                }
+                None if want.looks_on(self, seen) => {}
+                None => {
+                    blocking::must_be_allowed();
+                    vigil = Some(want.prepare(self)?);
+                }
+            }
+        }
+    }
+
+    /// The right to change it, waited for on this thread: nobody has it for longer than it takes to copy
+    /// an item.
+    pub(super) fn turn(&self) -> io::Result<Turn<'_>> {
+        let turn = self.turn_here(None)?;
+        turn.ok_or_else(|| io::ErrorKind::TimedOut.into())
+    }
+
+    /// The lock on this thread, whatever that drives: it is there in a moment. `None` where it is not
+    /// until long after the deadline.
+    fn turn_here(&self, deadline: Option<Instant>) -> io::Result<Option<Turn<'_>>> {
+        let locked = match self.lock_soon() {
+            Some(locked) => locked,
+            None => {
+                let soon = Instant::now() + AT_ONCE;
+                self.lock
+                    .lock_here(deadline.map(|deadline| deadline.max(soon)))
+            }
+        };
+        match locked {
+            Err(error) if error.is_timeout() => Ok(None),
+            locked => Turn::begin(self, locked).map(Some),
+        }
+    }
+
+    /// The lock, unless somebody has it for longer than he should.
+    fn lock_soon(&self) -> Option<Result<LockGuard, LockError>> {
+        let spins = if has_company() { SPINS } else { 1 };
+        for round in 0..spins + YIELDS {
+            if !self.lock.is_locked() {
+                match self.lock.try_lock() {
+                    Err(error) if error.is_would_block() => {}
+                    locked => return Some(locked),
+                }
+            }
+            match round < spins {
+                true => std::hint::spin_loop(),
+                false => std::thread::yield_now(),
+            }
+        }
+        None
+    }
+
+    /// Tells whether the queue changes from what it was within a moment.
+    fn changes(&self, seen: u64) -> bool {
+        has_company()
+            && (0..SPINS).any(|_| {
+                std::hint::spin_loop();
+                self.version() != seen
+            })
+    }
+}
+
+/// Whether others run while this thread looks on.
+fn has_company() -> bool {
+    static CPUS: OnceLock<usize> = OnceLock::new();
+    *CPUS.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from)) > 1
+}
