@@ -24,6 +24,7 @@ const WORDS: usize = 64;
 #[derive(Debug)]
 pub(crate) struct Cell {
     file: OwnedFd,
+    number: u64,
     memory: Mapping,
     size: usize,
     bells: Vec<OwnedFd>,
@@ -36,6 +37,7 @@ impl Cell {
         let file = sealed_file(&format!("procpool-{kind}"), size)?;
         let cell = Self {
             memory: Mapping::new(&file, size)?,
+            number: number(&file)?,
             file,
             size,
             bells: (0..bells)
@@ -65,6 +67,7 @@ impl Cell {
             ));
         }
         Ok(Self {
+            number: number(&file)?,
             file,
             memory,
             size,
@@ -83,6 +86,11 @@ impl Cell {
         let bells = bells.collect::<Result<_, D::Error>>()?;
         let size = usize::try_from(size).map_err(de::Error::custom)?;
         Self::open(kind, file, size, bells).map_err(de::Error::custom)
+    }
+
+    /// The number of its memory, which no other has.
+    pub(crate) fn number(&self) -> u64 {
+        self.number
     }
 
     /// One of its words.
@@ -125,6 +133,12 @@ impl Cell {
     pub(crate) fn ring(&self, bell: usize) {
         bell::ring(&self.bells[bell]);
     }
+}
+
+/// What the kernel calls a file, for as long as anybody has it: all are in its one file system for
+/// anonymous files.
+fn number(file: &OwnedFd) -> io::Result<u64> {
+    Ok(rustix::fs::fstat(file)?.st_ino)
 }
 
 /// The word that stands for a kind.

@@ -17,10 +17,9 @@ use crate::task::write_sources;
 /// drop(guard);
 /// # Ok(()) }
 /// ```
-#[derive(Debug)]
 pub struct LockError<G = LockGuard>(Fault<G>);
 
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 pub(crate) enum Fault<G = LockGuard> {
     #[error("a process has died that had it")]
     OwnerDied(G),
@@ -79,14 +78,32 @@ impl<G> From<Fault<G>> for LockError<G> {
     }
 }
 
-impl<G: fmt::Debug> fmt::Display for LockError<G> {
+/// Whatever the guard is, which is not shown.
+impl<G> fmt::Debug for LockError<G> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("LockError").field(&self.0).finish()
+    }
+}
+
+impl<G> fmt::Debug for Fault<G> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OwnerDied(_) => f.write_str("OwnerDied(..)"),
+            Self::Held => f.write_str("Held"),
+            Self::TimedOut => f.write_str("TimedOut"),
+            Self::System(error) => f.debug_tuple("System").field(error).finish(),
+        }
+    }
+}
+
+impl<G> fmt::Display for LockError<G> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0)?;
         write_sources(f, self)
     }
 }
 
-impl<G: fmt::Debug> Error for LockError<G> {
+impl<G> Error for LockError<G> {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         self.0.source()
     }

@@ -23,11 +23,21 @@ impl LockGuard {
     pub fn mark_sound(&self) {
         self.lock.words().mark_sound();
     }
+
+    /// Whether it is this process that has the lock, and not the one that it was forked from.
+    pub(crate) fn is_own(&self) -> bool {
+        Incarnation::own().is_ok_and(|own| own == self.owner)
+    }
+
+    /// The lock.
+    pub(crate) fn lock(&self) -> &Lock {
+        &self.lock
+    }
 }
 
 impl Drop for LockGuard {
     fn drop(&mut self) {
-        if Incarnation::own().is_ok_and(|own| own == self.owner) {
+        if self.is_own() {
             let ring = self.lock.words().release(self.owner, now);
             self.lock.ring_if(ring);
         }

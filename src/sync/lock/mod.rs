@@ -214,6 +214,11 @@ impl Lock {
         }
     }
 
+    /// A number that every handle of this lock has, in all processes, and none of another.
+    pub(crate) fn number(&self) -> u64 {
+        self.cell.number()
+    }
+
     fn word(&self, number: usize) -> &AtomicU64 {
         self.cell.word(self.first + number)
     }
