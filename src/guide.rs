@@ -11,6 +11,7 @@
 //! | [`connections`] | messages between processes that go on while a task runs |
 //! | [`listening`] | connections by an address, with a key that both have, and with Python programs |
 //! | [`processes`] | one function in a process of its own: how it is started, waited for and ended |
+//! | [`shared`] | values, arrays and tables that several processes see, with a lock and without |
 //! | [`testing`] | pools in tests, and tests of code that has a pool |
 //! | [`from_python`] | the names of Python's pools, and what they are called here |
 //!
@@ -42,6 +43,9 @@ pub mod listening {}
 
 #[doc = include_str!("guide/processes.md")]
 pub mod processes {}
+
+#[doc = include_str!("guide/shared.md")]
+pub mod shared {}
 
 #[doc = include_str!("guide/testing.md")]
 pub mod testing {}

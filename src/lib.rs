@@ -70,6 +70,7 @@
 //! | [Connections](guide::connections) | messages between processes that go on while a task runs |
 //! | [Listening](guide::listening) | connections by an address, and with Python programs |
 //! | [Processes](guide::processes) | one function in a process of its own |
+//! | [Shared memory](guide::shared) | values, arrays and tables that several processes see |
 //! | [Testing](guide::testing) | pools in tests, and tests of code that has a pool |
 //! | [From Python](guide::from_python) | the names of Python's pools, and what they are called here |
 //!
@@ -89,7 +90,9 @@
 //! | [`TaskError`], [`PanicInfo`], [`WorkerExit`], [`Exit`] | why there is no result |
 //! | [`RemoteError`] | an error that a task can return, made by `?` from any other |
 //! | [`Fd`] | a file, a socket or another owner of a descriptor as an argument or result |
-//! | [`SharedMemory`], [`SharedSlice`] | memory that several processes see: a block that all may write, and a table that is read in place |
+//! | [`Value`], [`Array`], [`ValueGuard`] | plain old data that several processes change in place, one at a time |
+//! | [`RawValue`], [`RawArray`], [`AtomicPrimitive`] | the same without a lock: copies, and atomics |
+//! | [`SharedMemory`], [`SharedSlice`] | a block of bytes that all may write, and a table that is read in place |
 //! | [`Lock`], [`LockGuard`], [`LockError`], [`RLock`], [`RLockGuard`], [`Event`] | locks and signals between processes; more in [`sync`] |
 //! | [`Queue`], [`PutError`], [`GetError`] | items on their way between any number of processes; more in [`queue`](mod@queue) |
 //! | `Json` (feature `json`) | an argument or result of a type that needs field names or type tags |
@@ -177,7 +180,9 @@ pub use processes::{
     parent_process,
 };
 pub use queue::{GetError, PutError, Queue};
-pub use shared::{SharedMemory, SharedSlice};
+pub use shared::{
+    Array, AtomicPrimitive, RawArray, RawValue, SharedMemory, SharedSlice, Value, ValueGuard,
+};
 pub use supervisor::stdio::{Stdio, WorkerLine};
 pub use sync::{Event, Lock, LockError, LockGuard, RLock, RLockGuard};
 pub use sys::attributes::Resource;

@@ -18,14 +18,15 @@ use procpool::task::{
     ProgressError, TaskContext,
 };
 use procpool::{
-    Ability, Address, AsyncProgressTask, AuthKey, AuthMode, BuildError, Call, CallbackId,
+    Ability, Address, Array, AsyncProgressTask, AuthKey, AuthMode, BuildError, Call, CallbackId,
     Connection, ConnectionError, Enumerated, Event, Exit, Listener, Lock, LockError, LockGuard,
     Map, NotClosed, PanicInfo, Process, ProcessBuilder, ProcessError, ProcessPool,
-    ProcessPoolBuilder, ProgressTask, RLock, RLockGuard, ResizeError, Restart, SharedMemory,
-    SharedSlice, ShutdownOptions, SpawnError, StartError, StartMethod, Stats, Stdio, Task,
-    TaskCall, TaskError, TaskHandle, ThreadAsyncTask, ThreadMap, ThreadPool, ThreadPoolBuilder,
-    ThreadProgressTask, ThreadTask, ThreadTaskCall, TrySubmitError, UnknownStartMethod,
-    Unsupported, Updates, WhenFull, WorkerExit, WorkerLine, WorkerStats,
+    ProcessPoolBuilder, ProgressTask, RLock, RLockGuard, RawArray, RawValue, ResizeError, Restart,
+    SharedMemory, SharedSlice, ShutdownOptions, SpawnError, StartError, StartMethod, Stats, Stdio,
+    Task, TaskCall, TaskError, TaskHandle, ThreadAsyncTask, ThreadMap, ThreadPool,
+    ThreadPoolBuilder, ThreadProgressTask, ThreadTask, ThreadTaskCall, TrySubmitError,
+    UnknownStartMethod, Unsupported, Updates, Value, ValueGuard, WhenFull, WorkerExit, WorkerLine,
+    WorkerStats,
 };
 use support::everywhere;
 
@@ -61,6 +62,10 @@ fn the_public_types_can_be_shared_shown_and_kept_across_a_caught_panic() {
     shared::<(Map<Items, u8>, Enumerated<Map<Items, u8>>)>();
     shared::<Connection<std::cell::Cell<u8>, std::rc::Rc<u8>>>();
     shared::<(SharedMemory, SharedSlice<u8>)>();
+    shared::<(Value<u8>, Array<u8>, ValueGuard<u8>, ValueGuard<[u8]>)>();
+    shared::<(RawValue<u8>, RawArray<u8>)>();
+    error::<LockError<ValueGuard<[f64]>>>();
+    caught::<(Value<u8>, Array<u8>, RawValue<u8>, RawArray<u8>)>();
     shared::<(Lock, LockGuard, LockError, Event)>();
     shared::<(RLock, RLockGuard, LockError<RLockGuard>)>();
     shared::<(Sender<std::rc::Rc<u8>>, Receiver<std::rc::Rc<u8>>)>();

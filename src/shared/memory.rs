@@ -4,9 +4,11 @@ use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use super::granules;
 use crate::sys::mapping::{Mapping, sealed_file};
 use crate::task::attached;
 
@@ -18,10 +20,11 @@ use crate::task::attached;
 /// process that has it ends, however that ends. Its length is sealed: no process can cut it short under
 /// another.
 ///
-/// Reading and writing copy, and take no lock: who reads while another process writes may see some of
-/// the old bytes and some of the new. What is written before a task is submitted, or a message sent, is
-/// seen by whoever receives that. For a table that does not change there is
-/// [`SharedSlice`](crate::SharedSlice), which is read in place.
+/// Reading and writing copy, and take no lock: who reads while another process, or thread, writes may see
+/// some of the old bytes and some of the new. What two write to bytes beside each other is both there.
+/// What is written before a task is submitted, or a message sent, is seen by whoever receives that. For
+/// values that are changed by many there are [`Value`](crate::Value) and [`Array`](crate::Array); for a table that does
+/// not change [`SharedSlice`](crate::SharedSlice), which is read in place.
 ///
 /// # Drop
 ///
@@ -102,7 +105,7 @@ impl SharedMemory {
     #[track_caller]
     pub fn read_at(&self, offset: usize, target: &mut [u8]) {
         self.check("read", offset, target.len());
-        self.0.mapping.copy_to(offset, target);
+        granules::read::<AtomicU64>(&self.0.mapping, offset, target);
     }
 
     /// Copies `bytes` to `offset`.
@@ -113,13 +116,13 @@ impl SharedMemory {
     #[track_caller]
     pub fn write_at(&self, offset: usize, bytes: &[u8]) {
         self.check("write", offset, bytes.len());
-        self.0.mapping.copy_in(offset, bytes);
+        granules::write::<AtomicU64>(&self.0.mapping, offset, bytes);
     }
 
     /// Returns a copy of all of it.
     pub fn to_vec(&self) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        self.0.mapping.copy_out(0, self.len(), &mut bytes);
+        let mut bytes = vec![0; self.len()];
+        self.read_at(0, &mut bytes);
         bytes
     }
 
@@ -146,9 +149,9 @@ impl SharedMemory {
     }
 }
 
-/// No mapping is of nothing.
+/// How much is mapped for so many bytes: whole words, and never nothing.
 fn mapped(length: usize) -> usize {
-    length.max(1)
+    length.max(1).saturating_add(7) & !7
 }
 
 impl fmt::Debug for SharedMemory {
@@ -158,7 +161,8 @@ impl fmt::Debug for SharedMemory {
     }
 }
 
-/// Its descriptor: of an anonymous file that is as long as the block, and whose length is sealed.
+/// Its descriptor: of an anonymous file as long as the block, rounded up to eight bytes, whose length is
+/// sealed.
 impl AsFd for SharedMemory {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.file.as_fd()
@@ -176,6 +180,14 @@ impl<'de> Deserialize<'de> for SharedMemory {
         let (place, length) = <(u32, u64)>::deserialize(deserializer)?;
         let file = attached::take(place)?;
         let length = usize::try_from(length).map_err(de::Error::custom)?;
+        // What is longer is no block, and may be memory that others have references to.
+        let exact =
+            rustix::fs::fstat(&file).is_ok_and(|file| file.st_size as u64 == mapped(length) as u64);
+        if !exact {
+            return Err(de::Error::custom(
+                "no shared memory came: it has another size",
+            ));
+        }
         Self::open(file, length)
             .map_err(|error| de::Error::custom(format_args!("no shared memory came: {error}")))
     }

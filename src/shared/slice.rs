@@ -116,7 +116,7 @@ impl<T: Pod> SharedSlice<T> {
 }
 
 /// How many bytes so many elements take.
-fn size<T>(length: usize) -> io::Result<usize> {
+pub(super) fn size<T>(length: usize) -> io::Result<usize> {
     const {
         assert!(size_of::<T>() > 0, "elements of no size need no memory");
         assert!(align_of::<T>() <= 4096, "memory is mapped at a page");

@@ -9,7 +9,7 @@ use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicI32, AtomicI64, AtomicIsize, AtomicU32, AtomicU64, AtomicUsize};
 
 use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags};
 use rustix::mm::{Advice, MapFlags, ProtFlags};
@@ -149,6 +149,27 @@ impl Mapping {
         unsafe { AtomicU32::from_ptr(self.start.as_ptr().byte_add(offset).cast()) }
     }
 
+    /// So many atomics, one behind the other, from a byte offset on. Those of different sizes are never
+    /// asked for at the same place.
+    ///
+    /// # Panics
+    ///
+    /// When they are not aligned there, or not all within the mapping.
+    pub(crate) fn atomics<A: Atomic>(&self, offset: usize, count: usize) -> &[A] {
+        let end = count.checked_mul(size_of::<A>());
+        let end = end.and_then(|bytes| bytes.checked_add(offset));
+        assert!(
+            offset % align_of::<A>() == 0 && end.is_some_and(|end| end <= self.length),
+            "no {count} atomics at {offset}"
+        );
+        // SAFETY: in bounds and aligned (mappings begin at a page), valid until drop, and initialised,
+        // since any bits are an atomic integer. What others write there is as if a thread did by atomics.
+        unsafe {
+            let first = self.start.as_ptr().byte_add(offset).cast::<A>();
+            std::slice::from_raw_parts(first, count)
+        }
+    }
+
     /// Copies `bytes` to an offset.
     ///
     /// # Panics
@@ -165,24 +186,6 @@ impl Mapping {
         unsafe {
             let target = self.start.as_ptr().byte_add(offset).cast::<u8>();
             std::ptr::copy_nonoverlapping(bytes.as_ptr(), target, bytes.len());
-        }
-    }
-
-    /// Copies bytes from an offset to `target`, as many as that holds.
-    ///
-    /// # Panics
-    ///
-    /// When the range is not within the mapping.
-    pub(crate) fn copy_to(&self, offset: usize, target: &mut [u8]) {
-        assert!(
-            offset <= self.length && target.len() <= self.length - offset,
-            "copy out of bounds"
-        );
-        // SAFETY: the source is in bounds; `target` is not part of the mapping, of which no
-        // reference is ever given out. Any bytes that are found there are bytes.
-        unsafe {
-            let source = self.start.as_ptr().byte_add(offset).cast::<u8>();
-            std::ptr::copy_nonoverlapping(source, target.as_mut_ptr(), target.len());
         }
     }
 
@@ -235,6 +238,27 @@ impl Mapping {
         Ok(rustix::io::write(fd, bytes)?)
     }
 }
+
+/// An atomic integer.
+///
+/// # Safety
+///
+/// Of no more than its bits, which may be any, and all of whose changes through a shared reference are
+/// atomic.
+pub unsafe trait Atomic: Send + Sync + 'static {}
+
+// SAFETY: that is what they are.
+unsafe impl Atomic for AtomicU32 {}
+// SAFETY: as above.
+unsafe impl Atomic for AtomicI32 {}
+// SAFETY: as above.
+unsafe impl Atomic for AtomicU64 {}
+// SAFETY: as above.
+unsafe impl Atomic for AtomicI64 {}
+// SAFETY: as above.
+unsafe impl Atomic for AtomicUsize {}
+// SAFETY: as above.
+unsafe impl Atomic for AtomicIsize {}
 
 impl Drop for Mapping {
     fn drop(&mut self) {
