@@ -55,6 +55,10 @@ impl World<'_> {
                 self.act_for_rooms();
                 self.asked(worker).check_release();
                 let index = self.index(worker);
+                let process = &self.processes[index];
+                if let Some(died_at) = process.lost_at {
+                    self.starts.lost(process, died_at, self.now);
+                }
                 if self.rng.percent(20) {
                     self.office.enter(
                         self.now + self.rng.spread(1_000, DYING),

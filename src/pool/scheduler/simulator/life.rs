@@ -279,12 +279,10 @@ impl World<'_> {
         let process = &mut self.processes[index];
         process.reaped = true;
         let (id, loss) = (process.id, process.is_loss());
+        process.lost_at = loss.then_some(self.now);
         let breaks = loss && self.starts.never && !ending;
         if breaks {
             self.starts.loss.get_or_insert(id);
-        }
-        if loss {
-            self.starts.lost(&self.processes[index], self.now);
         }
         self.tell(Event::Exited(id));
         if breaks {

@@ -117,6 +117,8 @@ pub(super) struct Process {
     pub(super) ready: bool,
     /// When that was.
     pub(super) ready_at: Moment,
+    /// When the parent was told of its end, if nobody had wanted that.
+    pub(super) lost_at: Option<Moment>,
     /// When it was given a call last.
     pub(super) assigned_at: Moment,
     /// When the parent had to do with it last.
@@ -182,6 +184,7 @@ impl Process {
             served: false,
             ready: false,
             ready_at: Moment(0),
+            lost_at: None,
             assigned_at: Moment(0),
             touched_at: Moment(0),
             guest_heard_at: Moment(0),

@@ -1,5 +1,6 @@
 //! The rules about workers, starts and the core's memory; those about jobs are in the ledger.
 
+use std::ops::Range;
 use std::panic::resume_unwind;
 use std::time::Duration;
 
@@ -21,10 +22,6 @@ pub(super) struct Broken {
 
 /// A worker that dies unused within this time of being ready was started for nothing.
 const BARREN_LIFE: Duration = Duration::from_secs(1);
-
-/// When a worker is lost it is asked first what was begun there, and those who wait may need a start
-/// meanwhile, which is as old as that loss.
-const MEANWHILE: Duration = Duration::from_micros(100);
 
 /// What a worker that was stopped may need to be heard of again.
 const WAKING: Duration = Duration::from_millis(5);
@@ -49,8 +46,10 @@ pub(super) struct Starts {
     /// When the failed starts began and ended, since the last that succeeded.
     failed: Vec<(Moment, Moment)>,
     proven: bool,
-    /// How many workers have died unused since a call was begun, or known to be, and when the last did.
-    barren: (u32, Moment),
+    /// How many workers have died unused since a call was begun, or known to be.
+    barren: u32,
+    /// When the last did, and when it was known what had been begun there.
+    last_barren: Range<Moment>,
     refused_since: Option<Moment>,
     /// It is known that no worker can be started.
     pub(super) hopeless: bool,
@@ -66,7 +65,8 @@ impl Starts {
             never: rules.restart == Restart::Never,
             failed: Vec::new(),
             proven: false,
-            barren: (0, Moment(0)),
+            barren: 0,
+            last_barren: Moment(0)..Moment(0),
             refused_since: None,
             hopeless: false,
             loss: None,
@@ -105,10 +105,10 @@ impl Starts {
                 format!("{now:?} {self:?}")
             });
         }
-        if let (count @ 2.., last) = self.barren {
+        if let (count @ 2.., last) = (self.barren, self.last_barren.start) {
             let pause = Duration::from_millis(100 << (count - 2).min(4)).min(BARREN_LIFE);
             require(
-                last + pause <= now || now < last + MEANWHILE,
+                last + pause <= now,
                 "starts that lead to nothing are spaced",
                 || format!("{now:?} {self:?}"),
             );
@@ -117,16 +117,21 @@ impl Starts {
 
     /// A call is begun, or the parent learns that one was.
     pub(super) fn served(&mut self) {
-        self.barren.0 = 0;
+        self.barren = 0;
     }
 
-    /// A worker is lost.
-    pub(super) fn lost(&mut self, process: &Process, now: Moment) {
+    /// A worker is lost, and it is known what was begun there.
+    pub(super) fn lost(&mut self, process: &Process, died_at: Moment, now: Moment) {
         if process.served || process.ready_at.until(now) >= BARREN_LIFE {
-            self.served();
-        } else if process.begun_at >= self.barren.1 + MEANWHILE {
-            self.barren = (self.barren.0 + 1, now);
+            return self.served();
         }
+        // Whether what began meanwhile is one try more is not to be seen from outside.
+        self.barren = match process.begun_at {
+            begun if begun >= self.last_barren.end => self.barren + 1,
+            begun if begun >= self.last_barren.start => self.barren.min(1),
+            _ => return,
+        };
+        self.last_barren = died_at..now;
     }
 
     pub(super) fn succeeded(&mut self) {
