@@ -189,6 +189,24 @@ impl Mapping {
         }
     }
 
+    /// Copies bytes from an offset to `target`, as many as that holds.
+    ///
+    /// # Panics
+    ///
+    /// When the range is not within the mapping.
+    pub(crate) fn copy_to(&self, offset: usize, target: &mut [u8]) {
+        assert!(
+            offset <= self.length && target.len() <= self.length - offset,
+            "copy out of bounds"
+        );
+        // SAFETY: the source is in bounds; `target` is not part of the mapping, of which no plain
+        // reference is given out to bytes that are copied. Any bytes that are found there are bytes.
+        unsafe {
+            let source = self.start.as_ptr().byte_add(offset).cast::<u8>();
+            std::ptr::copy_nonoverlapping(source, target.as_mut_ptr(), target.len());
+        }
+    }
+
     /// Where it begins.
     pub(crate) fn start(&self) -> *mut u8 {
         self.start.as_ptr().cast()
