@@ -94,7 +94,7 @@
 //! | [`RawValue`], [`RawArray`], [`AtomicPrimitive`] | the same without a lock: copies, and atomics |
 //! | [`SharedMemory`], [`SharedSlice`] | a block of bytes that all may write, and a table that is read in place |
 //! | [`Lock`], [`LockGuard`], [`LockError`], [`RLock`], [`RLockGuard`], [`Event`] | locks and signals between processes; more in [`sync`] |
-//! | [`Queue`], [`PutError`], [`GetError`] | items on their way between any number of processes; more in [`queue`](mod@queue) |
+//! | [`Queue`], [`JoinableQueue`], [`SimpleQueue`], [`PutError`], [`GetError`], [`JoinError`] | items on their way between any number of processes; more in [`queue`](mod@queue) |
 //! | `Json` (feature `json`) | an argument or result of a type that needs field names or type tags |
 //! | [`BuildError`], [`StartError`], [`TrySubmitError`], [`NotClosed`], [`ResizeError`] | how the pool's other operations fail |
 //! | [`ShutdownOptions`] | the end of a pool |
@@ -179,7 +179,7 @@ pub use processes::{
     Process, ProcessBuilder, ProcessError, SpawnError, active_children, current_process,
     parent_process,
 };
-pub use queue::{GetError, PutError, Queue};
+pub use queue::{GetError, JoinError, JoinableQueue, PutError, Queue, SimpleQueue};
 pub use shared::{
     Array, AtomicPrimitive, RawArray, RawValue, SharedMemory, SharedSlice, Value, ValueGuard,
 };

@@ -11,8 +11,8 @@ use std::error::Error as _;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-use futures::FutureExt;
 use futures::future::try_join_all;
+use futures::{FutureExt, SinkExt, StreamExt};
 use procpool::{Event, GetError, Process, Queue, pipe};
 use serde::{Deserialize, Serialize, Serializer};
 use support::{PROMPTLY, everywhere, on_each_runtime, pool, scene};
@@ -482,4 +482,41 @@ fn no_runtime_is_needed_for_a_queue() {
         queue.blocking_put(number, None).unwrap();
     }
     assert_eq!(waits.join().unwrap(), 6);
+}
+
+/// As a stream and as a sink, with an item in the middle that makes no sense.
+#[test]
+fn a_queue_is_a_stream_and_a_sink() {
+    everywhere(|method| async move {
+        let pool = pool(1, method);
+        let queue = Queue::<Vec<u8>>::bounded(2).unwrap();
+        let put = |queue: Queue<Vec<u8>>| {
+            for item in [b"one".to_vec(), vec![0xff; 3], b"two".to_vec()] {
+                queue.blocking_put(item, None).unwrap();
+            }
+            queue.finish().unwrap();
+        };
+        let texts = sent_as::<Queue<String>, _>(&queue).await.stream();
+        let puts = pool.submit(put, queue);
+        let items: Vec<_> = texts.collect().await;
+        assert_eq!(items.len(), 3);
+        assert_eq!(items[0].as_ref().unwrap(), "one");
+        assert!(items[1].as_ref().unwrap_err().is_decode());
+        assert_eq!(items[2].as_ref().unwrap(), "two");
+        puts.await.unwrap();
+
+        let queue = Queue::bounded(2).unwrap();
+        let sum = pool.submit(
+            |queue: Queue<u32>| std::iter::from_fn(|| queue.blocking_get(None).ok()).sum::<u32>(),
+            queue.clone(),
+        );
+        let mut sink = queue.sink();
+        let mut numbers = futures::stream::iter((0..100).map(Ok));
+        sink.send_all(&mut numbers).await.unwrap();
+        assert_eq!(format!("{:?}", queue.stream())[..13], *"QueueStream(Q");
+        queue.finish().unwrap();
+        assert!(sink.send(1).await.unwrap_err().is_finished());
+        assert_eq!(sum.await.unwrap(), 99 * 50);
+        pool.shutdown().await;
+    });
 }

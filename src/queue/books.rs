@@ -19,6 +19,10 @@
 //! | `tail - head` is the ring's length | not a word is left |
 //! | `items` is the limit | no item more, whatever room there is |
 //! | `finished` | nothing more comes in; what is in it comes out |
+//!
+//! A queue that can be joined counts besides. An item that is put is unfinished until somebody says that it
+//! is done, or dies with it in hand and it is lost. When nothing is unfinished everything was done, and
+//! what is put next begins a new batch, of which nothing is lost yet.
 
 /// How long a record is: its header, and the rest rounded up to whole words.
 pub(super) fn footprint(length: usize, has_parcel: bool) -> u64 {
@@ -47,10 +51,27 @@ pub(super) struct Books {
     pub(super) parcels: u64,
     /// Whether nothing more comes in.
     pub(super) finished: bool,
+    /// How many items were put and are neither done nor lost.
+    pub(super) unfinished: u64,
+    /// How many of this batch are lost.
+    pub(super) lost: u64,
+    /// The last change of anybody's hand, to be made again by whoever comes next.
+    pub(super) hand: Hand,
+}
+
+/// What a process has taken and not done yet, in its place in a table.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Hand {
+    /// The number of the place, from one on.
+    pub(super) place: u64,
+    /// The word that stands for the process.
+    pub(super) owner: u64,
+    /// How many items.
+    pub(super) count: u64,
 }
 
 /// How many words books are, written down.
-pub(super) const WORDS: usize = 5;
+pub(super) const WORDS: usize = 10;
 
 impl Books {
     /// As they are written down.
@@ -61,19 +82,48 @@ impl Books {
             items,
             parcels,
             finished,
+            unfinished,
+            lost,
+            hand:
+                Hand {
+                    place,
+                    owner,
+                    count,
+                },
         } = self;
-        [head, tail, items, parcels, finished.into()]
+        let finished = finished.into();
+        [
+            head, tail, items, parcels, finished, unfinished, lost, place, owner, count,
+        ]
     }
 
     /// As they were written down.
     pub(super) fn of_words(words: [u64; WORDS]) -> Self {
-        let [head, tail, items, parcels, finished] = words;
+        let [
+            head,
+            tail,
+            items,
+            parcels,
+            finished,
+            unfinished,
+            lost,
+            place,
+            owner,
+            count,
+        ] = words;
         Self {
             head,
             tail,
             items,
             parcels,
             finished: finished != 0,
+            unfinished,
+            lost,
+            hand: Hand {
+                place,
+                owner,
+                count,
+            },
         }
     }
 
@@ -115,6 +165,30 @@ impl Books {
             (self.head, self.tail) = (0, 0);
         }
         true
+    }
+
+    /// Counts an item that is put.
+    pub(super) fn count_put(&mut self) {
+        if self.unfinished == 0 {
+            self.lost = 0;
+        }
+        self.unfinished += 1;
+    }
+
+    /// Counts an item that is done; `false` where none is left that could be.
+    #[must_use]
+    pub(super) fn count_done(&mut self) -> bool {
+        let left = self.unfinished.checked_sub(1);
+        self.unfinished = left.unwrap_or(0);
+        left.is_some()
+    }
+
+    /// Counts items that were in a hand and will never be done. Others may have said of some that they
+    /// are, and no item that is still in the queue is meant.
+    pub(super) fn count_lost(&mut self, count: u64) {
+        let lost = count.min(self.unfinished.saturating_sub(self.items));
+        self.unfinished -= lost;
+        self.lost += lost;
     }
 }
 
@@ -172,7 +246,7 @@ mod tests {
             tail: 42,
             items: 3,
             parcels: 1,
-            finished: false,
+            ..Books::default()
         };
         assert!(sound.are_sound(BOUNDS) && Books::default().are_sound(BOUNDS));
         let mut unsound = [sound; 5];
@@ -187,6 +261,31 @@ mod tests {
         for (words, has_parcel) in [(13, false), (12, false), (u64::MAX / 2, true)] {
             assert!(!{ sound }.take_out(words, has_parcel));
         }
+    }
+
+    #[test]
+    fn what_was_put_is_done_or_lost_and_nothing_twice() {
+        let mut books = Books::default();
+        assert!(!books.count_done());
+        for _ in 0..4 {
+            books.bring_in(1, false);
+            books.count_put();
+        }
+        assert!(books.take_out(1, false) && books.take_out(1, false));
+        assert!(books.count_done());
+        books.count_lost(2);
+        assert_eq!(
+            (books.unfinished, books.lost),
+            (2, 1),
+            "two are still in it"
+        );
+        assert!(books.take_out(1, false) && books.take_out(1, false));
+        assert!(books.count_done());
+        books.count_lost(1);
+        assert_eq!((books.unfinished, books.lost), (0, 2));
+        assert!(!books.count_done());
+        books.count_put();
+        assert_eq!((books.unfinished, books.lost), (1, 0), "a new batch");
     }
 
     /// All that can happen, in all orders that a small generator comes upon, beside a list that is

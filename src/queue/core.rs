@@ -14,6 +14,7 @@
 //! | while the other books are written | as before | garbage in books that are not valid |
 //! | after the version was stored | the item is in it, or out of it | nothing |
 //! | out of it, its parcel not received | it was in the hand of the dead | a parcel of a record that is gone: thrown away |
+//! | before the change was noted in the table of hands | the item is in it, or out of it | nothing: the change is in the books, and noted again by whoever comes next |
 //!
 //! The lock is left with a dead owner; who waits for it watches him, and inherits it. Those who sleep
 //! until there is an item, or room, need to watch nobody, since they are woken *before* the change and
@@ -40,6 +41,9 @@ const LOCK: (usize, usize) = (0, 0);
 /// Where the bounds are written down: items and words.
 const BOUNDS: usize = 8;
 
+/// Whether it is counted what was put and is not done.
+const COUNTS: usize = 10;
+
 /// Which of the books are valid.
 const VERSION: usize = 16;
 
@@ -50,17 +54,23 @@ const PARCEL: usize = 17;
 const TOUCHED: usize = 18;
 
 /// Where the two copies of the books are.
-const BANKS: [usize; 2] = [24, 32];
+const BANKS: [usize; 2] = [24, 40];
+
+/// Where the table of hands is: two words each.
+pub(super) const HANDS: usize = 80;
+
+/// How many places it has: so many processes have items in hand at a time.
+pub(super) const PLACES: usize = 1024;
 
 /// Where the records are.
-const RING: usize = 64;
+const RING: usize = HANDS + 2 * PLACES;
 
 /// So many words of an empty ring keep their memory, because fresh memory costs more than copying does:
 /// 4 MiB.
 const WARM: u64 = 1 << 19;
 
 /// Those who sleep for one reason.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Side {
     /// What they sleep at.
     pub(super) bell: usize,
@@ -69,12 +79,15 @@ pub(super) struct Side {
 }
 
 /// Until there is an item.
-pub(super) const GETTERS: Side = Side { bell: 1, first: 40 };
+pub(super) const GETTERS: Side = Side { bell: 1, first: 56 };
 
 /// Until there is room.
-pub(super) const PUTTERS: Side = Side { bell: 2, first: 48 };
+pub(super) const PUTTERS: Side = Side { bell: 2, first: 64 };
 
-/// How many bells there are.
+/// Until everything is done.
+pub(super) const JOINERS: Side = Side { bell: 3, first: 72 };
+
+/// How many bells there are; and one more where it can be joined.
 const BELLS: usize = 3;
 
 impl Side {
@@ -96,11 +109,13 @@ pub(super) struct Core {
     pub(super) lock: Lock,
     pub(super) parcels: Parcels,
     pub(super) bounds: Bounds,
+    /// Whether it is counted what was put and is not done.
+    pub(super) counts: bool,
 }
 
 impl Core {
-    /// Makes one with nothing in it.
-    pub(super) fn new(bounds: Bounds) -> io::Result<Self> {
+    /// Makes one with nothing in it, which counts what was put and is not done, or does not.
+    pub(super) fn new(bounds: Bounds, counts: bool) -> io::Result<Self> {
         let words = usize::try_from(bounds.words).ok();
         let words = words.filter(|words| *words <= MOST && bounds.items > 0 && *words > 0);
         let words = words.ok_or_else(|| {
@@ -109,9 +124,10 @@ impl Core {
                 "no queue can be that large or small",
             )
         })?;
-        let cell = Cell::new(KIND, RING + words, BELLS)?;
+        let cell = Cell::new(KIND, RING + words, BELLS + usize::from(counts))?;
         cell.word(BOUNDS).store(bounds.items, Relaxed);
         cell.word(BOUNDS + 1).store(bounds.words, Relaxed);
+        cell.word(COUNTS).store(counts.into(), Relaxed);
         Ok(Self::of(cell, Parcels::new()?))
     }
 
@@ -124,8 +140,15 @@ impl Core {
                 items: cell.word(BOUNDS).load(Relaxed),
                 words: cell.word(BOUNDS + 1).load(Relaxed),
             },
+            counts: cell.word(COUNTS).load(Relaxed) != 0,
             cell,
         }
+    }
+
+    /// All for which anybody sleeps.
+    pub(super) fn sides(&self) -> impl Iterator<Item = Side> {
+        let joiners = self.counts.then_some(JOINERS);
+        [GETTERS, PUTTERS].into_iter().chain(joiners)
     }
 
     /// The books of some moment between the call and its return. Takes no lock.
@@ -279,7 +302,7 @@ mod tests {
     use super::*;
 
     fn core(words: u64) -> Core {
-        Core::new(Bounds { items: 8, words }).unwrap()
+        Core::new(Bounds { items: 8, words }, false).unwrap()
     }
 
     #[test]

@@ -35,6 +35,18 @@ pub struct PutError<T> {
 #[derive(Debug)]
 pub struct GetError(Fault);
 
+/// Why not everything is done that was put into a [`JoinableQueue`](crate::JoinableQueue), or why it
+/// could not be said that an item is done.
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// let queue = procpool::JoinableQueue::<u32>::new()?;
+/// assert!(queue.task_done().unwrap_err().is_too_often());
+/// # Ok(()) }
+/// ```
+#[derive(Debug)]
+pub struct JoinError(Fault);
+
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Fault {
     #[error("queue is closed in this process")]
@@ -55,6 +67,12 @@ pub(super) enum Fault {
     Encode(#[source] EncodeError),
     #[error("item could not be decoded")]
     Decode(#[source] DecodeError),
+    #[error("{0} items were lost in the hands of processes that have died")]
+    Lost(u64),
+    #[error("items are still unfinished after the limit of time")]
+    Unfinished,
+    #[error("no item is unfinished that could be done")]
+    TooOften,
     #[error("queue could not be used")]
     System(#[source] io::Error),
 }
@@ -128,6 +146,39 @@ impl GetError {
     }
 }
 
+impl JoinError {
+    /// Returns how many items will never be done, because processes have died that had taken them:
+    /// of those that were put since everything was done the last time. Zero where this is another
+    /// error.
+    pub fn lost(&self) -> usize {
+        match self.0 {
+            Fault::Lost(count) => count as usize,
+            _ => 0,
+        }
+    }
+
+    /// Tells whether a limit has passed before everything was done.
+    pub fn is_timeout(&self) -> bool {
+        matches!(self.0, Fault::Unfinished)
+    }
+
+    /// Tells whether it was said of more items that they are done than were put.
+    pub fn is_too_often(&self) -> bool {
+        matches!(self.0, Fault::TooOften)
+    }
+
+    /// Tells whether the queue was [closed](crate::Queue::close) in this process.
+    pub fn is_closed(&self) -> bool {
+        matches!(self.0, Fault::Closed)
+    }
+}
+
+impl From<Fault> for JoinError {
+    fn from(fault: Fault) -> Self {
+        Self(fault)
+    }
+}
+
 impl From<Fault> for GetError {
     fn from(fault: Fault) -> Self {
         Self(fault)
@@ -176,6 +227,19 @@ impl fmt::Display for GetError {
 }
 
 impl Error for GetError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.0.source()
+    }
+}
+
+impl fmt::Display for JoinError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        write_sources(f, &self.0)
+    }
+}
+
+impl Error for JoinError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         self.0.source()
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, ser};
 
 use super::books::{Bounds, footprint};
-use super::core::{Core, GETTERS, PUTTERS};
+use super::core::{Core, GETTERS, JOINERS, PUTTERS};
 use super::encoded::Encoded;
 use super::error::Fault;
 use super::turn::Turn;
@@ -17,8 +17,8 @@ use super::turn::Turn;
 pub(super) struct Handle(Arc<RwLock<Option<Arc<Core>>>>);
 
 impl Handle {
-    pub(super) fn new(bounds: Bounds) -> io::Result<Self> {
-        Ok(Self::of(Core::new(bounds)?))
+    pub(super) fn new(bounds: Bounds, counts: bool) -> io::Result<Self> {
+        Ok(Self::of(Core::new(bounds, counts)?))
     }
 
     fn of(core: Core) -> Self {
@@ -46,7 +46,7 @@ impl Handle {
             .take();
         if let Some(core) = core {
             // Who sleeps in other processes looks, and sleeps on.
-            for side in [GETTERS, PUTTERS] {
+            for side in core.sides() {
                 core.cell.ring(side.bell);
             }
         }
@@ -104,6 +104,36 @@ impl Handle {
         taken.unwrap_or(Err(Fault::Empty))
     }
 
+    /// Says that an item is done.
+    pub(super) fn task_done(&self) -> Result<(), Fault> {
+        match self.core()?.turn()?.give_up_one(true)? {
+            true => Ok(()),
+            false => Err(Fault::TooOften),
+        }
+    }
+
+    /// Says that an item will never be done that this process has taken, where that is counted.
+    pub(super) fn lose_one(&self) {
+        if let Some(core) = self.core().ok().filter(|core| core.counts) {
+            // Where it cannot be said it is lost when this process ends.
+            let _ = core.turn().and_then(|mut turn| turn.give_up_one(false));
+        }
+    }
+
+    /// Waits until all is done that was put.
+    pub(super) async fn join(&self) -> Result<(), Fault> {
+        let core = self.core()?;
+        core.in_future(JOINERS, self.to_join()).await?
+    }
+
+    /// Waits on this thread until all is done that was put.
+    #[track_caller]
+    pub(super) fn blocking_join(&self, limit: Option<Duration>) -> Result<(), Fault> {
+        let core = self.core()?;
+        let joined = core.on_thread(JOINERS, limit, self.to_join())?;
+        joined.unwrap_or(Err(Fault::Unfinished))
+    }
+
     /// The queue, if it can ever have room for this.
     fn core_for(&self, item: &Encoded) -> Result<Arc<Core>, Fault> {
         let core = self.core()?;
@@ -138,6 +168,20 @@ impl Handle {
             }
             let taken = turn.take()?.map(Ok);
             Ok(taken.or_else(|| turn.is_finished().then_some(Err(Fault::Finished))))
+        }
+    }
+
+    /// What is tried each time.
+    fn to_join(&self) -> impl FnMut(&mut Turn<'_>) -> Tried<()> {
+        move |turn| {
+            if self.is_closed() {
+                return Ok(Some(Err(Fault::Closed)));
+            }
+            Ok(match turn.unfinished_and_lost() {
+                (0, 0) => Some(Ok(())),
+                (0, lost) => Some(Err(Fault::Lost(lost))),
+                _ => None,
+            })
         }
     }
 }

@@ -10,7 +10,8 @@
 //! one at a time, and any of them may be killed at any instant without harm to the others. Nothing has a
 //! name, and nothing is left when the last process that has it ends.
 
-// - `plain`: the queue, of items of one type; `error`: how putting and getting fail
+// - `plain`: the queue, of items of one type; `joinable`: the same, which knows when all is done, and
+//   `hands`, who has what in hand; `simple`: the same with less; `streams`: as `Stream` and `Sink`; `error`: how putting and getting fail
 // - `handle`: the queue of bytes, until it is closed in this process
 // - `wait`: three ways to wait; `turn`: what is done with the lock; `core`: the memory, and why a kill
 //   does no harm; `books`: what is where in it
@@ -20,10 +21,17 @@ mod core;
 mod encoded;
 mod error;
 mod handle;
+mod hands;
+mod joinable;
 mod parcels;
 mod plain;
+mod simple;
+mod streams;
 mod turn;
 mod wait;
 
-pub use self::error::{GetError, PutError};
+pub use self::error::{GetError, JoinError, PutError};
+pub use self::joinable::JoinableQueue;
 pub use self::plain::Queue;
+pub use self::simple::SimpleQueue;
+pub use self::streams::{QueueSink, QueueStream};

@@ -14,11 +14,12 @@ use super::books::Bounds;
 use super::encoded::Encoded;
 use super::error::{Fault, GetError, PutError};
 use super::handle::Handle;
+use super::streams::{QueueSink, QueueStream};
 use crate::process::{Keeper, Sleep};
 
 /// How many bytes a queue has that was not told how many: a gibibyte, as long as there are addresses for
 /// it. It takes memory as there is something in it, and no more.
-const BYTES: usize = 1 << (usize::BITS / 2 - 2);
+pub(super) const BYTES: usize = 1 << (usize::BITS / 2 - 2);
 
 /// Items on their way from any number of processes to any number of others, first in, first out, as
 /// Python's `multiprocessing.Queue`.
@@ -120,11 +121,16 @@ impl<T> Queue<T> {
     /// For no item or no byte at all, or more bytes than there are addresses for; and as
     /// [`new`](Self::new).
     pub fn with_bounds(items: usize, bytes: usize) -> io::Result<Self> {
+        Self::made(items, bytes, false)
+    }
+
+    /// One that can be joined, or cannot.
+    pub(super) fn made(items: usize, bytes: usize, joinable: bool) -> io::Result<Self> {
         let bounds = Bounds {
             items: items as u64,
             words: bytes as u64 / 8,
         };
-        Handle::new(bounds).map(Self::of)
+        Handle::new(bounds, joinable).map(Self::of)
     }
 
     pub(super) fn of(handle: Handle) -> Self {
@@ -181,6 +187,28 @@ impl<T> Queue<T> {
     #[doc(alias = "shutdown")]
     pub fn finish(&self) -> io::Result<()> {
         Ok(self.handle.finish()?)
+    }
+
+    /// Returns its items as a `Stream`, which ends when the queue is [finished](Self::finish) and empty.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use futures::{SinkExt, TryStreamExt, stream};
+    ///
+    /// let queue = procpool::Queue::new()?;
+    /// queue.sink().send_all(&mut stream::iter([1, 2, 3].map(Ok))).await?;
+    /// queue.finish()?;
+    /// assert_eq!(queue.stream().try_collect::<Vec<u32>>().await?, [1, 2, 3]);
+    /// # Ok(()) }
+    /// ```
+    pub fn stream(&self) -> QueueStream<T> {
+        QueueStream::new(self.clone())
+    }
+
+    /// Returns a `Sink` that puts into it.
+    pub fn sink(&self) -> QueueSink<T> {
+        QueueSink::new(self.clone())
     }
 }
 
@@ -288,7 +316,7 @@ impl<T: DeserializeOwned> Queue<T> {
     ///
     /// A future that is dropped has got nothing, and no item is lost.
     pub async fn get(&self) -> Result<T, GetError> {
-        decoded(self.handle.take().await)
+        self.decoded(self.handle.take().await)
     }
 
     /// The same, waiting at most so long for an item.
@@ -310,7 +338,7 @@ impl<T: DeserializeOwned> Queue<T> {
             return self.try_get();
         }
         let taken = within(limit, self.handle.take()).await;
-        decoded(taken.unwrap_or(Err(Fault::StillEmpty)))
+        self.decoded(taken.unwrap_or(Err(Fault::StillEmpty)))
     }
 
     /// Gets the oldest item if there is one at this moment. As Python's `get_nowait`.
@@ -324,7 +352,7 @@ impl<T: DeserializeOwned> Queue<T> {
     /// When the item's own code does.
     #[doc(alias = "get_nowait")]
     pub fn try_get(&self) -> Result<T, GetError> {
-        decoded(self.handle.try_take())
+        self.decoded(self.handle.try_take())
     }
 
     /// Gets the oldest item on a thread that may block, waiting at most for `limit`.
@@ -339,17 +367,21 @@ impl<T: DeserializeOwned> Queue<T> {
     /// And when the item's own code does.
     #[track_caller]
     pub fn blocking_get(&self, limit: Option<Duration>) -> Result<T, GetError> {
-        decoded(self.handle.blocking_take(limit))
+        self.decoded(self.handle.blocking_take(limit))
+    }
+
+    /// The item in what was taken. One that cannot be decoded will never be done.
+    pub(super) fn decoded(&self, taken: Result<Encoded, Fault>) -> Result<T, GetError> {
+        let decoded = taken?.decode();
+        if decoded.is_err() {
+            self.handle.lose_one();
+        }
+        Ok(decoded.map_err(Fault::Decode)?)
     }
 }
 
-/// The item in what was taken.
-pub(super) fn decoded<T: DeserializeOwned>(taken: Result<Encoded, Fault>) -> Result<T, GetError> {
-    Ok(taken?.decode().map_err(Fault::Decode)?)
-}
-
 /// Waits at most so long, by the crate's own clock: the runtime may have none.
-async fn within<T>(
+pub(super) async fn within<T>(
     limit: Duration,
     waits: impl Future<Output = Result<T, Fault>>,
 ) -> Option<Result<T, Fault>> {

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 
-use super::books::{Books, footprint};
-use super::core::{Core, GETTERS, PUTTERS, Side, damaged};
+use super::books::{Books, Hand, footprint};
+use super::core::{Core, GETTERS, JOINERS, PUTTERS, Side, damaged};
 use super::encoded::{Buffer, Encoded};
 use crate::sync::{LockError, LockGuard};
 use crate::sys::clock::Moment;
+use crate::sys::incarnation::Incarnation;
 
 /// For so many milliseconds others step back for one who has waited for long. Whoever gives up or dies
 /// meanwhile has them wait no longer than this.
@@ -37,6 +38,7 @@ impl<'a> Turn<'a> {
             Err(error) => (error.into_guard().map_err(io::Error::other)?, true),
         };
         let books = core.books()?;
+        core.note(books.hand);
         // A parcel may be left over, which can be told from the others when there are none.
         if tainted && books.parcels == 0 {
             core.parcels.clear();
@@ -74,7 +76,10 @@ impl<'a> Turn<'a> {
         }
         self.core.write(position + 1, item);
         self.books.bring_in(words, has_parcel);
-        self.core.commit(self.books);
+        if self.core.counts {
+            self.books.count_put();
+        }
+        self.commit();
         Ok(true)
     }
 
@@ -110,9 +115,12 @@ impl<'a> Turn<'a> {
         let header = self.word(position);
         let has_parcel = header & HAS_PARCEL != 0;
         let length = usize::try_from(header >> 1).map_err(|_| damaged())?;
-        let before = self.books;
-        let words = footprint(length, has_parcel);
-        if !self.books.take_out(words, has_parcel) {
+        let hand = match self.core.counts {
+            true => self.hand_with_one_more()?,
+            false => Hand::default(),
+        };
+        let mut books = Books { hand, ..self.books };
+        if !books.take_out(footprint(length, has_parcel), has_parcel) {
             return Err(damaged());
         }
         let mut bytes = Buffer::take();
@@ -120,11 +128,12 @@ impl<'a> Turn<'a> {
         self.core.read(start, length, &mut bytes.0);
         let number = has_parcel.then(|| self.word(position + 1));
         self.wake(PUTTERS);
-        self.core.commit(self.books);
+        self.books = books;
+        self.commit();
         // Where it is not there somebody has damaged the queue, and the item does not decode.
         let parcel = number.map(|number| self.core.parcels.receive(number));
         let descriptors = parcel.and_then(Result::ok).unwrap_or_default();
-        if before.items == 1 {
+        if self.books.items == 0 {
             self.core.give_back();
         }
         Ok(Some(Encoded { bytes, descriptors }))
@@ -135,7 +144,90 @@ impl<'a> Turn<'a> {
         self.wake(GETTERS);
         self.wake(PUTTERS);
         self.books.finished = true;
+        self.commit();
+    }
+
+    /// What this process has in hand when it has taken one item more.
+    fn hand_with_one_more(&mut self) -> io::Result<Hand> {
+        let me = Incarnation::own()?;
+        if let Some(hand) = self.core.hand_of(me) {
+            return Ok(Hand {
+                count: hand.count + 1,
+                ..hand
+            });
+        }
+        // Those who sleep until everything is done have one more to attend to.
+        self.wake(JOINERS);
+        if self.core.free_hand().is_none() {
+            if let Some(dead) = self.core.dead_hand()? {
+                self.bury(dead);
+            }
+        }
+        let free = self.core.free_hand();
+        let free = free.ok_or_else(|| io::Error::other("too many processes have items in hand"))?;
+        Ok(Hand {
+            owner: me.to_word(),
+            count: 1,
+            ..free
+        })
+    }
+
+    /// How many items are neither done nor lost, and how many are lost of those that were put since
+    /// everything was done.
+    pub(super) fn unfinished_and_lost(&self) -> (u64, u64) {
+        (self.books.unfinished, self.books.lost)
+    }
+
+    /// Says that an item is done, or lost, which this process has taken, or another; `false` where all
+    /// are done.
+    pub(super) fn give_up_one(&mut self, done: bool) -> io::Result<bool> {
+        let hand = self.core.hand_of(Incarnation::own()?);
+        let mut books = self.books;
+        if let Some(hand) = hand.filter(|hand| hand.count > 0) {
+            books.hand = Hand {
+                count: hand.count - 1,
+                ..hand
+            };
+        }
+        if !done {
+            books.count_lost(1);
+        } else if !books.count_done() {
+            return Ok(false);
+        }
+        if books.unfinished == 0 {
+            self.wake(JOINERS);
+        }
+        self.books = books;
+        self.commit();
+        Ok(true)
+    }
+
+    /// Counts as lost what a process had in hand that has died.
+    pub(super) fn bury(&mut self, dead: Incarnation) {
+        let Some(hand) = self.core.hand_of(dead) else {
+            return;
+        };
+        self.books.count_lost(hand.count);
+        self.books.hand = Hand {
+            place: hand.place,
+            ..Hand::default()
+        };
+        self.wake(JOINERS);
+        self.commit();
+    }
+
+    /// All whose death is to be known to those who sleep on that side.
+    pub(super) fn attended(&self, side: Side) -> Vec<Incarnation> {
+        match side == JOINERS {
+            true => self.core.holders(),
+            false => Vec::new(),
+        }
+    }
+
+    /// Makes it so.
+    fn commit(&self) {
         self.core.commit(self.books);
+        self.core.note(self.books.hand);
     }
 
     /// Wakes those who sleep on that side, before what they sleep for is changed. They wait for the

@@ -14,6 +14,7 @@ use super::turn::Turn;
 use crate::sync::vigil::{Rest, Vigil};
 use crate::sync::{LockError, LockGuard};
 use crate::sys::blocking;
+use crate::sys::incarnation::Incarnation;
 
 /// After so long a wait, and having been woken in vain, others step back.
 const PATIENCE: Duration = Duration::from_millis(1);
@@ -41,6 +42,16 @@ struct Want<F> {
     looks: u32,
     /// How often he was woken.
     wakes: u32,
+    /// A process that he has found dead.
+    dead: Option<Incarnation>,
+}
+
+/// It cannot be had: what he does before he tries again.
+struct Pause {
+    /// How long he may sleep at most.
+    limit: Option<Duration>,
+    /// Whose ends wake him as well.
+    attended: Vec<Incarnation>,
 }
 
 impl<R, F: FnMut(&mut Turn<'_>) -> io::Result<Option<R>>> Want<F> {
@@ -51,11 +62,15 @@ impl<R, F: FnMut(&mut Turn<'_>) -> io::Result<Option<R>>> Want<F> {
             begun: None,
             looks: LOOKS,
             wakes: 0,
+            dead: None,
         }
     }
 
-    /// Tries it. Where it cannot be had, tells how long he may sleep at most.
-    fn step(&mut self, mut turn: Turn<'_>) -> io::Result<Result<R, Option<Duration>>> {
+    /// Tries it.
+    fn step(&mut self, mut turn: Turn<'_>) -> io::Result<Result<R, Pause>> {
+        if let Some(dead) = self.dead.take() {
+            turn.bury(dead);
+        }
         let for_long = self.wakes > 1 && self.begun.is_some_and(|at| at.elapsed() > PATIENCE);
         let courtesy = if for_long {
             None
@@ -70,13 +85,18 @@ impl<R, F: FnMut(&mut Turn<'_>) -> io::Result<Option<R>>> Want<F> {
                 return Ok(Ok(done));
             }
         }
+        let mut pause = Pause {
+            limit: courtesy,
+            attended: Vec::new(),
+        };
         if self.begun.is_some() {
             turn.mind(self.side);
+            pause.attended = turn.attended(self.side);
         }
         if for_long {
             turn.ask_for_courtesy(self.side);
         }
-        Ok(Err(courtesy))
+        Ok(Err(pause))
     }
 
     /// Tells whether there is a change within a moment, so that it is worth another try.
@@ -114,21 +134,31 @@ impl Core {
         // Who always finds what he wants leaves some of the time to others on his runtime.
         consume_budget().await;
         let mut want = Want::new(side, attempt);
-        let mut rest: Option<Rest> = None;
+        let mut asleep: Option<(Vigil, Rest)> = None;
         loop {
             let seen = self.version();
             let locked = match self.lock_soon() {
                 Some(locked) => locked,
                 None => self.lock.lock().await,
             };
-            match (want.step(Turn::begin(self, locked)?)?, &mut rest) {
-                (Ok(done), _) => return Ok(done),
-                (Err(limit), Some(rest)) => {
-                    rest.sleep(limit).await?;
-                    want.wakes += 1;
+            let pause = match want.step(Turn::begin(self, locked)?)? {
+                Ok(done) => return Ok(done),
+                Err(pause) => pause,
+            };
+            match &mut asleep {
+                Some((vigil, rest)) => {
+                    want.dead = vigil.attend_to(&pause.attended)?;
+                    if want.dead.is_none() {
+                        rest.sleep(pause.limit).await?;
+                        want.wakes += 1;
+                    }
                 }
-                (Err(_), None) if want.looks_on(self, seen) => {}
-                (Err(_), None) => rest = Some(want.prepare(self)?.in_future()?),
+                None if want.looks_on(self, seen) => {}
+                None => {
+                    let vigil = want.prepare(self)?;
+                    let rest = vigil.in_future()?;
+                    asleep = Some((vigil, rest));
+                }
             }
         }
     }
@@ -147,30 +177,34 @@ impl Core {
     ) -> io::Result<Option<R>> {
         let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
         let mut want = Want::new(side, attempt);
-        let mut vigil: Option<Vigil> = None;
+        let mut asleep: Option<Vigil> = None;
         loop {
             let seen = self.version();
             let Some(turn) = self.turn_here(deadline)? else {
                 return Ok(None);
             };
-            let courtesy = match want.step(turn)? {
+            let pause = match want.step(turn)? {
                 Ok(done) => return Ok(Some(done)),
-                Err(courtesy) => courtesy.map(|limit| Instant::now() + limit),
+                Err(pause) => pause,
             };
             if limit.is_some_and(|limit| limit.is_zero())
                 || deadline.is_some_and(|deadline| deadline <= Instant::now())
             {
                 return Ok(None);
             }
-            match &vigil {
+            match &mut asleep {
                 Some(vigil) => {
-                    vigil.sleep(deadline.into_iter().chain(courtesy).min())?;
-                    want.wakes += 1;
+                    want.dead = vigil.attend_to(&pause.attended)?;
+                    if want.dead.is_none() {
+                        let limit = pause.limit.map(|limit| Instant::now() + limit);
+                        vigil.sleep(deadline.into_iter().chain(limit).min())?;
+                        want.wakes += 1;
+                    }
                 }
                 None if want.looks_on(self, seen) => {}
                 None => {
                     blocking::must_be_allowed();
-                    vigil = Some(want.prepare(self)?);
+                    asleep = Some(want.prepare(self)?);
                 }
             }
         }

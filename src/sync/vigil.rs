@@ -22,8 +22,8 @@ use crate::sys::{pidfd, reactor};
 #[derive(Debug)]
 pub(crate) struct Vigil {
     watch: Watch,
-    /// Whose end is news as well.
-    attended: Option<(Incarnation, OwnedFd)>,
+    /// Whose ends are news as well.
+    attended: Vec<(Incarnation, OwnedFd)>,
 }
 
 impl Vigil {
@@ -33,24 +33,46 @@ impl Vigil {
         watch.take_in()?;
         Ok(Self {
             watch,
-            attended: None,
+            attended: Vec::new(),
         })
     }
 
     /// Attends to that process, and to no other any more; tells whether it lives.
     pub(crate) fn attend(&mut self, process: Incarnation) -> io::Result<bool> {
-        if let Some((_, pidfd)) = self.attended.as_ref().filter(|(one, _)| *one == process) {
-            return Ok(!pidfd::has_ended(pidfd.as_fd())?);
+        self.attend_to(&[process]).map(|dead| dead.is_none())
+    }
+
+    /// Attends to those processes, and to no others any more; tells of one that has died.
+    pub(crate) fn attend_to(
+        &mut self,
+        processes: &[Incarnation],
+    ) -> io::Result<Option<Incarnation>> {
+        let Self { watch, attended } = self;
+        attended.retain(|(one, pidfd)| {
+            let stays = processes.contains(one);
+            if !stays {
+                watch.remove(pidfd);
+            }
+            stays
+        });
+        for process in processes {
+            let known = attended.iter().find(|(one, _)| one == process);
+            let lives = match known {
+                Some((_, pidfd)) => !pidfd::has_ended(pidfd.as_fd())?,
+                None => match process.open()? {
+                    Some(pidfd) => {
+                        watch.add(&pidfd)?;
+                        attended.push((*process, pidfd));
+                        true
+                    }
+                    None => false,
+                },
+            };
+            if !lives {
+                return Ok(Some(*process));
+            }
         }
-        if let Some((_, pidfd)) = self.attended.take() {
-            self.watch.remove(&pidfd);
-        }
-        let Some(pidfd) = process.open()? else {
-            return Ok(false);
-        };
-        self.watch.add(&pidfd)?;
-        self.attended = Some((process, pidfd));
-        Ok(true)
+        Ok(None)
     }
 
     /// Sleeps on this thread until there is news, at most until `deadline`.
