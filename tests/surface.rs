@@ -18,15 +18,15 @@ use procpool::task::{
     ProgressError, TaskContext,
 };
 use procpool::{
-    Ability, Address, Array, AsyncProgressTask, AuthKey, AuthMode, BuildError, Call, CallbackId,
-    Connection, ConnectionError, Enumerated, Event, Exit, Listener, Lock, LockError, LockGuard,
-    Map, NotClosed, PanicInfo, Process, ProcessBuilder, ProcessError, ProcessPool,
-    ProcessPoolBuilder, ProgressTask, RLock, RLockGuard, RawArray, RawValue, ResizeError, Restart,
-    SharedMemory, SharedSlice, ShutdownOptions, SpawnError, StartError, StartMethod, Stats, Stdio,
-    Task, TaskCall, TaskError, TaskHandle, ThreadAsyncTask, ThreadMap, ThreadPool,
-    ThreadPoolBuilder, ThreadProgressTask, ThreadTask, ThreadTaskCall, TrySubmitError,
-    UnknownStartMethod, Unsupported, Updates, Value, ValueGuard, WhenFull, WorkerExit, WorkerLine,
-    WorkerStats,
+    Ability, AcquireError, Address, Array, AsyncProgressTask, AuthKey, AuthMode, BoundedSemaphore,
+    BuildError, Call, CallbackId, Connection, ConnectionError, Enumerated, Event, Exit, Listener,
+    Lock, LockError, LockGuard, Map, NotClosed, PanicInfo, Permit, Process, ProcessBuilder,
+    ProcessError, ProcessPool, ProcessPoolBuilder, ProgressTask, RLock, RLockGuard, RawArray,
+    RawValue, ReleaseError, ResizeError, Restart, Semaphore, SharedMemory, SharedSlice,
+    ShutdownOptions, SpawnError, StartError, StartMethod, Stats, Stdio, Task, TaskCall, TaskError,
+    TaskHandle, ThreadAsyncTask, ThreadMap, ThreadPool, ThreadPoolBuilder, ThreadProgressTask,
+    ThreadTask, ThreadTaskCall, TrySubmitError, UnknownStartMethod, Unsupported, Updates, Value,
+    ValueGuard, WhenFull, WorkerExit, WorkerLine, WorkerStats,
 };
 use support::everywhere;
 
@@ -68,6 +68,7 @@ fn the_public_types_can_be_shared_shown_and_kept_across_a_caught_panic() {
     caught::<(Value<u8>, Array<u8>, RawValue<u8>, RawArray<u8>)>();
     shared::<(Lock, LockGuard, LockError, Event)>();
     shared::<(RLock, RLockGuard, LockError<RLockGuard>)>();
+    shared::<(Semaphore, BoundedSemaphore, Permit)>();
     shared::<(Sender<std::rc::Rc<u8>>, Receiver<std::rc::Rc<u8>>)>();
     shared::<Waitable<'static>>();
     shared::<(Process<std::rc::Rc<u8>>, Spawning<std::rc::Rc<u8>>)>();
@@ -99,7 +100,7 @@ fn the_public_types_can_be_shared_shown_and_kept_across_a_caught_panic() {
         ThreadPoolBuilder,
         ThreadTask<std::rc::Rc<u8>, u8>,
     )>();
-    copied::<(Lock, RLock, Event)>();
+    copied::<(Lock, RLock, Event, Semaphore, BoundedSemaphore)>();
     copied::<(ProcessBuilder, ProcessError, Scope, CurrentProcess)>();
     copied::<(ListenerBuilder, ClientBuilder, Address, AuthKey)>();
     shown::<Address>();
@@ -124,7 +125,9 @@ fn the_public_types_can_be_shared_shown_and_kept_across_a_caught_panic() {
     caught::<(ThreadPool, ThreadPoolBuilder, ThreadTask<u8, u8>)>();
 
     error::<ConnectionError>();
+    error::<AcquireError>();
     error::<LockError>();
+    error::<ReleaseError>();
     error::<LockError<RLockGuard>>();
     error::<SpawnError>();
     error::<ProcessError>();

@@ -124,6 +124,11 @@ impl Cell {
         let _ = clear(&self.file, WORDS + 8 * word, self.size);
     }
 
+    /// How many words it has.
+    pub(crate) fn words(&self) -> usize {
+        self.size.saturating_sub(WORDS) / 8
+    }
+
     /// One of its bells.
     pub(crate) fn bell(&self, number: usize) -> &OwnedFd {
         &self.bells[number]

@@ -8,14 +8,20 @@
 //! They travel as parts of a task's argument or result, or of a message on a
 //! [`Connection`](crate::Connection).
 
-// - `lock`, `rlock`, `event`: the primitives
+// - `lock`, `rlock`, `semaphore`, `event`: the primitives
 // - `cell`: the words and the bells, and how they travel
+// - `atom`, `holder`: one word, and how one says who has something
 // - `vigil`: sleeping until there is news; `waiting`: looking and sleeping until it is over
+mod atom;
 pub(crate) mod cell;
 mod error;
 mod event;
+mod holder;
 mod lock;
+#[cfg(test)]
+mod model;
 mod rlock;
+mod semaphore;
 pub(crate) mod vigil;
 mod waiting;
 
@@ -23,3 +29,4 @@ pub use self::error::LockError;
 pub use self::event::Event;
 pub use self::lock::{Lock, LockGuard};
 pub use self::rlock::{RLock, RLockGuard};
+pub use self::semaphore::{AcquireError, BoundedSemaphore, Permit, ReleaseError, Semaphore};

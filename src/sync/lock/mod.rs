@@ -14,9 +14,10 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 pub use self::guard::LockGuard;
-use self::word::{Acquired, STALE, Words};
+use self::word::{Acquired, Words};
 use super::cell::Cell;
 use super::error::{Fault, LockError};
+use super::holder::STALE;
 use super::vigil::Vigil;
 use super::waiting::{self, Look, Waiter};
 use crate::sys::blocking;
@@ -24,10 +25,10 @@ use crate::sys::clock::Moment;
 use crate::sys::incarnation::Incarnation;
 
 /// After so long a wait, and having been woken in vain, somebody asks for his turn.
-const PATIENCE: Duration = Duration::from_millis(1);
+pub(super) const PATIENCE: Duration = Duration::from_millis(1);
 
 /// How long what was handed to another process is left to that.
-const COURTESY: Duration = Duration::from_millis(STALE + 1);
+pub(super) const COURTESY: Duration = Duration::from_millis(STALE + 1);
 
 /// Excludes all others, in this process and in all that it was sent to, as Python's
 /// `multiprocessing.Lock`.
@@ -250,7 +251,7 @@ impl Lock {
 }
 
 /// What all processes agree on, in milliseconds.
-fn now() -> u64 {
+pub(super) fn now() -> u64 {
     Moment::now().0 / 1_000_000
 }
 

@@ -1,50 +1,18 @@
 //! The lock's words in all orders that the memory model allows, with processes that sleep, give up and
-//! die. The bell and the deaths are the kernel's, and stand here as what is promised of them: a ring
-//! is heard by all who listened before, and so is the death of a process by those who attend to it.
+//! die.
 
-use std::num::NonZeroU64;
-
-use loom::model::Builder;
-use loom::sync::atomic::Ordering::{Relaxed, SeqCst};
-use loom::sync::atomic::{AtomicU64, fence};
-use loom::sync::{Arc, Condvar, Mutex};
+use loom::sync::atomic::AtomicU64;
+use loom::sync::{Arc, Mutex};
 use loom::thread;
 
-use super::word::{Acquired, Word, Words};
+use super::word::{Acquired, Words};
+use crate::sync::model::{Kernel, played, process};
 use crate::sys::incarnation::Incarnation;
-
-impl Word for AtomicU64 {
-    fn load(&self) -> u64 {
-        self.load(SeqCst)
-    }
-
-    fn store(&self, value: u64) {
-        self.store(value, SeqCst);
-    }
-
-    fn swap(&self, value: u64) -> u64 {
-        self.swap(value, SeqCst)
-    }
-
-    fn change(&self, from: u64, to: u64) -> Result<(), u64> {
-        self.compare_exchange(from, to, SeqCst, SeqCst).map(drop)
-    }
-
-    fn glance(&self) -> u64 {
-        self.load(Relaxed)
-    }
-
-    fn in_order() {
-        fence(SeqCst);
-    }
-}
 
 /// What all processes see.
 struct Stage {
     words: [AtomicU64; 5],
-    /// How often the bell was rung, and who has died.
-    news: Mutex<(u64, Vec<Incarnation>)>,
-    told: Condvar,
+    kernel: Kernel,
     /// What the lock protects: how often it was had. Nobody ever finds this one locked.
     times: Mutex<u32>,
 }
@@ -63,8 +31,7 @@ impl Stage {
     fn new() -> Arc<Self> {
         Arc::new(Self {
             words: [0; 5].map(AtomicU64::new),
-            news: Mutex::new((0, Vec::new())),
-            told: Condvar::new(),
+            kernel: Kernel::new(),
             times: Mutex::new(0),
         })
     }
@@ -80,33 +47,16 @@ impl Stage {
         }
     }
 
-    fn rings(&self) -> u64 {
-        self.news.lock().unwrap().0
-    }
-
-    fn ring_if(&self, ring: bool) {
-        if ring {
-            self.news.lock().unwrap().0 += 1;
-            self.told.notify_all();
-        }
-    }
-
-    fn die(&self, me: Incarnation) {
-        self.news.lock().unwrap().1.push(me);
-        self.told.notify_all();
-    }
-
     /// As `Wait` does it: looks, sleeps until there is news, looks.
     fn acquire(&self, me: Incarnation, starves: bool) -> Acquired {
         let words = self.words();
         loop {
-            let heard = self.rings();
+            let heard = self.kernel.rings();
             let holder = match words.claim(me, || 0) {
                 Ok(acquired) => return acquired,
                 Err(holder) => holder,
             };
-            let is_dead = |news: &(u64, Vec<Incarnation>)| news.1.contains(&holder.process);
-            if is_dead(&self.news.lock().unwrap()) {
+            if self.kernel.is_dead(holder.process) {
                 match words.inherit(me, holder) {
                     Some(acquired) => return acquired,
                     None => continue,
@@ -115,10 +65,7 @@ impl Stage {
             if starves {
                 words.starve(me);
             }
-            let mut news = self.news.lock().unwrap();
-            while news.0 == heard && !is_dead(&news) {
-                news = self.told.wait(news).unwrap();
-            }
+            self.kernel.sleep(heard, &[holder.process]);
         }
     }
 
@@ -128,11 +75,11 @@ impl Stage {
         let alone = self.times.try_lock();
         *alone.expect("nobody else has the lock") += 1;
         match end {
-            End::Releases => self.ring_if(self.words().release(me, || 0)),
-            End::DiesWithIt => self.die(me),
+            End::Releases => self.kernel.ring_if(self.words().release(me, || 0)),
+            End::DiesWithIt => self.kernel.die(me),
             End::DiesSilently => {
                 self.words().release(me, || 0);
-                self.die(me);
+                self.kernel.die(me);
             }
         }
         acquired
@@ -141,17 +88,6 @@ impl Stage {
     fn times(&self) -> u32 {
         *self.times.lock().unwrap()
     }
-}
-
-fn process(number: u64) -> Incarnation {
-    let word = NonZeroU64::new(number).unwrap();
-    Incarnation::of_word(word.get()).unwrap()
-}
-
-fn played(model: impl Fn() + Send + Sync + 'static) {
-    let mut builder = Builder::new();
-    builder.preemption_bound = Some(3);
-    builder.check(model);
 }
 
 /// Has each of them visit in a thread of its own, and returns what each was told.
@@ -224,10 +160,10 @@ fn who_gives_up_hands_on() {
             thread::spawn(move || {
                 let words = stage.words();
                 if words.claim(me, || 0).is_ok() {
-                    return stage.ring_if(words.release(me, || 0));
+                    return stage.kernel.ring_if(words.release(me, || 0));
                 }
                 words.starve(me);
-                stage.ring_if(words.decline(me));
+                stage.kernel.ring_if(words.decline(me));
             })
         };
         let visitor = {

@@ -16,45 +16,9 @@
 //! watches who sleeps for what he held. So a sleeper is woken whatever happens, and the marks of one that
 //! has died cost one ring for nothing.
 
-use std::sync::atomic::Ordering::{Relaxed, SeqCst};
-
+use crate::sync::atom::Word;
+use crate::sync::holder::{Holder, STALE, handed_to, held_by};
 use crate::sys::incarnation::Incarnation;
-
-/// An atomic word in shared memory, or one that a model checker watches.
-pub(super) trait Word {
-    fn load(&self) -> u64;
-    fn store(&self, value: u64);
-    fn swap(&self, value: u64) -> u64;
-    /// Changes `from` into `to`, or tells what was there instead.
-    fn change(&self, from: u64, to: u64) -> Result<(), u64>;
-    /// A look without order, for what is a hint only.
-    fn glance(&self) -> u64;
-    /// Stands between two of the above that everybody has to see in this order. The model checker
-    /// knows such an order by fences alone; outside of it the operations have it themselves.
-    fn in_order() {}
-}
-
-impl Word for std::sync::atomic::AtomicU64 {
-    fn load(&self) -> u64 {
-        self.load(SeqCst)
-    }
-
-    fn store(&self, value: u64) {
-        self.store(value, SeqCst);
-    }
-
-    fn swap(&self, value: u64) -> u64 {
-        self.swap(value, SeqCst)
-    }
-
-    fn change(&self, from: u64, to: u64) -> Result<(), u64> {
-        self.compare_exchange(from, to, SeqCst, SeqCst).map(drop)
-    }
-
-    fn glance(&self) -> u64 {
-        self.load(Relaxed)
-    }
-}
 
 /// The words of a lock.
 #[derive(Debug)]
@@ -69,41 +33,6 @@ pub(super) struct Words<'a, W> {
     pub(super) starving: &'a W,
     /// When it was handed to somebody the last time, in milliseconds.
     pub(super) handed_at: &'a W,
-}
-
-/// Who has a lock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Holder {
-    pub(super) process: Incarnation,
-    /// It was handed to that process, where nobody has taken it yet.
-    pub(super) handed: bool,
-}
-
-/// After so many milliseconds what was handed to a process is anybody's: those there who waited for it
-/// have stopped, or died.
-pub(super) const STALE: u64 = 10;
-
-const HANDED: u64 = 1;
-
-impl Holder {
-    fn of(word: u64) -> Option<Self> {
-        Some(Self {
-            process: Incarnation::of_word(word >> 1)?,
-            handed: word & HANDED != 0,
-        })
-    }
-
-    fn word(self) -> u64 {
-        self.process.to_word() << 1 | u64::from(self.handed)
-    }
-}
-
-fn held_by(process: Incarnation) -> u64 {
-    process.to_word() << 1
-}
-
-fn handed_to(process: Incarnation) -> u64 {
-    held_by(process) | HANDED
 }
 
 /// It was acquired.
@@ -150,7 +79,8 @@ impl<W: Word> Words<'_, W> {
 
     /// Takes what was handed to somebody who does not take it.
     fn take_stale(&self, me: Incarnation, found: u64, now: impl Fn() -> u64) -> Option<Acquired> {
-        let stale = found & HANDED != 0 && now().abs_diff(self.handed_at.glance()) > STALE;
+        let handed = Holder::of(found).is_some_and(|holder| holder.handed);
+        let stale = handed && now().abs_diff(self.handed_at.glance()) > STALE;
         (stale && self.owner.change(found, held_by(me)).is_ok()).then(|| self.acquired())
     }
 
