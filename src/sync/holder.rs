@@ -1,5 +1,12 @@
-//! Who has something, as one word says it.
+//! Who has something, as one word says it, and how it is handed to somebody who has waited for long.
+//!
+//! Who starves writes down his process. Who releases hands over to that process and strikes it out; where
+//! it was struck out before, nobody there waits any more, and it is taken back. Who stops waiting, with it
+//! or without, strikes his process out and then looks whether something was handed over: whichever of the
+//! two is first, nothing is left with somebody who does not wait. Only a death in between leaves it there,
+//! until it is stale.
 
+use super::atom::Word;
 use crate::sys::incarnation::Incarnation;
 
 /// Who has it.
@@ -39,4 +46,28 @@ pub(super) fn held_by(process: Incarnation) -> u64 {
 /// The word that says that it was handed to this process.
 pub(super) fn handed_to(process: Incarnation) -> u64 {
     held_by(process) | HANDED
+}
+
+/// Releases what `word` says, as `from`, that this process has: to who starves, or as `free`.
+pub(super) fn hand_over<W: Word>(
+    word: &W,
+    from: u64,
+    free: u64,
+    starving: &W,
+    handed_at: &W,
+    now: impl Fn() -> u64,
+) {
+    let heir = match starving.glance() {
+        0 => None,
+        _ => Incarnation::of_word(starving.load()),
+    };
+    let Some(heir) = heir else {
+        // Nobody takes it from a process that lives, and this one does.
+        let _ = word.change(from, free);
+        return;
+    };
+    handed_at.store(now());
+    if word.change(from, handed_to(heir)).is_ok() && starving.change(heir.to_word(), 0).is_err() {
+        let _ = word.change(handed_to(heir), free);
+    }
 }

@@ -263,7 +263,8 @@ struct Wait<'a> {
     begun: Instant,
     /// How often that has looked.
     looks: u32,
-    acquired: bool,
+    /// It has asked to be the next.
+    asked: bool,
 }
 
 impl<'a> Wait<'a> {
@@ -274,7 +275,7 @@ impl<'a> Wait<'a> {
             vigil: Vigil::at(&lock.cell, lock.bell)?,
             begun: Instant::now(),
             looks: 0,
-            acquired: false,
+            asked: false,
         })
     }
 }
@@ -292,6 +293,7 @@ impl Waiter for Wait<'_> {
                     if holder.process == self.me || self.vigil.attend(holder.process)? {
                         if self.looks > 2 && self.begun.elapsed() > PATIENCE {
                             words.starve(self.me);
+                            self.asked = true;
                         }
                         return Ok(Look::Sleep(holder.handed.then_some(COURTESY)));
                     }
@@ -299,7 +301,6 @@ impl Waiter for Wait<'_> {
                 }
             };
             if let Some(acquired) = acquired {
-                self.acquired = true;
                 return Ok(Look::Over(acquired));
             }
         }
@@ -312,7 +313,7 @@ impl Waiter for Wait<'_> {
 
 impl Drop for Wait<'_> {
     fn drop(&mut self) {
-        if !self.acquired {
+        if self.asked {
             self.lock.ring_if(self.lock.words().decline(self.me));
         }
     }

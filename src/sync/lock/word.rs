@@ -17,7 +17,7 @@
 //! has died cost one ring for nothing.
 
 use crate::sync::atom::Word;
-use crate::sync::holder::{Holder, STALE, handed_to, held_by};
+use crate::sync::holder::{Holder, STALE, hand_over, handed_to, held_by};
 use crate::sys::incarnation::Incarnation;
 
 /// The words of a lock.
@@ -111,21 +111,19 @@ impl<W: Word> Words<'_, W> {
 
     /// Releases it; tells whether the bell is to be rung.
     pub(super) fn release(&self, me: Incarnation, now: impl Fn() -> u64) -> bool {
-        let heir = match self.starving.glance() {
-            0 => None,
-            _ => Incarnation::of_word(self.starving.swap(0)),
-        };
-        let to = heir.map_or(0, |heir| {
-            self.handed_at.store(now());
-            handed_to(heir)
-        });
-        // Nobody takes it from a process that lives, and this one does.
-        let _ = self.owner.change(held_by(me), to);
+        hand_over(
+            self.owner,
+            held_by(me),
+            0,
+            self.starving,
+            self.handed_at,
+            now,
+        );
         self.has_sleepers()
     }
 
-    /// Lets go of what was handed to this process, where nobody waits any more; tells whether the bell
-    /// is to be rung. Somebody else who waits here may have claimed it, and keeps it.
+    /// For one who has asked and waits no more, be it that he has it: lets go of it if it was handed to
+    /// this process; tells whether the bell is to be rung. Others who wait here ask again.
     pub(super) fn decline(&self, me: Incarnation) -> bool {
         let _ = self.starving.change(me.to_word(), 0);
         self.owner.change(handed_to(me), 0).is_ok() && self.has_sleepers()

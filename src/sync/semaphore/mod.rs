@@ -214,7 +214,7 @@ impl Semaphore {
 
     /// Tells how many permits are to be had at this moment.
     pub fn value(&self) -> usize {
-        self.slots().value()
+        self.slots().value(now)
     }
 
     fn slots(&self) -> Slots<'_, Cell> {
@@ -252,7 +252,8 @@ struct Wait<'a> {
     begun: Instant,
     /// How often that has looked.
     looks: u32,
-    acquired: bool,
+    /// It has asked for the next.
+    asked: bool,
 }
 
 impl<'a> Wait<'a> {
@@ -263,7 +264,7 @@ impl<'a> Wait<'a> {
             vigil: Vigil::at(&semaphore.0, 0)?,
             begun: Instant::now(),
             looks: 0,
-            acquired: false,
+            asked: false,
         })
     }
 }
@@ -283,6 +284,7 @@ impl Waiter for Wait<'_> {
                     let Some(dead) = self.vigil.attend_to(&others)? else {
                         if self.looks > 2 && self.begun.elapsed() > PATIENCE {
                             slots.starve(self.me);
+                            self.asked = true;
                         }
                         let handed = holders.iter().any(|holder| holder.handed);
                         return Ok(Look::Sleep(handed.then_some(COURTESY)));
@@ -291,7 +293,6 @@ impl Waiter for Wait<'_> {
                 }
             };
             if let Some(acquired) = acquired {
-                self.acquired = true;
                 return Ok(Look::Over(acquired));
             }
         }
@@ -304,7 +305,7 @@ impl Waiter for Wait<'_> {
 
 impl Drop for Wait<'_> {
     fn drop(&mut self) {
-        if !self.acquired {
+        if self.asked {
             let ring = self.semaphore.slots().decline(self.me);
             self.semaphore.ring_if(ring);
         }

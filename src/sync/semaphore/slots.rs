@@ -18,10 +18,10 @@
 //! looked, so they attend to its end. One that had none says before that it is about to (*on its way*),
 //! and has them look; if it dies before that, it is as if it had not begun.
 //!
-//! Handing over to who starves is the lock's (`lock/word.rs`).
+//! How a permit is handed to who starves is told in `holder.rs`.
 
 use crate::sync::atom::{Memory, Word};
-use crate::sync::holder::{Holder, STALE, handed_to, held_by};
+use crate::sync::holder::{Holder, STALE, hand_over, handed_to, held_by};
 use crate::sys::incarnation::Incarnation;
 
 /// Whether anybody may sleep.
@@ -65,10 +65,12 @@ impl<M: Memory> Slots<'_, M> {
     }
 
     /// How many are to be had.
-    pub(super) fn value(&self) -> usize {
-        self.used()
-            .filter(|slot| self.slot(*slot).load() == FREE)
-            .count()
+    pub(super) fn value(&self, now: impl Fn() -> u64) -> usize {
+        let is_free = |slot: &usize| {
+            let found = self.slot(*slot).load();
+            found == FREE || self.is_stale(Holder::of(found), &now)
+        };
+        self.used().filter(is_free).count()
     }
 
     /// Acquires one if there was one at some moment of this.
@@ -116,14 +118,19 @@ impl<M: Memory> Slots<'_, M> {
             let found = word.load();
             let holder = Holder::of(found);
             let for_me = found == FREE || (waits && found == handed_to(me));
-            let stale = || now().abs_diff(self.words.word(HANDED_AT).glance()) > STALE;
-            if !for_me && !(holder.is_some_and(|holder| holder.handed) && stale()) {
+            if !for_me && !self.is_stale(holder, now) {
                 return Err(holder);
             }
             if word.change(found, held_by(me)).is_ok() {
                 return Ok(());
             }
         }
+    }
+
+    /// Whether it was handed to somebody who does not take it.
+    fn is_stale(&self, holder: Option<Holder>, now: &impl Fn() -> u64) -> bool {
+        let handed = holder.is_some_and(|holder| holder.handed);
+        handed && now().abs_diff(self.words.word(HANDED_AT).glance()) > STALE
     }
 
     /// Asks that one be handed to this process, because somebody here has waited for long.
@@ -173,21 +180,20 @@ impl<M: Memory> Slots<'_, M> {
     }
 
     fn give(&self, slot: usize, from: u64, now: impl Fn() -> u64) -> bool {
-        let heir = match self.words.word(STARVING).glance() {
-            0 => None,
-            _ => Incarnation::of_word(self.words.word(STARVING).swap(0)),
-        };
-        let to = heir.map_or(FREE, |heir| {
-            self.words.word(HANDED_AT).store(now());
-            handed_to(heir)
-        });
-        let _ = self.slot(slot).change(from, to);
+        hand_over(
+            self.slot(slot),
+            from,
+            FREE,
+            self.words.word(STARVING),
+            self.words.word(HANDED_AT),
+            now,
+        );
         self.words.word(RELEASES).count();
         self.has_sleepers()
     }
 
-    /// Lets go of what was handed to this process, where nobody waits any more; tells whether the bell
-    /// is to be rung. Somebody else who waits here may have claimed it, and keeps it.
+    /// For one who has asked and waits no more, be it that he has one: lets go of what was handed to this
+    /// process; tells whether the bell is to be rung. Others who wait here ask again.
     pub(super) fn decline(&self, me: Incarnation) -> bool {
         let _ = self.words.word(STARVING).change(me.to_word(), 0);
         let handed = |slot: &usize| self.slot(*slot).change(handed_to(me), FREE).is_ok();
