@@ -23,6 +23,8 @@ pub struct LockError<G = LockGuard>(Fault<G>);
 pub(crate) enum Fault<G = LockGuard> {
     #[error("a process has died that had it")]
     OwnerDied(G),
+    #[error("guard is not of the condition's lock")]
+    WrongLock(G),
     #[error("others have it")]
     Held,
     #[error("limit of time has passed")]
@@ -49,14 +51,20 @@ impl<G> LockError<G> {
         matches!(self.0, Fault::TimedOut)
     }
 
-    /// Returns the guard, where a [holder has died](Self::is_owner_died).
+    /// Tells whether a guard was given to a [`Condition`](crate::Condition) that is not of its lock.
+    pub fn is_wrong_lock(&self) -> bool {
+        matches!(self.0, Fault::WrongLock(_))
+    }
+
+    /// Returns the guard, where a [holder has died](Self::is_owner_died), or it was
+    /// [of another lock](Self::is_wrong_lock).
     ///
     /// # Errors
     ///
     /// With the error itself, where it is not acquired.
     pub fn into_guard(self) -> Result<G, Self> {
         match self.0 {
-            Fault::OwnerDied(guard) => Ok(guard),
+            Fault::OwnerDied(guard) | Fault::WrongLock(guard) => Ok(guard),
             fault => Err(Self(fault)),
         }
     }
@@ -65,6 +73,7 @@ impl<G> LockError<G> {
     pub(crate) fn map<T>(self, to: impl FnOnce(G) -> T) -> LockError<T> {
         LockError(match self.0 {
             Fault::OwnerDied(guard) => Fault::OwnerDied(to(guard)),
+            Fault::WrongLock(guard) => Fault::WrongLock(to(guard)),
             Fault::Held => Fault::Held,
             Fault::TimedOut => Fault::TimedOut,
             Fault::System(error) => Fault::System(error),
@@ -89,6 +98,7 @@ impl<G> fmt::Debug for Fault<G> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::OwnerDied(_) => f.write_str("OwnerDied(..)"),
+            Self::WrongLock(_) => f.write_str("WrongLock(..)"),
             Self::Held => f.write_str("Held"),
             Self::TimedOut => f.write_str("TimedOut"),
             Self::System(error) => f.debug_tuple("System").field(error).finish(),

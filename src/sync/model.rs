@@ -95,7 +95,12 @@ pub(super) fn process(number: u64) -> Incarnation {
 
 /// Plays it in all orders with at most three preemptions.
 pub(super) fn played(model: impl Fn() + Send + Sync + 'static) {
+    played_within(3, model);
+}
+
+/// Plays it in all orders with at most so many preemptions.
+pub(super) fn played_within(preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
     let mut builder = Builder::new();
-    builder.preemption_bound = Some(3);
+    builder.preemption_bound = Some(preemptions);
     builder.check(model);
 }

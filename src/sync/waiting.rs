@@ -31,6 +31,12 @@ pub(super) fn deadline(limit: Option<Duration>) -> Option<Instant> {
     limit.and_then(|limit| Instant::now().checked_add(limit))
 }
 
+/// How much is left of a limit that begins now, whenever that is asked; `None` where there is none.
+pub(super) fn left_of(limit: Option<Duration>) -> impl Fn() -> Option<Duration> {
+    let begun = Instant::now();
+    move || limit.map(|limit| limit.saturating_sub(begun.elapsed()))
+}
+
 /// Waits in a future; `None` when time is up. Cancel safe, as far as looking is.
 pub(super) async fn in_future<W: Waiter>(
     waiter: &mut W,

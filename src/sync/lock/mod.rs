@@ -204,13 +204,22 @@ impl Lock {
         self.words().holder().is_some()
     }
 
+    /// The process that has it.
+    pub(super) fn holder(&self) -> Option<Incarnation> {
+        self.words().holder().map(|holder| holder.process)
+    }
+
+    /// Whether a process has died with it, and nobody has said since that all is well.
+    pub(super) fn is_tainted(&self) -> bool {
+        self.words().is_tainted()
+    }
+
     /// Who has it, as text.
     pub(super) fn state(&self) -> &'static str {
-        let holder = self.words().holder().map(|holder| holder.process);
         let own = Incarnation::own().ok();
-        match holder {
+        match self.holder() {
             None => "unlocked",
-            Some(_) if holder == own => "locked by this process",
+            holder @ Some(_) if holder == own => "locked by this process",
             Some(_) => "locked by another process",
         }
     }

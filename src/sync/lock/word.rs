@@ -104,6 +104,11 @@ impl<W: Word> Words<'_, W> {
         inherited.ok().map(|()| self.acquired())
     }
 
+    /// Whether a process has died that had it, and nobody has said since that all is well.
+    pub(super) fn is_tainted(&self) -> bool {
+        self.tainted.load() != 0
+    }
+
     /// Says that what it protects is sound again. Only for who has it.
     pub(super) fn mark_sound(&self) {
         self.tainted.store(0);
