@@ -114,6 +114,7 @@
 //! | `json` | `Json`, which carries what the crate's encoding cannot: `serde_json::Value`, `flatten`, untagged enums |
 //! | `pickle` | values as pickles, for [Python programs at the other end](guide::listening#python-at-the-other-end) of a connection |
 //! | `anyhow` | a [`RemoteError`] becomes an `anyhow::Error` by `?` |
+//! | `ndarray` | `view` and `view_mut`: shared arrays in several dimensions |
 //! | `tower` | `TaskService`: a pool behind tower's layers |
 //! | `tracing` | [spans of calls, and what tasks log in their workers](guide::observing#traces) |
 //! | `metrics` | [what a pool counts](guide::observing#metrics), told to the `metrics` facade |

@@ -672,6 +672,33 @@ fn what_is_something_else_is_refused() {
     });
 }
 
+/// A child changes a column, and every dimension is counted.
+#[cfg(feature = "ndarray")]
+#[test]
+fn arrays_have_as_many_dimensions_as_they_are_seen_in() {
+    use ndarray::ShapeBuilder;
+
+    fn clear_a_column(matrix: Array<f32>) {
+        let mut matrix = matrix.blocking_lock(None).unwrap();
+        matrix.view_mut((3, 4)).unwrap().column_mut(1).fill(0.0);
+    }
+
+    everywhere(|method| async move {
+        let pool = pool(1, method);
+        let numbers: Vec<_> = (0..12_u8).map(f32::from).collect();
+        let matrix = Array::new(&numbers).unwrap();
+        pool.submit(clear_a_column, matrix.clone()).await.unwrap();
+        let mut guard = matrix.lock().await.unwrap();
+        assert_eq!(guard[..6], [0.0, 0.0, 2.0, 3.0, 4.0, 0.0]);
+        let cube = guard.view((2, 2, 3)).unwrap();
+        assert_eq!((cube[[0, 1, 1]], cube[[1, 1, 2]]), (4.0, 11.0));
+        assert_eq!(guard.view((3, 4).f()).unwrap()[[2, 0]], 2.0);
+        assert!(guard.view((3, 5)).is_err() && guard.view((3, 3)).is_err());
+        assert!(guard.view_mut((3, 5)).is_err() && guard.view_mut((3, 3)).is_err());
+        pool.shutdown().await;
+    });
+}
+
 #[test]
 fn what_is_not_there_cannot_be_read_or_written() {
     let _scene = scene();

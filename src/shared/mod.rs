@@ -8,7 +8,7 @@
 // - `memory`, `slice`: bytes, and a table
 // - `raw_value`, `raw_array`, `atomic`: without a lock; `value`, `array`: with one
 // - `plain`: elements in memory, and how they travel; `granules`: copies that are no data race
-// - `locked`: elements and their lock; `guard`: references for who has it
+// - `locked`: elements and their lock; `guard`: references for who has it; `view`: of several dimensions
 mod array;
 mod atomic;
 mod granules;
@@ -21,6 +21,8 @@ mod raw_array;
 mod raw_value;
 mod slice;
 mod value;
+#[cfg(feature = "ndarray")]
+mod view;
 
 pub use self::array::Array;
 pub use self::atomic::AtomicPrimitive;
