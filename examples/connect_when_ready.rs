@@ -56,6 +56,9 @@ fn call((address, ready): (PathBuf, Event)) -> Result<(), RemoteError> {
     println!("client: connects");
     let mut server: Connection<u32, String> = Client::blocking_connect(address)?;
     server.blocking_send(&std::process::id(), Some(LIMIT))?;
-    println!("client: is answered {:?}", server.blocking_recv(Some(LIMIT))?);
+    println!(
+        "client: is answered {:?}",
+        server.blocking_recv(Some(LIMIT))?
+    );
     Ok(())
 }

@@ -6,18 +6,8 @@ mod support;
 #[path = "support/example.rs"]
 mod example;
 
-use example::{Ended, Running, example};
+use example::{after, run};
 use support::scene;
-
-fn run(name: &str, arguments: &[&str]) -> Ended {
-    Running::start(example(name).args(arguments)).end()
-}
-
-/// The line that begins with this, without it.
-fn after<'a>(text: &'a str, start: &str) -> &'a str {
-    let mut lines = text.lines().filter_map(|line| line.strip_prefix(start));
-    lines.next().expect(text).trim()
-}
 
 /// The first thing to try does what its page says.
 #[test]

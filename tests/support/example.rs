@@ -25,6 +25,17 @@ pub fn example(name: &str) -> Command {
     Command::new(path)
 }
 
+/// Runs an example to its end.
+pub fn run(name: &str, arguments: &[&str]) -> Ended {
+    Running::start(example(name).args(arguments)).end()
+}
+
+/// The line that begins with this, without it.
+pub fn after<'a>(text: &'a str, start: &str) -> &'a str {
+    let mut lines = text.lines().filter_map(|line| line.strip_prefix(start));
+    lines.next().expect(text).trim()
+}
+
 /// An example that runs; killed with the test.
 pub struct Running {
     process: Child,
