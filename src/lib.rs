@@ -93,7 +93,7 @@
 //! | [`Value`], [`Array`], [`ValueGuard`] | plain old data that several processes change in place, one at a time |
 //! | [`RawValue`], [`RawArray`], [`AtomicPrimitive`] | the same without a lock: copies, and atomics |
 //! | [`SharedMemory`], [`SharedSlice`] | a block of bytes that all may write, and a table that is read in place |
-//! | [`Lock`], [`LockGuard`], [`LockError`], [`RLock`], [`RLockGuard`], [`Semaphore`], [`BoundedSemaphore`], [`Permit`], [`AcquireError`], [`ReleaseError`], [`Condition`], [`WrongLock`], [`Event`] | locks and signals between processes; more in [`sync`] |
+//! | [`Lock`], [`LockGuard`], [`LockError`], [`RLock`], [`RLockGuard`], [`Semaphore`], [`BoundedSemaphore`], [`Permit`], [`AcquireError`], [`ReleaseError`], [`Condition`], [`WrongLock`], [`Event`], [`Barrier`], [`BarrierError`], [`BarrierWaitResult`] | locks and signals between processes; more in [`sync`] |
 //! | [`Queue`], [`JoinableQueue`], [`SimpleQueue`], [`PutError`], [`GetError`], [`JoinError`] | items on their way between any number of processes; more in [`queue`](mod@queue) |
 //! | `Json` (feature `json`) | an argument or result of a type that needs field names or type tags |
 //! | [`BuildError`], [`StartError`], [`TrySubmitError`], [`NotClosed`], [`ResizeError`] | how the pool's other operations fail |
@@ -186,8 +186,8 @@ pub use shared::{
 };
 pub use supervisor::stdio::{Stdio, WorkerLine};
 pub use sync::{
-    AcquireError, BoundedSemaphore, Condition, Event, Lock, LockError, LockGuard, Permit, RLock,
-    RLockGuard, ReleaseError, Semaphore, WrongLock,
+    AcquireError, Barrier, BarrierError, BarrierWaitResult, BoundedSemaphore, Condition, Event,
+    Lock, LockError, LockGuard, Permit, RLock, RLockGuard, ReleaseError, Semaphore, WrongLock,
 };
 pub use sys::attributes::Resource;
 pub use task::Call;

@@ -18,15 +18,16 @@ use procpool::task::{
     ProgressError, TaskContext,
 };
 use procpool::{
-    Ability, AcquireError, Address, Array, AsyncProgressTask, AuthKey, AuthMode, BoundedSemaphore,
-    BuildError, Call, CallbackId, Condition, Connection, ConnectionError, Enumerated, Event, Exit,
-    Listener, Lock, LockError, LockGuard, Map, NotClosed, PanicInfo, Permit, Process,
-    ProcessBuilder, ProcessError, ProcessPool, ProcessPoolBuilder, ProgressTask, RLock, RLockGuard,
-    RawArray, RawValue, ReleaseError, ResizeError, Restart, Semaphore, SharedMemory, SharedSlice,
-    ShutdownOptions, SpawnError, StartError, StartMethod, Stats, Stdio, Task, TaskCall, TaskError,
-    TaskHandle, ThreadAsyncTask, ThreadMap, ThreadPool, ThreadPoolBuilder, ThreadProgressTask,
-    ThreadTask, ThreadTaskCall, TrySubmitError, UnknownStartMethod, Unsupported, Updates, Value,
-    ValueGuard, WhenFull, WorkerExit, WorkerLine, WorkerStats, WrongLock,
+    Ability, AcquireError, Address, Array, AsyncProgressTask, AuthKey, AuthMode, Barrier,
+    BarrierError, BarrierWaitResult, BoundedSemaphore, BuildError, Call, CallbackId, Condition,
+    Connection, ConnectionError, Enumerated, Event, Exit, Listener, Lock, LockError, LockGuard,
+    Map, NotClosed, PanicInfo, Permit, Process, ProcessBuilder, ProcessError, ProcessPool,
+    ProcessPoolBuilder, ProgressTask, RLock, RLockGuard, RawArray, RawValue, ReleaseError,
+    ResizeError, Restart, Semaphore, SharedMemory, SharedSlice, ShutdownOptions, SpawnError,
+    StartError, StartMethod, Stats, Stdio, Task, TaskCall, TaskError, TaskHandle, ThreadAsyncTask,
+    ThreadMap, ThreadPool, ThreadPoolBuilder, ThreadProgressTask, ThreadTask, ThreadTaskCall,
+    TrySubmitError, UnknownStartMethod, Unsupported, Updates, Value, ValueGuard, WhenFull,
+    WorkerExit, WorkerLine, WorkerStats, WrongLock,
 };
 use support::everywhere;
 
@@ -69,6 +70,7 @@ fn the_public_types_can_be_shared_shown_and_kept_across_a_caught_panic() {
     shared::<(Lock, LockGuard, LockError, Event)>();
     shared::<(RLock, RLockGuard, LockError<RLockGuard>)>();
     shared::<(Semaphore, BoundedSemaphore, Permit, Condition)>();
+    shared::<(Barrier, BarrierError, BarrierWaitResult)>();
     shared::<(Sender<std::rc::Rc<u8>>, Receiver<std::rc::Rc<u8>>)>();
     shared::<Waitable<'static>>();
     shared::<(Process<std::rc::Rc<u8>>, Spawning<std::rc::Rc<u8>>)>();
@@ -100,7 +102,15 @@ fn the_public_types_can_be_shared_shown_and_kept_across_a_caught_panic() {
         ThreadPoolBuilder,
         ThreadTask<std::rc::Rc<u8>, u8>,
     )>();
-    copied::<(Lock, RLock, Event, Semaphore, BoundedSemaphore, Condition)>();
+    copied::<(
+        Lock,
+        RLock,
+        Event,
+        Semaphore,
+        BoundedSemaphore,
+        Condition,
+        Barrier,
+    )>();
     copied::<(ProcessBuilder, ProcessError, Scope, CurrentProcess)>();
     copied::<(ListenerBuilder, ClientBuilder, Address, AuthKey)>();
     shown::<Address>();
@@ -129,6 +139,7 @@ fn the_public_types_can_be_shared_shown_and_kept_across_a_caught_panic() {
     error::<LockError>();
     error::<ReleaseError>();
     error::<WrongLock>();
+    error::<BarrierError>();
     error::<LockError<RLockGuard>>();
     error::<SpawnError>();
     error::<ProcessError>();

@@ -8,11 +8,12 @@
 //! They travel as parts of a task's argument or result, or of a message on a
 //! [`Connection`](crate::Connection).
 
-// - `lock`, `rlock`, `semaphore`, `condition`, `event`: the primitives
+// - `lock`, `rlock`, `semaphore`, `condition`, `event`, `barrier`: the primitives
 // - `cell`: the words and the bells, and how they travel
 // - `atom`, `holder`: one word, and how one says who has something
 // - `vigil`: sleeping until there is news; `waiting`: looking and sleeping until it is over
 mod atom;
+mod barrier;
 pub(crate) mod cell;
 mod condition;
 mod error;
@@ -26,6 +27,7 @@ mod semaphore;
 pub(crate) mod vigil;
 mod waiting;
 
+pub use self::barrier::{Barrier, BarrierError, BarrierWaitResult};
 pub use self::condition::{Condition, WrongLock};
 pub use self::error::LockError;
 pub use self::event::Event;

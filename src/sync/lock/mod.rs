@@ -166,9 +166,9 @@ impl Lock {
     /// When it would have to wait on a thread that drives async tasks: those need [`lock`](Self::lock).
     #[track_caller]
     pub fn blocking_lock(&self, limit: Option<Duration>) -> Result<LockGuard, LockError> {
-        let me = Incarnation::own().map_err(Fault::System)?;
-        if let Some(acquired) = self.words().try_acquire(me, now) {
-            return self.acquired(me, acquired);
+        match self.try_lock() {
+            Err(error) if error.is_would_block() => {}
+            locked => return locked,
         }
         if limit != Some(Duration::ZERO) {
             blocking::must_be_allowed();
@@ -179,6 +179,9 @@ impl Lock {
     /// The same, at most until `deadline`, on any thread: for what is never had for longer than a moment.
     pub(crate) fn lock_here(&self, deadline: Option<Instant>) -> Result<LockGuard, LockError> {
         let me = Incarnation::own().map_err(Fault::System)?;
+        if let Some(acquired) = self.words().try_acquire(me, now) {
+            return self.acquired(me, acquired);
+        }
         let mut wait = Wait::begin(self, me).map_err(Fault::System)?;
         let waited = waiting::on_thread(&mut wait, deadline);
         let acquired = waited.map_err(Fault::System)?.ok_or(Fault::TimedOut)?;
