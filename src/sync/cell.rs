@@ -7,8 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use crate::sys::bell;
+use crate::sys::incarnation::{self, Incarnation};
 use crate::sys::mapping::{Mapping, clear, sealed_file};
-use crate::sys::{bell, incarnation};
 use crate::task::attached;
 
 /// The word that says in which namespace the processes have the numbers that are written down.
@@ -44,7 +45,7 @@ impl Cell {
                 .map(|_| bell::bell())
                 .collect::<io::Result<_>>()?,
         };
-        let namespace = incarnation::namespace()?;
+        let namespace = own_namespace()?;
         cell.memory
             .word(NAMESPACE)
             .store(namespace, Ordering::Relaxed);
@@ -60,7 +61,7 @@ impl Cell {
                 format!("it is no {kind}"),
             ));
         }
-        if memory.word(NAMESPACE).load(Ordering::Relaxed) != incarnation::namespace()? {
+        if memory.word(NAMESPACE).load(Ordering::Relaxed) != own_namespace()? {
             return Err(io::Error::new(
                 io::ErrorKind::Unsupported,
                 "it comes from another namespace of process ids, where processes have other numbers",
@@ -138,6 +139,13 @@ impl Cell {
     pub(crate) fn ring(&self, bell: usize) {
         bell::ring(&self.bells[bell]);
     }
+}
+
+/// The namespace of this process's number. From here on this process knows who it is, so that what needs
+/// no sleep cannot fail for want of a descriptor.
+fn own_namespace() -> io::Result<u64> {
+    Incarnation::own()?;
+    incarnation::namespace()
 }
 
 /// What the kernel calls a file, for as long as anybody has it: all are in its one file system for
