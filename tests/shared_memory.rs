@@ -26,7 +26,7 @@ struct Blocks {
     table: Option<SharedSlice<u16>>,
 }
 
-/// CF-232: 1 MiB full of 0xBA arrives as it was, and is shared, not copied; so are 0 and 3 bytes.
+/// CF-232, CF-234: 1 MiB full of 0xBA arrives as it was, and is shared, not copied; so are 0 and 3 bytes.
 #[test]
 fn what_one_process_writes_all_read() {
     everywhere(|method| async move {

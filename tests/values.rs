@@ -114,7 +114,7 @@ fn values_and_copies_are_independent() {
     assert_eq!((copy, value.blocking_get(None).unwrap().large), (mixed, 0));
 }
 
-/// CF-226: its own lock, or exactly the one that was given. (That the raw forms have none, and that
+/// CF-226, CF-230: its own lock, or exactly the one that was given. (That the raw forms have none, and that
 /// nothing else can be given, does not compile otherwise.)
 #[test]
 fn who_has_the_lock_has_the_value() {
