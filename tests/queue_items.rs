@@ -63,19 +63,20 @@ fn items_of_any_size_arrive_whole() {
     });
 }
 
+/// How much memory the queues of this process have, in KiB.
+fn memory() -> u64 {
+    let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+    let queues = maps.split("procpool-queue").skip(1);
+    let sizes = queues.filter_map(|map| {
+        let line = map.lines().find(|line| line.starts_with("Rss:"))?;
+        line.split_whitespace().nth(1)?.parse::<u64>().ok()
+    });
+    sizes.sum()
+}
+
 /// What was in an unbounded queue is given back when it is empty.
 #[test]
 fn an_empty_queue_keeps_little_memory() {
-    fn memory() -> u64 {
-        let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
-        let queues = maps.split("procpool-queue").skip(1);
-        let sizes = queues.filter_map(|map| {
-            let line = map.lines().find(|line| line.starts_with("Rss:"))?;
-            line.split_whitespace().nth(1)?.parse::<u64>().ok()
-        });
-        sizes.sum()
-    }
-
     let _scene = scene();
     let queue = Queue::new().unwrap();
     let item = bytes::Bytes::from(pattern(1 << 20, 1));
@@ -89,6 +90,32 @@ fn an_empty_queue_keeps_little_memory() {
         }
         assert!(memory() <= 5 << 10, "round {round}: {} KiB", memory());
     }
+}
+
+/// However much goes through it.
+#[test]
+fn a_queue_that_is_never_empty_needs_no_more_memory_than_is_in_it() {
+    let _scene = scene();
+    let queue = Queue::new().unwrap();
+    let item = |number: u64| bytes::Bytes::from(pattern(1 << 10, number));
+    (0..50).for_each(|number| queue.try_put(item(number)).unwrap());
+    for number in 50..20_000 {
+        queue.try_put(item(number)).unwrap();
+        assert!(queue.try_get().unwrap() == item(number - 50));
+    }
+    assert!(memory() < 512, "{} KiB", memory());
+
+    // More, and less again, with what is at the beginning of the ring moved up.
+    (20_000..26_000).for_each(|number| queue.try_put(item(number)).unwrap());
+    assert!(memory() > 6_000, "{} KiB", memory());
+    for number in 26_000..36_000 {
+        queue.try_put(item(number)).unwrap();
+        assert!(queue.try_get().unwrap() == item(number - 6_050));
+    }
+    for number in 29_950..36_000 {
+        assert!(queue.try_get().unwrap() == item(number));
+    }
+    assert!(memory() < 5 << 10, "{} KiB", memory());
 }
 
 type Handles = (Connection<u32, String>, Lock, Event, Queue<u32>, Fd<File>);

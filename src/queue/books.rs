@@ -3,22 +3,25 @@
 //! [`core`](super::core).
 //!
 //! ```text
-//!   positions count words on and on; the ring has them in turn
+//!   places are words of the memory, which the ring has from zero up to its length
 //!
-//!        head                          tail
-//!         │                             │
-//!   ──────┼─────────┬────────┬──────────┼──────────▶
-//!         │ record  │ record │ record   │  room
-//!         └─────────┴────────┴──────────┘
-//!   │◀──────────── the ring's length ─────────────▶│
+//!   0        tail          head                       length           bound
+//!   ├──────────┼─────────────┼──────────┬────────┬───────┤ ─ ─ ─ ─ ─ ─ ─ ─ ┤
+//!   │ … record │    room     │  record  │ record │ rec…  │   not in use     │
+//!   └──────────┴─────────────┴──────────┴────────┴───────┘
 //! ```
 //!
 //! | state | means |
 //! | --- | --- |
-//! | `head == tail`, no items | empty; both go back to zero, where the memory is warm |
-//! | `tail - head` is the ring's length | not a word is left |
-//! | `items` is the limit | no item more, whatever room there is |
+//! | nothing is `used` | empty; the next record is at the beginning, where the memory is warm |
+//! | `used` is the length | the ring is made longer for the next record, up to the bound |
+//! | `used` is the bound | not a word is left |
+//! | `items` is its bound | no item more, whatever room there is |
 //! | `finished` | nothing more comes in; what is in it comes out |
+//!
+//! A ring is as long as it has to be: so little is in use of a large bound, and stays in the caches, however
+//! many items come and go. It is doubled when it is full, after what is at its beginning was copied
+//! behind its end; it is halved when all that is in it lies in its first half.
 //!
 //! A queue that can be joined counts besides. An item that is put is unfinished until somebody says that it
 //! is done, or dies with it in hand and it is lost. When nothing is unfinished everything was done, and
@@ -38,13 +41,42 @@ pub(super) struct Bounds {
     pub(super) words: u64,
 }
 
+/// A ring is never shorter than this, unless its bound is: 256 KiB.
+const LEAST: u64 = 1 << 15;
+
+impl Bounds {
+    /// How long a ring is before anything is in it.
+    fn least(self) -> u64 {
+        let mut length = self.words;
+        while half(length) >= LEAST {
+            length = half(length);
+        }
+        length
+    }
+}
+
+/// All lengths of a ring are its bound, halved so many times. Twice the half is never less than the
+/// whole.
+fn half(length: u64) -> u64 {
+    length.div_ceil(2)
+}
+
+/// Words at the beginning of a ring that are to be copied to where it ended before it was made longer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Moved {
+    pub(super) words: u64,
+    pub(super) to: u64,
+}
+
 /// Everything that changes with an item, and changes as one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Books {
-    /// The position of the oldest record.
+    /// How long the ring is.
+    pub(super) length: u64,
+    /// The place of the oldest record.
     pub(super) head: u64,
-    /// Where the next record will begin.
-    pub(super) tail: u64,
+    /// How many words of the ring have records in them.
+    pub(super) used: u64,
     /// How many items are in it.
     pub(super) items: u64,
     /// How many of them have descriptors beside them.
@@ -71,14 +103,23 @@ pub(super) struct Hand {
 }
 
 /// How many words books are, written down.
-pub(super) const WORDS: usize = 10;
+pub(super) const WORDS: usize = 11;
 
 impl Books {
+    /// Of a queue with nothing in it.
+    pub(super) fn new(bounds: Bounds) -> Self {
+        Self {
+            length: bounds.least(),
+            ..Self::default()
+        }
+    }
+
     /// As they are written down.
     pub(super) fn to_words(self) -> [u64; WORDS] {
         let Self {
+            length,
             head,
-            tail,
+            used,
             items,
             parcels,
             finished,
@@ -93,15 +134,16 @@ impl Books {
         } = self;
         let finished = finished.into();
         [
-            head, tail, items, parcels, finished, unfinished, lost, place, owner, count,
+            length, head, used, items, parcels, finished, unfinished, lost, place, owner, count,
         ]
     }
 
     /// As they were written down.
     pub(super) fn of_words(words: [u64; WORDS]) -> Self {
         let [
+            length,
             head,
-            tail,
+            used,
             items,
             parcels,
             finished,
@@ -112,8 +154,9 @@ impl Books {
             count,
         ] = words;
         Self {
+            length,
             head,
-            tail,
+            used,
             items,
             parcels,
             finished: finished != 0,
@@ -129,22 +172,49 @@ impl Books {
 
     /// Whether books like these can have been written for a queue of those bounds.
     pub(super) fn are_sound(&self, bounds: Bounds) -> bool {
-        let used = self.tail.checked_sub(self.head);
-        let used = used.filter(|used| *used <= bounds.words);
-        // Each record has a header.
-        used.is_some_and(|used| self.items <= used && (self.items == 0) == (used == 0))
+        self.length <= bounds.words
+            && self.head < self.length
+            && self.used <= self.length
+            // Each record has a header.
+            && self.items <= self.used
+            && (self.items == 0) == (self.used == 0)
             && self.items <= bounds.items
             && self.parcels <= self.items
     }
 
     /// Whether a record of so many words can come in now.
     pub(super) fn has_room(&self, words: u64, bounds: Bounds) -> bool {
-        self.items < bounds.items && words <= bounds.words - (self.tail - self.head)
+        self.items < bounds.items && words <= bounds.words - self.used
     }
 
-    /// Brings in a record of so many words, for which there is room. It was written at `tail`.
+    /// Makes the ring longer, if a record of so many words needs it, for which there is room within the
+    /// bounds. What is to be moved then is at its beginning and finds room behind its old end.
+    pub(super) fn lengthen(&mut self, words: u64, bounds: Bounds) -> Option<Moved> {
+        let needed = self.used + words;
+        if needed <= self.length {
+            return None;
+        }
+        let mut length = bounds.words;
+        while half(length) > self.length && half(length) >= needed {
+            length = half(length);
+        }
+        let moved = Moved {
+            words: (self.head + self.used).saturating_sub(self.length),
+            to: self.length,
+        };
+        self.length = length;
+        Some(moved)
+    }
+
+    /// Where the next record will begin.
+    pub(super) fn tail(&self) -> u64 {
+        (self.head + self.used) % self.length
+    }
+
+    /// Brings in a record of so many words, for which the ring is long enough. It was written at the
+    /// tail.
     pub(super) fn bring_in(&mut self, words: u64, has_parcel: bool) {
-        self.tail += words;
+        self.used += words;
         self.items += 1;
         self.parcels += u64::from(has_parcel);
     }
@@ -152,17 +222,22 @@ impl Books {
     /// Takes out the oldest record. Tells `false`, and changes nothing, where there is none like it.
     #[must_use]
     pub(super) fn take_out(&mut self, words: u64, has_parcel: bool) -> bool {
-        let head = self.head + words;
-        let is_last = self.items == 1;
-        if self.items == 0 || head > self.tail || is_last != (head == self.tail) {
-            return false;
-        }
-        let Some(parcels) = self.parcels.checked_sub(has_parcel.into()) else {
+        let left = self.used.checked_sub(words);
+        let parcels = self.parcels.checked_sub(has_parcel.into());
+        let (Some(used), Some(parcels)) = (left, parcels) else {
             return false;
         };
-        (self.head, self.items, self.parcels) = (head, self.items - 1, parcels);
-        if is_last {
-            (self.head, self.tail) = (0, 0);
+        if self.items == 0 || (self.items == 1) != (used == 0) {
+            return false;
+        }
+        (self.items, self.parcels) = (self.items - 1, parcels);
+        self.head = (self.head + words) % self.length;
+        self.used = used;
+        if used == 0 {
+            self.head = 0;
+        }
+        while half(self.length) >= LEAST && self.head + used <= half(self.length) {
+            self.length = half(self.length);
         }
         true
     }
@@ -213,7 +288,7 @@ mod tests {
 
     #[test]
     fn both_bounds_are_exact() {
-        let mut books = Books::default();
+        let mut books = Books::new(BOUNDS);
         for _ in 0..4 {
             assert!(books.has_room(5, BOUNDS));
             books.bring_in(5, false);
@@ -223,38 +298,41 @@ mod tests {
         assert!(books.has_room(5, BOUNDS) && !books.has_room(6, BOUNDS));
         let few = |items| Books {
             items,
-            tail: items,
-            ..Books::default()
+            used: items,
+            ..Books::new(BOUNDS)
         };
         assert!(few(3).has_room(1, BOUNDS) && !few(4).has_room(1, BOUNDS));
     }
 
     #[test]
     fn what_is_empty_begins_anew() {
-        let mut books = Books::default();
+        let mut books = Books::new(BOUNDS);
         books.bring_in(7, true);
         books.bring_in(3, false);
         assert!(books.take_out(7, true) && books.take_out(3, false));
-        assert_eq!(books, Books::default());
+        assert_eq!(books, Books::new(BOUNDS));
         assert!(!books.take_out(1, false));
     }
 
     #[test]
     fn what_nobody_of_this_build_wrote_is_found_out() {
         let sound = Books {
-            head: 30,
-            tail: 42,
+            length: 20,
+            head: 10,
+            used: 12,
             items: 3,
             parcels: 1,
             ..Books::default()
         };
-        assert!(sound.are_sound(BOUNDS) && Books::default().are_sound(BOUNDS));
-        let mut unsound = [sound; 5];
-        unsound[0].head = 43;
-        unsound[1].tail = 51;
+        assert!(sound.are_sound(BOUNDS) && Books::new(BOUNDS).are_sound(BOUNDS));
+        let mut unsound = [sound; 7];
+        unsound[0].head = 20;
+        unsound[1].used = 21;
         unsound[2].items = 5;
         unsound[3].parcels = 4;
         unsound[4].items = 0;
+        unsound[5].length = 21;
+        unsound[6] = Books::default();
         for books in unsound {
             assert!(!books.are_sound(BOUNDS), "{books:?}");
         }
@@ -264,8 +342,43 @@ mod tests {
     }
 
     #[test]
+    fn a_ring_is_as_long_as_it_has_to_be() {
+        let bounds = Bounds {
+            items: u64::MAX,
+            words: LEAST * 8 - 3,
+        };
+        let mut books = Books::new(bounds);
+        assert!((LEAST..2 * LEAST).contains(&books.length), "{books:?}");
+        let least = books.length;
+        for _ in 0..100 {
+            for _ in 0..2 {
+                assert_eq!(books.lengthen(least / 2, bounds), None);
+                books.bring_in(least / 2, false);
+            }
+            assert!(books.take_out(least / 2, false) && books.take_out(least / 2, false));
+        }
+        assert_eq!(books.length, least, "whatever comes and goes");
+        books.bring_in(least, false);
+        let moved = Moved {
+            words: 0,
+            to: least,
+        };
+        assert_eq!(books.lengthen(bounds.words - least, bounds), Some(moved));
+        assert_eq!(books.length, bounds.words);
+        books.bring_in(1, false);
+        assert!(books.take_out(least, false));
+        assert_eq!(
+            books.length,
+            half(half(bounds.words)),
+            "no longer than to its end"
+        );
+        assert!(books.take_out(1, false));
+        assert_eq!(books, Books::new(bounds));
+    }
+
+    #[test]
     fn what_was_put_is_done_or_lost_and_nothing_twice() {
-        let mut books = Books::default();
+        let mut books = Books::new(BOUNDS);
         assert!(!books.count_done());
         for _ in 0..4 {
             books.bring_in(1, false);
@@ -289,7 +402,7 @@ mod tests {
     }
 
     /// All that can happen, in all orders that a small generator comes upon, beside a list that is
-    /// plainly right.
+    /// plainly right, and with a memory in which each word says whose it is.
     #[test]
     fn whatever_happens_they_agree_with_a_list() {
         let mut random = 1_u64;
@@ -299,27 +412,37 @@ mod tests {
             random ^= random << 17;
             random % below
         };
-        let (mut books, mut list) = (Books::default(), VecDeque::new());
-        for _ in 0..100_000 {
-            let used: u64 = list.iter().map(|(words, _)| words).sum();
-            if next(2) == 0 {
-                let (words, has_parcel) = (1 + next(9), next(3) == 0);
-                let room = list.len() < 4 && used + words <= 20;
-                assert_eq!(books.has_room(words, BOUNDS), room);
-                if room {
-                    books.bring_in(words, has_parcel);
-                    list.push_back((words, has_parcel));
+        for words in [20, 7 * LEAST + 5] {
+            let bounds = Bounds { items: 40, words };
+            let (mut books, mut list) = (Books::new(bounds), VecDeque::new());
+            let mut memory = vec![0; words as usize];
+            for number in 1..5_000 {
+                let used: u64 = list.iter().map(|(_, words, _)| words).sum();
+                if next(20) < 11 {
+                    let (words, has_parcel) = (1 + next(words / 5), next(3) == 0);
+                    let room = list.len() < 40 && used + words <= bounds.words;
+                    assert_eq!(books.has_room(words, bounds), room);
+                    if room {
+                        if let Some(moved) = books.lengthen(words, bounds) {
+                            memory.copy_within(..moved.words as usize, moved.to as usize);
+                        }
+                        for word in 0..words {
+                            memory[((books.tail() + word) % books.length) as usize] = number;
+                        }
+                        books.bring_in(words, has_parcel);
+                        list.push_back((number, words, has_parcel));
+                    }
+                } else if let Some((number, words, has_parcel)) = list.pop_front() {
+                    let place = |word| ((books.head + word) % books.length) as usize;
+                    assert!((0..words).all(|word| memory[place(word)] == number));
+                    assert!(books.take_out(words, has_parcel));
                 }
-            } else if let Some((words, has_parcel)) = list.pop_front() {
-                assert!(books.take_out(words, has_parcel));
+                assert!(books.are_sound(bounds));
+                assert_eq!(books, Books::of_words(books.to_words()));
+                assert_eq!(books.items, list.len() as u64);
+                let parcels = list.iter().filter(|(_, _, has)| *has);
+                assert_eq!(books.parcels, parcels.count() as u64);
             }
-            assert!(books.are_sound(BOUNDS));
-            assert_eq!(books, Books::of_words(books.to_words()));
-            assert_eq!(books.items, list.len() as u64);
-            assert_eq!(
-                books.parcels,
-                list.iter().filter(|(_, has)| *has).count() as u64
-            );
         }
     }
 }

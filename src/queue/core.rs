@@ -8,7 +8,8 @@
 //!
 //! | killed | what is in the queue | what is left over |
 //! | --- | --- | --- |
-//! | while a record is written | as before: it lies beyond `tail` | garbage, where the next record will be |
+//! | while a record is written | as before: it lies behind the tail | garbage, where the next record will be |
+//! | while the ring is made longer | as before: it ends where it did | copies beyond its end |
 //! | after its descriptors were sent | as before | a parcel with a number that no record has: thrown away |
 //! | after those who sleep were woken | as before | nothing: they find nothing, and sleep again |
 //! | while the other books are written | as before | garbage in books that are not valid |
@@ -28,7 +29,7 @@ use std::sync::atomic::fence;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use super::books::{self, Books, Bounds};
+use super::books::{self, Books, Bounds, Moved};
 use super::parcels::Parcels;
 use crate::sync::Lock;
 use crate::sync::cell::Cell;
@@ -50,7 +51,7 @@ const VERSION: usize = 16;
 /// The number of the parcel that was sent last.
 const PARCEL: usize = 17;
 
-/// The highest place in the ring that was written since its memory was given back.
+/// How long the ring was at most since its memory was given back.
 const TOUCHED: usize = 18;
 
 /// Where the two copies of the books are.
@@ -65,8 +66,8 @@ pub(super) const PLACES: usize = 1024;
 /// Where the records are.
 const RING: usize = HANDS + 2 * PLACES;
 
-/// So many words of an empty ring keep their memory, because fresh memory costs more than copying does:
-/// 4 MiB.
+/// So many words keep their memory when the ring gets shorter, because fresh memory costs more than
+/// copying does: 4 MiB.
 const WARM: u64 = 1 << 19;
 
 /// Those who sleep for one reason.
@@ -128,7 +129,9 @@ impl Core {
         cell.word(BOUNDS).store(bounds.items, Relaxed);
         cell.word(BOUNDS + 1).store(bounds.words, Relaxed);
         cell.word(COUNTS).store(counts.into(), Relaxed);
-        Ok(Self::of(cell, Parcels::new()?))
+        let core = Self::of(cell, Parcels::new()?);
+        core.commit(Books::new(bounds));
+        Ok(core)
     }
 
     fn of(cell: Cell, parcels: Parcels) -> Self {
@@ -214,52 +217,65 @@ impl Core {
         last.load(Relaxed)
     }
 
-    /// Writes bytes into the ring from a position on, for one who has the lock. There is room.
-    pub(super) fn write(&self, position: u64, bytes: &[u8]) {
-        let (place, until_end) = self.place(position);
+    /// Writes bytes into a ring of that length from a place on, for one who has the lock.
+    pub(super) fn write(&self, length: u64, place: u64, bytes: &[u8]) {
+        let (place, until_end) = Self::place(length, place);
         let (first, second) = bytes.split_at(bytes.len().min(until_end));
         self.cell.copy_in(RING + place, first);
-        if !second.is_empty() {
-            self.cell.copy_in(RING, second);
-        }
-        let end = match second.is_empty() {
-            true => place as u64 + bytes.len().div_ceil(8) as u64,
-            false => self.bounds.words,
-        };
-        if end > self.cell.word(TOUCHED).load(Relaxed) {
-            self.cell.word(TOUCHED).store(end, Relaxed);
-        }
+        self.cell.copy_in(RING, second);
     }
 
-    /// Appends bytes that are in the ring from a position on, for one who has the lock. They are no
-    /// more than the ring has.
-    pub(super) fn read(&self, position: u64, length: usize, out: &mut Vec<u8>) {
-        let (place, until_end) = self.place(position);
-        let first = length.min(until_end);
+    /// Appends so many bytes that are in a ring of that length from a place on, for one who has the
+    /// lock. They are no more than the ring has.
+    pub(super) fn read(&self, length: u64, place: u64, bytes: usize, out: &mut Vec<u8>) {
+        let (place, until_end) = Self::place(length, place);
+        let first = bytes.min(until_end);
         self.cell.copy_out(RING + place, first, out);
-        self.cell.copy_out(RING, length - first, out);
+        self.cell.copy_out(RING, bytes - first, out);
     }
 
-    /// The bytes of one of the ring's words, for one who has the lock.
-    pub(super) fn read_word(&self, position: u64, bytes: &mut [u8; 8]) {
-        self.cell.copy_to(RING + self.place(position).0, bytes);
+    /// The bytes of a word of a ring of that length, for one who has the lock.
+    pub(super) fn read_word(&self, length: u64, place: u64) -> [u8; 8] {
+        let mut bytes = [0; 8];
+        let (place, _) = Self::place(length, place);
+        self.cell.copy_to(RING + place, &mut bytes);
+        bytes
     }
 
     /// Which of the ring's words it is, and how many bytes there are from there to its end.
-    fn place(&self, position: u64) -> (usize, usize) {
-        let place = position % self.bounds.words;
-        (place as usize, (self.bounds.words - place) as usize * 8)
+    fn place(length: u64, place: u64) -> (usize, usize) {
+        let place = place % length;
+        (place as usize, (length - place) as usize * 8)
     }
 
-    /// Gives back memory that an empty ring has no need of, for one who has the lock.
-    pub(super) fn give_back(&self) {
+    /// Copies what is at the beginning of a ring to behind its end, because that is to be longer from
+    /// now on. For one who has the lock.
+    pub(super) fn move_up(&self, moved: Moved, longer: u64) {
+        let mut chunk = Vec::new();
+        let (mut from, mut to, end) = (0, moved.to as usize, moved.words as usize);
+        while from < end {
+            let words = (end - from).min(CHUNK);
+            chunk.clear();
+            self.cell.copy_out(RING + from, words * 8, &mut chunk);
+            self.cell.copy_in(RING + to, &chunk);
+            (from, to) = (from + words, to + words);
+        }
         let touched = self.cell.word(TOUCHED);
-        if touched.load(Relaxed) > WARM {
-            self.cell.give_back(RING + WARM as usize);
-            touched.store(WARM, Relaxed);
+        touched.store(touched.load(Relaxed).max(longer), Relaxed);
+    }
+
+    /// Gives back the memory beyond the end of a ring, for one who has the lock.
+    pub(super) fn give_back(&self, length: u64) {
+        let (touched, kept) = (self.cell.word(TOUCHED), length.max(WARM));
+        if touched.load(Relaxed) > kept {
+            self.cell.give_back(RING + kept as usize);
+            touched.store(kept, Relaxed);
         }
     }
 }
+
+/// How many words are copied at a time.
+const CHUNK: usize = 1 << 13;
 
 /// How many words a ring has at most: no mapping is larger than half of all addresses.
 const MOST: usize = isize::MAX as usize / 8 - 1024;
@@ -307,28 +323,40 @@ mod tests {
 
     #[test]
     fn what_is_written_across_the_end_of_the_ring_is_read_back() {
-        let core = core(5);
-        for position in 0..20 {
+        let core = core(9);
+        for place in 0..5 {
             for length in 0..=40 {
-                let bytes: Vec<u8> = (0..length).map(|n| n + position as u8).collect();
-                core.write(position, &bytes);
+                let bytes: Vec<u8> = (0..length).map(|n| n + place as u8).collect();
+                core.write(5, place, &bytes);
                 let mut read = b">".to_vec();
-                core.read(position, bytes.len(), &mut read);
+                core.read(5, place, bytes.len(), &mut read);
                 assert_eq!(read, [b">", &bytes[..]].concat());
             }
         }
     }
 
     #[test]
+    fn what_is_at_the_beginning_continues_behind_the_end() {
+        let core = core(9);
+        core.write(5, 3, &[7; 32]);
+        core.move_up(Moved { words: 2, to: 5 }, 9);
+        let mut read = Vec::new();
+        core.read(9, 3, 32, &mut read);
+        assert_eq!(read, [7; 32]);
+    }
+
+    #[test]
     fn a_change_is_one_store() {
         let core = core(5);
-        let mut books = core.books().unwrap();
+        let before = core.books().unwrap();
+        let mut books = before;
         books.bring_in(3, false);
         // All but the last store: as if it had been killed there.
-        for (place, word) in (BANKS[1]..).zip(books.to_words()) {
+        let bank = BANKS[(core.version() & 1 ^ 1) as usize];
+        for (place, word) in (bank..).zip(books.to_words()) {
             core.cell.word(place).store(word, Relaxed);
         }
-        assert_eq!(core.books().unwrap(), Books::default());
+        assert_eq!(core.books().unwrap(), before);
         core.commit(books);
         assert_eq!((core.books().unwrap(), core.glance()), (books, books));
     }
@@ -337,9 +365,9 @@ mod tests {
     fn books_that_make_no_sense_are_an_error() {
         let core = core(5);
         core.commit(Books {
-            tail: 6,
+            used: 6,
             items: 1,
-            ..Books::default()
+            ..Books::new(core.bounds)
         });
         assert_eq!(core.books().unwrap_err().kind(), io::ErrorKind::InvalidData);
     }

@@ -36,15 +36,16 @@ pub(super) const BYTES: usize = 1 << (usize::BITS / 2 - 2);
 /// # Bounds
 ///
 /// [`new`](Self::new) has room for any number of items, up to 1 GiB of them; what is put then waits, and
-/// a single item that is larger is an error. The memory is taken as it is needed, and all but 4 MiB given back
-/// when the queue is empty. [`bounded`](Self::bounded) limits the number of items,
+/// a single item that is larger is an error. The memory is taken as it is needed, and what is beyond 4 MiB
+/// given back when it is not any more. [`bounded`](Self::bounded) limits the number of items,
 /// [`with_bounds`](Self::with_bounds) also their size. Both are exact. Of items with descriptors some
 /// hundreds can be in a queue at a time, which is the system's limit; a put beyond that waits.
 ///
 /// # When a process dies
 ///
 /// What it has put is there, and what it had got is gone with it. Killed in the middle of either, it has
-/// done it or not: nothing is torn, nobody is blocked, no item is there twice.
+/// done it or not: nothing is torn, nobody is blocked, no item is there twice. One that is stopped
+/// (`SIGSTOP`) in the middle of either holds up the others until it goes on.
 ///
 /// # The end
 ///
@@ -263,7 +264,8 @@ impl<T: Serialize> Queue<T> {
         put.map_err(|fault| PutError::new(item, fault))
     }
 
-    /// Puts an item if there is room at this moment. As Python's `put_nowait`.
+    /// Puts an item if there is room at this moment. As Python's `put_nowait`. Where a process that has
+    /// been stopped is at the queue, it takes that for full after 20 ms.
     ///
     /// # Errors
     ///
@@ -341,7 +343,8 @@ impl<T: DeserializeOwned> Queue<T> {
         self.decoded(taken.unwrap_or(Err(Fault::StillEmpty)))
     }
 
-    /// Gets the oldest item if there is one at this moment. As Python's `get_nowait`.
+    /// Gets the oldest item if there is one at this moment. As Python's `get_nowait`. Where a process that
+    /// has been stopped is at the queue, it takes that for empty after 20 ms.
     ///
     /// # Errors
     ///

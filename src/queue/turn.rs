@@ -64,21 +64,26 @@ impl<'a> Turn<'a> {
             return Ok(false);
         }
         self.wake(GETTERS);
+        let mut books = self.books;
+        if let Some(moved) = books.lengthen(words, self.core.bounds) {
+            self.core.move_up(moved, books.length);
+        }
+        let (length, mut place) = (books.length, books.tail());
         let header = (item.len() as u64) << 1 | u64::from(has_parcel);
-        let mut position = self.books.tail;
-        self.core.write(position, &header.to_le_bytes());
+        self.core.write(length, place, &header.to_le_bytes());
         if has_parcel {
             let Some(number) = self.send(item)? else {
                 return Ok(false);
             };
-            position += 1;
-            self.core.write(position, &number.to_le_bytes());
+            place += 1;
+            self.core.write(length, place, &number.to_le_bytes());
         }
-        self.core.write(position + 1, item);
-        self.books.bring_in(words, has_parcel);
+        self.core.write(length, place + 1, item);
+        books.bring_in(words, has_parcel);
         if self.core.counts {
-            self.books.count_put();
+            books.count_put();
         }
+        self.books = books;
         self.commit();
         Ok(true)
     }
@@ -111,31 +116,30 @@ impl<'a> Turn<'a> {
         if self.books.items == 0 {
             return Ok(None);
         }
-        let position = self.books.head;
-        let header = self.word(position);
+        let (length, place) = (self.books.length, self.books.head);
+        let word = |place| u64::from_le_bytes(self.core.read_word(length, place));
+        let header = word(place);
         let has_parcel = header & HAS_PARCEL != 0;
-        let length = usize::try_from(header >> 1).map_err(|_| damaged())?;
+        let number = has_parcel.then(|| word(place + 1));
+        let count = usize::try_from(header >> 1).map_err(|_| damaged())?;
         let hand = match self.core.counts {
             true => self.hand_with_one_more()?,
             false => Hand::default(),
         };
         let mut books = Books { hand, ..self.books };
-        if !books.take_out(footprint(length, has_parcel), has_parcel) {
+        if !books.take_out(footprint(count, has_parcel), has_parcel) {
             return Err(damaged());
         }
         let mut bytes = Buffer::take();
-        let start = position + 1 + u64::from(has_parcel);
-        self.core.read(start, length, &mut bytes.0);
-        let number = has_parcel.then(|| self.word(position + 1));
+        let place = place + 1 + u64::from(has_parcel);
+        self.core.read(length, place, count, &mut bytes.0);
         self.wake(PUTTERS);
         self.books = books;
         self.commit();
         // Where it is not there somebody has damaged the queue, and the item does not decode.
         let parcel = number.map(|number| self.core.parcels.receive(number));
         let descriptors = parcel.and_then(Result::ok).unwrap_or_default();
-        if self.books.items == 0 {
-            self.core.give_back();
-        }
+        self.core.give_back(self.books.length);
         Ok(Some(Encoded { bytes, descriptors }))
     }
 
@@ -267,12 +271,6 @@ impl<'a> Turn<'a> {
     pub(super) fn thank(&self, side: Side) {
         side.courtesy(self.core).store(0, Relaxed);
         self.wake(side);
-    }
-
-    fn word(&self, position: u64) -> u64 {
-        let mut bytes = [0; 8];
-        self.core.read_word(position, &mut bytes);
-        u64::from_le_bytes(bytes)
     }
 }
 
