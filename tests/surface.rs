@@ -13,6 +13,9 @@ use procpool::connection::{
     ListenerBuilder, Peer, Receiver, Refusal, Sender, Waitable,
 };
 use procpool::processes::{CurrentProcess, ParentProcess, Scope, Spawning, StillRunning};
+use procpool::queue::{
+    GetError, JoinError, JoinableQueue, PutError, Queue, QueueSink, QueueStream, SimpleQueue,
+};
 use procpool::task::{
     CancelReason, CancellationToken, DecodeError, EncodeError, ForeignFunction, Progress,
     ProgressError, TaskContext,
@@ -68,6 +71,18 @@ fn the_public_types_can_be_shared_shown_and_kept_across_a_caught_panic() {
     error::<LockError<ValueGuard<[f64]>>>();
     caught::<(Value<u8>, Array<u8>, RawValue<u8>, RawArray<u8>)>();
     shared::<(Lock, LockGuard, LockError, Event)>();
+    // Whatever the items are, as long as they stay on their side.
+    shared::<(Queue<std::rc::Rc<u8>>, JoinableQueue<std::rc::Rc<u8>>)>();
+    shared::<(SimpleQueue<std::rc::Rc<u8>>, GetError, JoinError)>();
+    moved::<(QueueStream<std::rc::Rc<u8>>, QueueSink<std::rc::Rc<u8>>)>();
+    copied::<(
+        Queue<std::cell::Cell<u8>>,
+        JoinableQueue<std::cell::Cell<u8>>,
+        SimpleQueue<std::cell::Cell<u8>>,
+    )>();
+    error::<PutError<u8>>();
+    error::<GetError>();
+    error::<JoinError>();
     shared::<(RLock, RLockGuard, LockError<RLockGuard>)>();
     shared::<(Semaphore, BoundedSemaphore, Permit, Condition)>();
     shared::<(Barrier, BarrierError, BarrierWaitResult)>();
@@ -133,6 +148,7 @@ fn the_public_types_can_be_shared_shown_and_kept_across_a_caught_panic() {
         ProgressTask<u8, u8, u8>,
     )>();
     caught::<(ThreadPool, ThreadPoolBuilder, ThreadTask<u8, u8>)>();
+    caught::<(Queue<u8>, JoinableQueue<u8>, SimpleQueue<u8>)>();
 
     error::<ConnectionError>();
     error::<AcquireError>();
