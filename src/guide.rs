@@ -9,6 +9,7 @@
 //! | [`lifecycle`] | how workers start, what they are given, and how a pool ends |
 //! | [`observing`] | what a pool is doing, and how it is told to others: events, traces, metrics |
 //! | [`connections`] | messages between processes that go on while a task runs |
+//! | [`queues`] | items between any number of processes, until there is an end of them |
 //! | [`listening`] | connections by an address, with a key that both have, and with Python programs |
 //! | [`processes`] | one function in a process of its own: how it is started, waited for and ended |
 //! | [`shared`] | values, arrays and tables that several processes see, with a lock and without |
@@ -37,6 +38,9 @@ pub mod observing {}
 
 #[doc = include_str!("guide/connections.md")]
 pub mod connections {}
+
+#[doc = include_str!("guide/queues.md")]
+pub mod queues {}
 
 #[doc = include_str!("guide/listening.md")]
 pub mod listening {}
