@@ -275,10 +275,12 @@ impl Barrier {
         }
     }
 
-    /// For one who is in, to whom the others attend.
-    fn change(&self, to: impl Fn(Phase) -> Option<Phase>) {
+    /// For one who is in, to whom the others attend; tells whether it could be.
+    fn change(&self, to: impl Fn(Phase) -> Option<Phase>) -> bool {
         let room = self.room();
-        self.ring_if(room.change(to) && room.has_sleepers());
+        let changed = room.change(to);
+        self.ring_if(changed && room.has_sleepers());
+        changed
     }
 
     /// For anybody else.

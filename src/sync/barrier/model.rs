@@ -138,7 +138,7 @@ impl Stage {
             return self.kernel.die(me);
         }
         if let Ok((place, _)) = entered {
-            self.change(|phase| phase.break_up(Why::LeftEarly));
+            self.change(|phase| phase.break_round(Why::LeftEarly));
             self.leave(place, me);
         }
     }

@@ -97,6 +97,14 @@ impl Phase {
         }
     }
 
+    /// The same, by one who is in: what has become of its round already stays so.
+    pub(super) fn break_round(self, why: Why) -> Option<Self> {
+        match self.stage {
+            Stage::Filling => self.break_up(why),
+            _ => None,
+        }
+    }
+
     /// It is to be as new, once those who are in have left.
     pub(super) fn reset(self) -> Option<Self> {
         match self.stage {

@@ -138,10 +138,8 @@ impl<M: Memory> Room<'_, M> {
             let word = self.words.word(PHASE).load();
             let found = self.place(place).load();
             if Holder::of(found).is_some_and(|holder| holder.process == dead) {
-                let phase = Phase::of(word);
-                let broken = phase.break_up(Why::Died);
-                let breaks = phase.stage == Stage::Filling && found == held_by(dead);
-                if let Some(broken) = broken.filter(|_| breaks) {
+                let broken = Phase::of(word).break_round(Why::Died);
+                if let Some(broken) = broken.filter(|_| found == held_by(dead)) {
                     if self.words.word(PHASE).change(word, broken.word()).is_err() {
                         continue;
                     }

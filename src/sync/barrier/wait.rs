@@ -51,7 +51,10 @@ impl<'a> Wait<'a> {
     ) -> Result<Entered, BarrierError> {
         let _door = match door.or_else(LockError::into_guard) {
             Ok(door) => door,
-            Err(error) if error.is_timeout() => return Err(self.give_up()),
+            Err(error) if error.is_timeout() => {
+                self.give_up()?;
+                return Ok(Entered::Not);
+            }
             Err(error) => return Err(Fault::System(io::Error::other(error)).into()),
         };
         let room = self.barrier.room();
@@ -104,18 +107,16 @@ impl<'a> Wait<'a> {
 
     /// Goes on after a sleep: it has passed, or may come in, or has failed.
     pub(super) fn woken(
-        &mut self,
+        &self,
         waited: io::Result<Option<Result<(), Fault>>>,
     ) -> Result<(), BarrierError> {
-        match waited.map_err(Fault::System)? {
-            Some(outcome) => Ok(outcome?),
-            None => Err(self.give_up()),
-        }
+        let outcome = waited.map_err(Fault::System)?;
+        Ok(outcome.unwrap_or_else(|| self.give_up())?)
     }
 
     /// Ends, in where it was in.
     pub(super) fn end(
-        mut self,
+        self,
         waited: io::Result<Option<Result<(), Fault>>>,
     ) -> Result<BarrierWaitResult, BarrierError> {
         self.woken(waited)?;
@@ -123,14 +124,16 @@ impl<'a> Wait<'a> {
         Ok(BarrierWaitResult { index })
     }
 
-    /// Its limit has passed: so the others cannot pass either.
-    fn give_up(&mut self) -> BarrierError {
-        let breaks = |phase: Phase| phase.break_up(Why::TimedOut);
-        match self.place {
-            Some(_) => self.barrier.change(breaks),
-            None => self.barrier.change_from_outside(breaks),
+    /// Its limit has passed: so the others cannot pass either, unless all have at the last moment.
+    fn give_up(&self) -> Result<(), Fault> {
+        if self.place.is_none() {
+            let breaks = |phase: Phase| phase.break_up(Why::TimedOut);
+            self.barrier.change_from_outside(breaks);
+            return Err(Fault::TimedOut);
         }
-        Fault::TimedOut.into()
+        let breaks = |phase: Phase| phase.break_round(Why::TimedOut);
+        self.barrier.change(breaks);
+        self.outcome().unwrap_or(Err(Fault::TimedOut))
     }
 }
 
@@ -164,10 +167,7 @@ impl Drop for Wait<'_> {
             return;
         };
         let why = self.leaves;
-        self.barrier.change(|phase| match phase.stage {
-            Stage::Filling => phase.break_up(why),
-            _ => None,
-        });
+        self.barrier.change(|phase| phase.break_round(why));
         let room = self.barrier.room();
         let is_empty = room.leave(place, self.me);
         self.barrier.ring_if(is_empty && room.has_sleepers());
