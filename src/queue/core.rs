@@ -309,7 +309,7 @@ struct Arrived(Cell);
 
 impl<'de> Deserialize<'de> for Arrived {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Cell::arrive(KIND, deserializer).map(Self)
+        Cell::arrive(KIND, (RING, BELLS), deserializer).map(Self)
     }
 }
 

@@ -76,9 +76,10 @@ impl Cell {
         })
     }
 
-    /// What comes from a process as one of that kind.
+    /// What comes from a process as one of that kind, with so many words and bells at least.
     pub(crate) fn arrive<'de, D: Deserializer<'de>>(
         kind: &str,
+        (words, least_bells): (usize, usize),
         deserializer: D,
     ) -> Result<Self, D::Error> {
         let (file, size, bells) = <(u32, u64, Vec<u32>)>::deserialize(deserializer)?;
@@ -86,7 +87,9 @@ impl Cell {
         let bells = bells.into_iter().map(attached::take);
         let bells = bells.collect::<Result<_, D::Error>>()?;
         let size = usize::try_from(size).map_err(de::Error::custom)?;
-        Self::open(kind, file, size, bells).map_err(de::Error::custom)
+        let cell = Self::open(kind, file, size, bells).map_err(de::Error::custom)?;
+        let whole = cell.has(words, least_bells).then_some(cell);
+        whole.ok_or_else(|| de::Error::custom(format_args!("it is no whole {kind}")))
     }
 
     /// The number of its memory, which no other has.
@@ -170,5 +173,35 @@ impl Serialize for Cell {
         let bells = self.bells.iter().map(attached::attach);
         let bells = bells.collect::<Result<Vec<u32>, S::Error>>()?;
         (file, self.size as u64, bells).serialize(serializer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sync::{Barrier, Condition, Event, Lock, Semaphore};
+
+    fn arrives<T: for<'de> Deserialize<'de>>(sent: &impl Serialize) -> bool {
+        let (bytes, attached) = attached::collect(|| postcard::to_stdvec(sent).unwrap());
+        attached::supply(attached, || postcard::from_bytes::<T>(&bytes)).is_ok()
+    }
+
+    #[test]
+    fn a_handle_of_another_kind_is_refused() {
+        let (lock, event) = (Lock::new().unwrap(), Event::new().unwrap());
+        assert!(arrives::<Lock>(&lock) && arrives::<Event>(&event));
+        assert!(!arrives::<Event>(&lock) && !arrives::<Lock>(&event));
+        assert!(!arrives::<Condition>(&(&lock, &lock)));
+    }
+
+    #[test]
+    fn a_handle_without_all_that_belongs_to_it_is_refused() {
+        for (words, bells) in [(0, 1), (100, 0)] {
+            let cell = |kind| Cell::new(kind, words, bells).unwrap();
+            assert!(!arrives::<Lock>(&cell("lock")));
+            assert!(!arrives::<Event>(&cell("event")));
+            assert!(!arrives::<Semaphore>(&cell("semaphore")));
+            assert!(!arrives::<Barrier>(&cell("barrier")));
+        }
     }
 }

@@ -219,6 +219,6 @@ impl Serialize for Event {
 
 impl<'de> Deserialize<'de> for Event {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Cell::arrive(KIND, deserializer).map(|cell| Self(Arc::new(cell)))
+        Cell::arrive(KIND, (3, 1), deserializer).map(|cell| Self(Arc::new(cell)))
     }
 }

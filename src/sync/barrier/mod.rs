@@ -341,6 +341,6 @@ impl Serialize for Barrier {
 
 impl<'de> Deserialize<'de> for Barrier {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Cell::arrive(KIND, deserializer).map(|cell| Self(Arc::new(cell)))
+        Cell::arrive(KIND, (HEAD + 1, 2), deserializer).map(|cell| Self(Arc::new(cell)))
     }
 }

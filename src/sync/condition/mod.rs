@@ -358,7 +358,7 @@ struct Arrived(Cell);
 
 impl<'de> Deserialize<'de> for Arrived {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Cell::arrive(KIND, deserializer).map(Self)
+        Cell::arrive(KIND, (HEAD, 1), deserializer).map(Self)
     }
 }
 

@@ -346,6 +346,6 @@ impl Serialize for Lock {
 
 impl<'de> Deserialize<'de> for Lock {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Cell::arrive(KIND, deserializer).map(|cell| Self::within(&Arc::new(cell), 0, 0))
+        Cell::arrive(KIND, (WORDS, 1), deserializer).map(|cell| Self::within(&Arc::new(cell), 0, 0))
     }
 }

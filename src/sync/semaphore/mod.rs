@@ -328,6 +328,6 @@ impl Serialize for Semaphore {
 
 impl<'de> Deserialize<'de> for Semaphore {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Cell::arrive(KIND, deserializer).map(|cell| Self(Arc::new(cell)))
+        Cell::arrive(KIND, (HEAD, 1), deserializer).map(|cell| Self(Arc::new(cell)))
     }
 }
