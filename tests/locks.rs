@@ -402,14 +402,58 @@ fn no_runtime_is_needed() {
 
 /// A thousand holders and waiters killed at any instant: the lock is always to be had by the next.
 #[test]
-#[ignore = "takes a minute"]
+#[ignore = "takes minutes"]
 fn no_kill_at_any_instant_locks_it_for_ever() {
     soak(1_000);
+}
+
+/// The same of one that is acquired again.
+#[test]
+#[ignore = "takes minutes"]
+fn no_kill_at_any_instant_locks_an_rlock_for_ever() {
+    soak_rlock(1_000);
 }
 
 #[test]
 fn some_kills_at_any_instant_do_not_lock_it_for_ever() {
     soak(30);
+    soak_rlock(10);
+}
+
+fn soak_rlock(kills: u32) {
+    fn work((lock, number): (RLock, SharedMemory)) {
+        loop {
+            let locked = lock.blocking_lock(None);
+            let guard = locked.or_else(LockError::into_guard).unwrap();
+            let again = guard.acquire_again();
+            drop(guard);
+            add(&number, 1);
+            drop(again);
+        }
+    }
+
+    let _scene = scene();
+    runtime(2).block_on(async {
+        let (lock, number) = (RLock::new().unwrap(), SharedMemory::new(4).unwrap());
+        let spawn = || {
+            let builder = Process::builder().stderr(Stdio::null());
+            builder.spawn(work, (lock.clone(), number.clone()))
+        };
+        let mut workers = vec![spawn().await.unwrap(), spawn().await.unwrap()];
+        for kill in 0..kills {
+            let before = value(&number);
+            let goes_on = || value(&number) > before + 100;
+            assert!(soon(PROMPTLY, goes_on).await, "kill {kill}: {lock:?}");
+            let victim = workers.remove(0);
+            assert!(send(victim.pid(), libc::SIGKILL));
+            victim.wait().await;
+            workers.push(spawn().await.unwrap());
+        }
+        for worker in workers {
+            worker.kill();
+            worker.wait().await;
+        }
+    });
 }
 
 fn soak(kills: u32) {

@@ -131,6 +131,16 @@ fn turns_are_taken_without_a_loss() {
 /// Killed at whatever instant of `set`: where the flag is there to see, everybody sees it.
 #[test]
 fn who_dies_while_he_sets_it_leaves_nobody_asleep() {
+    soak(100);
+}
+
+#[test]
+#[ignore = "takes a minute"]
+fn no_kill_at_any_instant_leaves_anybody_asleep() {
+    soak(1_000);
+}
+
+fn soak(kills: u32) {
     fn set_and_clear(event: Event) {
         loop {
             event.set();
@@ -140,7 +150,7 @@ fn who_dies_while_he_sets_it_leaves_nobody_asleep() {
 
     let _scene = scene();
     runtime(2).block_on(async {
-        for round in 0..100 {
+        for round in 0..kills {
             let event = Event::new().unwrap();
             let builder = Process::builder().stderr(Stdio::null());
             let setter = builder.spawn(set_and_clear, event.clone()).await.unwrap();
@@ -149,7 +159,7 @@ fn who_dies_while_he_sets_it_leaves_nobody_asleep() {
                 let event = event.clone();
                 async move { event.wait().await.unwrap() }
             });
-            for _ in 0..round {
+            for _ in 0..round % 199 {
                 tokio::task::yield_now().await;
             }
             assert!(send(setter.pid(), libc::SIGKILL));
