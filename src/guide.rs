@@ -13,6 +13,7 @@
 //! | [`listening`] | connections by an address, with a key that both have, and with Python programs |
 //! | [`processes`] | one function in a process of its own: how it is started, waited for and ended |
 //! | [`shared`] | values, arrays and tables that several processes see, with a lock and without |
+//! | [`locks`] | how tasks, threads and processes take turns, count and wait for each other |
 //! | [`testing`] | pools in tests, and tests of code that has a pool |
 //! | [`from_python`] | the names of Python's pools, and what they are called here |
 //!
@@ -50,6 +51,9 @@ pub mod processes {}
 
 #[doc = include_str!("guide/shared.md")]
 pub mod shared {}
+
+#[doc = include_str!("guide/locks.md")]
+pub mod locks {}
 
 #[doc = include_str!("guide/testing.md")]
 pub mod testing {}

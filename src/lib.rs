@@ -71,6 +71,7 @@
 //! | [Listening](guide::listening) | connections by an address, and with Python programs |
 //! | [Processes](guide::processes) | one function in a process of its own |
 //! | [Shared memory](guide::shared) | values, arrays and tables that several processes see |
+//! | [Locks](guide::locks) | how tasks, threads and processes take turns, count and wait for each other |
 //! | [Testing](guide::testing) | pools in tests, and tests of code that has a pool |
 //! | [From Python](guide::from_python) | the names of Python's pools, and what they are called here |
 //!

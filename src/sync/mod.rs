@@ -5,6 +5,8 @@
 //! beside it on the process whose turn it is: so the death of a holder is an error to the next one, and
 //! never a deadlock. Nothing has a name, and nothing is left when the last process that has it ends.
 //!
+//! The chapter [locks](crate::guide::locks) of the guide tells which to use when.
+//!
 //! They travel as parts of a task's argument or result, or of a message on a
 //! [`Connection`](crate::Connection).
 
