@@ -9,9 +9,16 @@ use serde::{Deserialize, Serialize};
 use tokio_util::codec::Decoder;
 
 use crate::connection::trial;
-use crate::task::{head::CallHead, payload};
+use crate::process;
+use crate::sys::socket;
+use crate::task::answer::{self, Answer};
+use crate::task::record::Record;
+use crate::task::{DecodeError, EncodeError, PanicInfo, head::CallHead, items, payload};
+use crate::wire::Ticket;
 use crate::wire::codec::FrameCodec;
 use crate::wire::frame::HEADER;
+use crate::wire::luggage::Luggage;
+use crate::wire::packed::Packed;
 
 /// A stream of frames from a worker. Whatever comes out was in it.
 pub fn frames(data: &[u8]) {
@@ -59,6 +66,41 @@ enum Kind {
     Struct { bytes: Bytes, text: Box<str> },
 }
 
+/// What a worker answers that is no result: an error, or the items of a chunk, or what was logged.
+pub fn responses(data: &[u8]) {
+    let _ = postcard::from_bytes::<PanicInfo>(data).map(|panic| panic.to_string());
+    let _ = postcard::from_bytes::<DecodeError>(data).map(|error| error.to_string());
+    let _ = postcard::from_bytes::<EncodeError>(data).map(|error| error.to_string());
+    let _ = postcard::from_bytes::<Record<'_>>(data).map(|record| record.is_sound());
+    let (mut rest, mut count) = (data, 0);
+    while let Some((_, behind)) = items::split_first(rest) {
+        (rest, count) = (behind, count + 1);
+    }
+    assert_eq!(*items::skip(&Packed::copy_of(data), count), *rest);
+}
+
+/// What processes of one program tell each other beside the calls: how to start, how it went, and
+/// whose the descriptors are.
+pub fn packets(data: &[u8]) {
+    process::trial::packets(data);
+    let (here, there) = socket::pair().expect("a socket pair");
+    if socket::send(&here, data, &[]).is_err() {
+        return;
+    }
+    if let Ok(Answer::Returned(result)) = answer::receive(&there) {
+        assert!(result.len() < data.len());
+    }
+    let (luggage, there) = Luggage::pair().expect("a socket pair");
+    socket::send(&there, data, &[]).expect("it fits");
+    let ticket = Ticket {
+        lane: 0,
+        sequence: 1,
+    };
+    if let Ok(descriptors) = luggage.receive(ticket) {
+        assert!(descriptors.is_empty(), "none came beside it");
+    }
+}
+
 /// What comes in on a connection.
 pub fn messages(data: &[u8]) {
     trial::messages(data);
@@ -102,7 +144,9 @@ mod tests {
                     *byte = change[2];
                 }
             }
-            for target in [frames, heads, values, messages, handshake] {
+            for target in [
+                frames, heads, values, responses, packets, messages, handshake,
+            ] {
                 target(&data);
             }
             #[cfg(feature = "pickle")]

@@ -19,6 +19,7 @@
 //!   private   descriptors that such a copy must not have
 //!   child     a worker, seen from the parent, whichever way it was started
 //!   lineage   who this process is among them
+//!   trial     what reads bytes here, for `src/fuzzing.rs`
 //!   own       statics that a forked process does not share with its parent
 //! ```
 //!
@@ -44,6 +45,8 @@ mod protocol;
 mod server;
 #[cfg(test)]
 mod tests;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod trial;
 
 pub(crate) use child::Child;
 pub(crate) use enter::{Deeds, enter};
