@@ -87,9 +87,10 @@ impl<T> Scheduler<T> {
         }
     }
 
-    /// Whether anything is run again: nothing is where what waits is dropped.
+    /// Whether anything is run again: nothing is where what waits is dropped, or nobody is left to run
+    /// it.
     pub(crate) fn may_repeat(&self) -> bool {
-        !self.dropping && !matches!(self.mode, Mode::Ending(_))
+        !self.dropping && !matches!(self.mode, Mode::Ending(_)) && !self.is_deserted()
     }
 
     fn is_repeated(&self, key: JobKey, failure: Failure) -> bool {

@@ -274,12 +274,14 @@ impl<T> Scheduler<T> {
     /// A call may come back unstarted when no worker can be started any more; without a living one
     /// to wait for, it ends like those that waited before.
     pub(super) fn strand(&mut self) {
-        if self.mode == Mode::Stranded
-            && !self.line.is_empty()
-            && self.count(Phase::Ready) + self.count(Phase::Starting) == 0
-        {
+        if self.is_deserted() && !self.line.is_empty() {
             self.empty_line(Outcome::Broken(None, false));
         }
+    }
+
+    /// Whether there is no worker for a call, and will be none.
+    pub(super) fn is_deserted(&self) -> bool {
+        self.mode == Mode::Stranded && self.count(Phase::Ready) + self.count(Phase::Starting) == 0
     }
 
     /// Ends everything there is, at once.

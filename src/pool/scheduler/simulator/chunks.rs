@@ -277,7 +277,7 @@ impl World<'_> {
 
     /// Whether anything is to be run again.
     fn may_repeat(&self) -> bool {
-        !self.is_ending() && !self.ledger.cancelled_pending
+        !self.is_ending() && !self.ledger.cancelled_pending && !self.core.is_deserted()
     }
 }
 

@@ -231,6 +231,29 @@ fn a_pool_in_which_no_worker_can_be_started_repeats_nothing() {
     assert!(desk.finished);
 }
 
+#[test]
+fn the_last_call_of_a_pool_without_new_workers_ends_as_it_did_and_not_as_those_that_wait() {
+    let mut desk = Desk::ready(2);
+    let retry = Retry::new(9).on_timeout(true);
+    let timeout = Some(10 * MS);
+    desk.submit(
+        "a",
+        JobSpec {
+            timeout,
+            ..repeated(retry)
+        },
+    );
+    desk.start("a");
+    let idle = desk.started.iter().copied();
+    let idle = idle.filter(|worker| *worker != desk.worker_of("a")).last();
+    desk.exit(idle.expect("there are two"));
+    let next = *desk.started.last().expect("it is replaced");
+    desk.tell(Event::StartFailed(next, StartFailure::Permanent));
+    desk.pass(10 * MS);
+    assert_eq!(desk.outcome("a"), Some(Outcome::RanTooLong));
+    assert_eq!(desk.repeated, []);
+}
+
 /// Two workers, a grace, and a job that has run too long and is to be run again for that.
 fn ended_with_grace(grace: Duration) -> Desk {
     let rules = Rules {
