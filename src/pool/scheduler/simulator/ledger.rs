@@ -383,8 +383,12 @@ impl Ledger {
         };
         let allowed = failure.is_some_and(|failure| repeats(spec.retry, failure, record.failures));
         let wanted = !record.aborted && !record.requested && !self.cancelled_pending;
+        let at_work = |process: &Process| {
+            process.ready && !(process.killed || process.retired || process.reaped)
+        };
+        let deserted = starts.hopeless && !processes.iter().any(at_work);
         require(
-            !(allowed && wanted) || self.terminated || starts.loss.is_some(),
+            !(allowed && wanted) || self.terminated || starts.loss.is_some() || deserted,
             "what may be run again is",
             || format!("{outcome:?} {record:?}"),
         );
