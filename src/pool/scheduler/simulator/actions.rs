@@ -10,6 +10,7 @@ use crate::sys::clock::Moment;
 impl World<'_> {
     /// Performs an action; a question is answered before the next action is taken.
     pub(super) fn perform(&mut self, action: Action<usize>) {
+        self.starts.deserted = self.core.is_deserted();
         match action {
             Action::Start(worker) => self.start(worker),
             Action::Assign(worker, ticket, key) => self.assign(worker, ticket, key),

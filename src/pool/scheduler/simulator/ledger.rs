@@ -383,10 +383,7 @@ impl Ledger {
         };
         let allowed = failure.is_some_and(|failure| repeats(spec.retry, failure, record.failures));
         let wanted = !record.aborted && !record.requested && !self.cancelled_pending;
-        let at_work = |process: &Process| {
-            process.ready && !(process.killed || process.retired || process.reaped)
-        };
-        let deserted = starts.hopeless && !processes.iter().any(at_work);
+        let deserted = starts.hopeless && starts.deserted;
         require(
             !(allowed && wanted) || self.terminated || starts.loss.is_some() || deserted,
             "what may be run again is",

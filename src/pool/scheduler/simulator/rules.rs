@@ -53,6 +53,8 @@ pub(super) struct Starts {
     refused_since: Option<Moment>,
     /// It is known that no worker can be started.
     pub(super) hopeless: bool,
+    /// The core's own word for it: no worker takes calls any more, and none will.
+    pub(super) deserted: bool,
     /// The first worker that was lost though nobody wanted that, where none may be replaced.
     pub(super) loss: Option<WorkerId>,
 }
@@ -69,6 +71,7 @@ impl Starts {
             last_barren: Moment(0)..Moment(0),
             refused_since: None,
             hopeless: false,
+            deserted: false,
             loss: None,
         }
     }

@@ -244,9 +244,9 @@ fn the_last_call_of_a_pool_without_new_workers_ends_as_it_did_and_not_as_those_t
         },
     );
     desk.start("a");
-    let idle = desk.started.iter().copied();
-    let idle = idle.filter(|worker| *worker != desk.worker_of("a")).last();
-    desk.exit(idle.expect("there are two"));
+    let of_a = desk.worker_of("a");
+    let idle = desk.started.iter().find(|worker| **worker != of_a);
+    desk.exit(*idle.expect("there are two"));
     let next = *desk.started.last().expect("it is replaced");
     desk.tell(Event::StartFailed(next, StartFailure::Permanent));
     desk.pass(10 * MS);
