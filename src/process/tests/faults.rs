@@ -8,8 +8,8 @@ use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process_gro
 
 use super::script::Step;
 use super::support::{
-    LIMIT, Seen, alone, children_of, exit_within_limit, is_stopped, launch, launcher, order,
-    wait_until,
+    LIMIT, Seen, alone, children_of, exit_within_limit, group_of, is_stopped, launch, launcher,
+    order, wait_until,
 };
 use crate::process::StartMethod;
 use crate::sys::{pidfd, signal, wait};
@@ -156,9 +156,12 @@ async fn a_server_that_is_stopped_is_woken() {
 #[tokio::test]
 async fn a_server_that_is_stopped_does_not_hold_up_the_close() {
     let launcher = launcher(StartMethod::ForkServer);
-    let steps = [Step::Escapee, Step::Report];
+    let steps = [Step::Escapee, Step::Report, Step::Stop];
     let (child, report) = launch(&launcher, &steps).await.unwrap();
     let escaped = Seen::new(report.started[0]);
+    wait_until("the escape", || group_of(escaped.0) == Some(escaped.0));
+    wait_until("the worker to stop", || is_stopped(report.pid));
+    child.signal(Signal::CONT).unwrap();
     exit_within_limit(&child).await;
     Seen::new(report.parent).signal(Signal::STOP);
     wait_until("the server to stop", || is_stopped(report.parent));
