@@ -2,7 +2,7 @@
 //!
 //! From so many producers to so many consumers, each a process of its own and each blocking:
 //!
-//! - `queue`: a [`Queue`] that has room for 1,024 items;
+//! - `queue`: a [`Queue`] that has room for 1,024 items and 4 MiB;
 //! - `locked_pipe`: a pipe with a length before each item, and a lock at either end, which is what
 //!   Python's queues consist of, without Python;
 //! - `ipc_channel`: a byte channel of the crate of that name, of one producer and one consumer, without a
@@ -28,6 +28,8 @@ use self::locked::Locked;
 
 /// How many items are on their way at most.
 const ROOM: usize = 1024;
+/// And how many bytes.
+const BYTES: usize = 4 << 20;
 
 fn main() {
     let mut criterion = Criterion::default()
@@ -42,7 +44,7 @@ fn main() {
             let mut measure = |name: &str, pass: &mut dyn FnMut(u64) -> Duration| {
                 group.bench_function(name, |bencher| bencher.iter_custom(&mut *pass));
             };
-            let queue = Queue::<Bytes>::bounded(ROOM).expect("room for a queue");
+            let queue = Queue::<Bytes>::with_bounds(ROOM, BYTES).expect("room for a queue");
             let mut crew = Crew::new(&queue, producers, consumers, size);
             measure("queue", &mut |count| crew.pass(count));
             drop(crew);
