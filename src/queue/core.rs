@@ -294,14 +294,12 @@ impl Serialize for Core {
 impl<'de> Deserialize<'de> for Core {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let (Arrived(cell), parcels) = Deserialize::deserialize(deserializer)?;
-        let damaged = || de::Error::custom("it is no queue");
-        if !cell.has(RING, BELLS) {
-            return Err(damaged());
-        }
         let core = Self::of(cell, parcels);
-        let whole = usize::try_from(core.bounds.words)
-            .is_ok_and(|words| words > 0 && words <= MOST && core.cell.has(RING + words, BELLS));
-        whole.then_some(core).ok_or_else(damaged)
+        let bells = BELLS + usize::from(core.counts);
+        let words = usize::try_from(core.bounds.words).unwrap_or(usize::MAX);
+        let whole = (1..=MOST).contains(&words) && core.cell.has(RING + words, bells);
+        let refused = || de::Error::custom("it is no whole queue");
+        whole.then_some(core).ok_or_else(refused)
     }
 }
 
@@ -370,6 +368,24 @@ mod tests {
             ..Books::new(core.bounds)
         });
         assert_eq!(core.books().unwrap_err().kind(), io::ErrorKind::InvalidData);
+    }
+
+    #[test]
+    fn one_that_arrives_without_all_that_belongs_to_it_is_refused() {
+        use crate::task::{attached, payload};
+        let arrives = |words: u64, counts: u64, bells| {
+            let cell = Cell::new(KIND, RING + 8, bells).unwrap();
+            cell.word(BOUNDS).store(1, Relaxed);
+            cell.word(BOUNDS + 1).store(words, Relaxed);
+            cell.word(COUNTS).store(counts, Relaxed);
+            let sent = payload::pack(&(cell, Parcels::new().unwrap())).unwrap();
+            let descriptors = sent.take_descriptors();
+            attached::supply(descriptors, || payload::decode::<Core>(&sent)).is_ok()
+        };
+        assert!(arrives(8, 0, 3) && arrives(8, 1, 4));
+        for (words, counts, bells) in [(0, 0, 3), (9, 0, 3), (u64::MAX, 0, 3), (8, 1, 3)] {
+            assert!(!arrives(words, counts, bells), "{words} {counts} {bells}");
+        }
     }
 
     #[test]
