@@ -213,7 +213,7 @@ impl Drop for Killed {
 
 /// Two Pythons, of which one measures.
 struct Python {
-    child: Killed,
+    child: Child,
     output: BufReader<ChildStdout>,
 }
 
@@ -255,14 +255,14 @@ for line in sys.stdin:
         let mut command = Command::new("python3");
         command.args(["-c", Self::SCRIPT]).arg(size.to_string());
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = Killed(command.spawn().ok()?);
-        let output = BufReader::new(child.0.stdout.take()?);
+        let mut child = command.spawn().ok()?;
+        let output = BufReader::new(child.stdout.take()?);
         Some(Self { child, output })
     }
 
     fn pass(&mut self, count: u64) -> Duration {
         let nanoseconds: io::Result<String> = (|| {
-            let mut input = self.child.0.stdin.as_ref().expect("it has one");
+            let mut input = self.child.stdin.as_ref().expect("it has one");
             writeln!(input, "{count}")?;
             let mut line = String::new();
             self.output.read_line(&mut line)?;
@@ -270,5 +270,13 @@ for line in sys.stdin:
         })();
         let nanoseconds = nanoseconds.expect("the Python is there");
         Duration::from_nanos(nanoseconds.trim().parse().expect("a number"))
+    }
+}
+
+impl Drop for Python {
+    fn drop(&mut self) {
+        // At the end of its input it ends, and its daemon with it.
+        drop(self.child.stdin.take());
+        let _ = self.child.wait();
     }
 }
