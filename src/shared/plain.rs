@@ -167,22 +167,24 @@ impl<T: Pod> Plain<T> {
     /// Copies elements from that one on, which are there, out of memory that others may write.
     pub(super) fn read(&self, index: usize, target: &mut [T]) {
         let (memory, place) = (&self.block.memory, self.place(index));
-        let target = bytemuck::cast_slice_mut(target);
-        match align_of::<T>() {
-            4 => granules::read::<AtomicU32>(memory, place, target),
-            _ => granules::read::<AtomicU64>(memory, place, target),
-        }
+        copy_out(
+            memory,
+            place,
+            align_of::<T>(),
+            bytemuck::cast_slice_mut(target),
+        );
     }
 
     /// Copies elements to that one and those behind it, which are there, in memory that others may read
     /// and write.
     pub(super) fn write(&self, index: usize, elements: &[T]) {
         let (memory, place) = (&self.block.memory, self.place(index));
-        let bytes = bytemuck::cast_slice(elements);
-        match align_of::<T>() {
-            4 => granules::write::<AtomicU32>(memory, place, bytes),
-            _ => granules::write::<AtomicU64>(memory, place, bytes),
-        }
+        copy_in(
+            memory,
+            place,
+            align_of::<T>(),
+            bytemuck::cast_slice(elements),
+        );
     }
 
     /// What keeps them mapped.
@@ -204,6 +206,24 @@ impl<T: Pod> Plain<T> {
     pub(super) fn atomics<A: Atomic>(&self) -> &[A] {
         const { assert!(size_of::<A>() == size_of::<T>() && align_of::<A>() == align_of::<T>()) }
         self.block.memory.atomics(begin::<T>(), self.len())
+    }
+}
+
+// Not generic, so that they are compiled with this crate, which may be optimised where a program is not.
+
+/// Copies elements so aligned out of memory, by granules of that size where there are such.
+fn copy_out(memory: &Mapping, place: usize, align: usize, target: &mut [u8]) {
+    match align {
+        4 => granules::read::<AtomicU32>(memory, place, target),
+        _ => granules::read::<AtomicU64>(memory, place, target),
+    }
+}
+
+/// Copies elements so aligned into memory, in the same way.
+fn copy_in(memory: &Mapping, place: usize, align: usize, elements: &[u8]) {
+    match align {
+        4 => granules::write::<AtomicU32>(memory, place, elements),
+        _ => granules::write::<AtomicU64>(memory, place, elements),
     }
 }
 
