@@ -70,12 +70,12 @@ pub(super) fn read<G: Granule>(memory: &Mapping, offset: usize, target: &mut [u8
     if let Some(first) = touched.first {
         head.copy_from_slice(&bytemuck::bytes_of(&first.load())[touched.head]);
     }
-    let mut chunks = rest.chunks_exact_mut(size_of::<G>());
-    for (chunk, granule) in chunks.by_ref().zip(touched.whole) {
+    let (middle, tail) = rest.split_at_mut(size_of_val(touched.whole));
+    let chunks = middle.chunks_exact_mut(size_of::<G>());
+    for (chunk, granule) in chunks.zip(touched.whole) {
         chunk.copy_from_slice(bytemuck::bytes_of(&granule.load()));
     }
     if let Some(last) = touched.last {
-        let tail = chunks.into_remainder();
         tail.copy_from_slice(&bytemuck::bytes_of(&last.load())[..tail.len()]);
     }
 }
@@ -87,8 +87,8 @@ pub(super) fn write<G: Granule>(memory: &Mapping, offset: usize, bytes: &[u8]) {
     if let Some(first) = touched.first {
         first.change(|old| old[touched.head.clone()].copy_from_slice(head));
     }
-    let chunks = rest.chunks_exact(size_of::<G>());
-    let tail = chunks.remainder();
+    let (middle, tail) = rest.split_at(size_of_val(touched.whole));
+    let chunks = middle.chunks_exact(size_of::<G>());
     for (chunk, granule) in chunks.zip(touched.whole) {
         granule.store(bytemuck::pod_read_unaligned(chunk));
     }
