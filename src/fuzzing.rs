@@ -12,6 +12,7 @@ use crate::connection::trial;
 use crate::process;
 use crate::sys::socket;
 use crate::task::answer::{self, Answer};
+#[cfg(feature = "tracing")]
 use crate::task::record::Record;
 use crate::task::{DecodeError, EncodeError, PanicInfo, head::CallHead, items, payload};
 use crate::wire::Ticket;
@@ -71,6 +72,7 @@ pub fn responses(data: &[u8]) {
     let _ = postcard::from_bytes::<PanicInfo>(data).map(|panic| panic.to_string());
     let _ = postcard::from_bytes::<DecodeError>(data).map(|error| error.to_string());
     let _ = postcard::from_bytes::<EncodeError>(data).map(|error| error.to_string());
+    #[cfg(feature = "tracing")]
     let _ = postcard::from_bytes::<Record<'_>>(data).map(|record| record.is_sound());
     let (mut rest, mut count) = (data, 0);
     while let Some((_, behind)) = items::split_first(rest) {
