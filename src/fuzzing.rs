@@ -38,11 +38,15 @@ pub fn frames(data: &[u8]) {
     }
 }
 
-/// What stands before the argument of a call.
+/// What stands before the argument of a call: what can be read says the same when it is written and read
+/// again.
 pub fn heads(data: &[u8]) {
     if let Some((head, rest)) = CallHead::read(data) {
-        // A number can be written in more than one way, and all are read.
-        assert!(head.pack().len() + rest.len() <= data.len());
+        assert!(data.ends_with(rest));
+        let written = head.pack();
+        let (again, rest) = CallHead::read(&written).expect("it was written");
+        assert!(rest.is_empty());
+        assert_eq!(*again.pack(), *written);
     }
 }
 

@@ -162,7 +162,7 @@ fn what_the_dead_had_in_hand_is_lost_and_nobody_waits_for_it() {
         // It is said again until something new is put.
         let error = queue.join().await.unwrap_err();
         assert_eq!(error.lost(), 2);
-        assert!(error.to_string().contains("2 items were lost"), "{error}");
+        assert!(error.to_string().contains("items were lost: 2,"), "{error}");
         queue.put(5).await.unwrap();
         queue.get().await.unwrap();
         queue.task_done().unwrap();

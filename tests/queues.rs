@@ -48,7 +48,7 @@ fn a_bounded_queue_takes_as_many_as_it_is_bounded_to() {
             queue.put_timeout(7, Duration::ZERO).await.unwrap_err(),
             queue.blocking_put(7, Some(Duration::ZERO)).unwrap_err(),
         ] {
-            assert!(error.is_full(), "{error}");
+            assert!(error.is_full() && error.is_timeout(), "{error}");
         }
         let error = queue.put_timeout(7, BRIEFLY).await.unwrap_err();
         assert!(error.is_full() && error.is_timeout() && begun.elapsed() >= BRIEFLY);
@@ -88,7 +88,9 @@ fn items_come_out_in_order_by_every_form() {
         let error = queue.try_get().unwrap_err();
         assert!(error.is_empty() && !error.is_timeout() && error.source().is_none());
         let at_once = queue.blocking_get(Some(Duration::ZERO)).unwrap_err();
-        assert!(at_once.is_empty());
+        assert!(at_once.is_empty() && at_once.is_timeout());
+        let at_once = queue.get_timeout(Duration::ZERO).await.unwrap_err();
+        assert!(at_once.is_empty() && at_once.is_timeout());
         let error = queue.get_timeout(BRIEFLY).await.unwrap_err();
         assert!(error.is_empty() && error.is_timeout() && begun.elapsed() >= BRIEFLY);
         let waiting = queue.clone();

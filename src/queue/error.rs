@@ -67,7 +67,9 @@ pub(super) enum Fault {
     Encode(#[source] EncodeError),
     #[error("item could not be decoded")]
     Decode(#[source] DecodeError),
-    #[error("{0} items were lost in the hands of processes that have died")]
+    #[error(
+        "items were lost: {0}, with processes that have died, or because they could not be decoded"
+    )]
     Lost(u64),
     #[error("items are still unfinished after the limit of time")]
     Unfinished,
@@ -147,8 +149,8 @@ impl GetError {
 }
 
 impl JoinError {
-    /// Returns how many items will never be done, because processes have died that had taken them:
-    /// of those that were put since everything was done the last time. Zero where this is another
+    /// Returns how many items will never be done, because processes have died that had taken them, or
+    /// they could not be decoded: of those that were put since everything was done the last time. Zero where this is another
     /// error.
     pub fn lost(&self) -> usize {
         match self.0 {

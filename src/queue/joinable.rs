@@ -86,6 +86,9 @@ impl<T> JoinableQueue<T> {
 
     /// Says that an item is done that was got.
     ///
+    /// It holds up its thread for as long as another process is just putting or getting an item; where that
+    /// has been stopped, until it goes on.
+    ///
     /// # Errors
     ///
     /// Where it was said of all that were put ([`is_too_often`](JoinError::is_too_often)), where the

@@ -182,6 +182,9 @@ impl<T> Queue<T> {
     ///
     /// As the `shutdown` of Python's `queue.Queue`, which its queues between processes have not.
     ///
+    /// It holds up its thread for as long as another process is just putting or getting an item; where that
+    /// has been stopped, until it goes on.
+    ///
     /// # Errors
     ///
     /// Where it is closed in this process, or the system has no room for one who waits a moment.
@@ -257,11 +260,14 @@ impl<T: Serialize> Queue<T> {
             Ok(encoded) if limit.is_zero() => self.handle.try_put(&encoded),
             Ok(encoded) => {
                 let put = within(limit, self.handle.put(&encoded)).await;
-                put.unwrap_or(Err(Fault::StillFull))
+                put.unwrap_or(Err(Fault::Full))
             }
             Err(error) => Err(Fault::Encode(error)),
         };
-        put.map_err(|fault| PutError::new(item, fault))
+        put.map_err(|fault| match fault {
+            Fault::Full => PutError::new(item, Fault::StillFull),
+            fault => PutError::new(item, fault),
+        })
     }
 
     /// Puts an item if there is room at this moment. As Python's `put_nowait`. Where a process that has
@@ -336,11 +342,16 @@ impl<T: DeserializeOwned> Queue<T> {
     ///
     /// A future that is dropped has got nothing, and no item is lost.
     pub async fn get_timeout(&self, limit: Duration) -> Result<T, GetError> {
-        if limit.is_zero() {
-            return self.try_get();
-        }
-        let taken = within(limit, self.handle.take()).await;
-        self.decoded(taken.unwrap_or(Err(Fault::StillEmpty)))
+        let taken = match limit.is_zero() {
+            true => self.handle.try_take(),
+            false => within(limit, self.handle.take())
+                .await
+                .unwrap_or(Err(Fault::Empty)),
+        };
+        self.decoded(taken.map_err(|fault| match fault {
+            Fault::Empty => Fault::StillEmpty,
+            fault => fault,
+        }))
     }
 
     /// Gets the oldest item if there is one at this moment. As Python's `get_nowait`. Where a process that

@@ -21,15 +21,15 @@ pub struct LockError<G = LockGuard>(Fault<G>);
 
 #[derive(thiserror::Error)]
 pub(crate) enum Fault<G = LockGuard> {
-    #[error("a process has died that had it")]
+    #[error("lock or permit is acquired from a process that has died with it")]
     OwnerDied(G),
     #[error("guard is not of the condition's lock")]
     WrongLock(G),
-    #[error("others have it")]
+    #[error("lock or permit is held by others")]
     Held,
-    #[error("limit of time has passed")]
+    #[error("lock or permit was not acquired within the limit of time")]
     TimedOut,
-    #[error("it could not be waited for")]
+    #[error("lock or permit could not be waited for")]
     System(#[source] io::Error),
 }
 
