@@ -44,7 +44,8 @@ impl BarrierError {
         !matches!(self.0, Fault::System(_))
     }
 
-    /// Tells whether somebody has [aborted](crate::Barrier::abort) it.
+    /// Tells whether that was because somebody has [aborted](crate::Barrier::abort) it. What has broken it
+    /// first counts: a barrier that is broken already is not aborted.
     pub fn is_aborted(&self) -> bool {
         matches!(self.0, Fault::Aborted)
     }

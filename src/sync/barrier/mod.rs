@@ -223,7 +223,8 @@ impl Barrier {
         wait.end(waited)
     }
 
-    /// Breaks it: whoever is in and cannot pass any more fails, and so does whoever comes.
+    /// Breaks it: whoever is in and cannot pass any more fails, and so does whoever comes. Where it is
+    /// broken already nothing changes.
     pub fn abort(&self) {
         self.change_from_outside(|phase| phase.break_up(Why::Aborted));
     }
