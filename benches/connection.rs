@@ -9,16 +9,20 @@
 //!
 //! A round trip is mostly two wake-ups; see the bench `call` for what that means.
 
+#[path = "support/python.rs"]
+mod python;
+
 use std::env;
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkGroup, Criterion, Throughput, measurement::WallTime};
 use ipc_channel::ipc::{self, IpcBytesReceiver, IpcBytesSender, IpcOneShotServer, IpcSender};
 use procpool::{Client, Connection, Listener};
+use python::Python;
 use tokio::runtime::Builder;
 
 /// A message that is answered by itself.
@@ -77,7 +81,7 @@ fn compare(group: &mut BenchmarkGroup<'_, WallTime>, size: usize) {
     let (_, mut channels): (_, Channels) = server.accept().expect("the other end");
     measure("ipc_channel", &mut |count| pass(&mut channels, size, count));
 
-    if let Some(mut python) = Python::start(size) {
+    if let Some(mut python) = Python::start(PYTHON, &[size.to_string()]) {
         measure("python", &mut |count| python.pass(count));
     }
 }
@@ -212,13 +216,7 @@ impl Drop for Killed {
 }
 
 /// Two Pythons, of which one measures.
-struct Python {
-    child: Child,
-    output: BufReader<ChildStdout>,
-}
-
-impl Python {
-    const SCRIPT: &str = r#"
+const PYTHON: &str = r#"
 import sys, time
 from multiprocessing import get_context
 
@@ -250,33 +248,3 @@ for line in sys.stdin:
         here.recv_bytes()
     print(time.perf_counter_ns() - begun, flush=True)
 "#;
-
-    fn start(size: usize) -> Option<Self> {
-        let mut command = Command::new("python3");
-        command.args(["-c", Self::SCRIPT]).arg(size.to_string());
-        command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = command.spawn().ok()?;
-        let output = BufReader::new(child.stdout.take()?);
-        Some(Self { child, output })
-    }
-
-    fn pass(&mut self, count: u64) -> Duration {
-        let nanoseconds: io::Result<String> = (|| {
-            let mut input = self.child.stdin.as_ref().expect("it has one");
-            writeln!(input, "{count}")?;
-            let mut line = String::new();
-            self.output.read_line(&mut line)?;
-            Ok(line)
-        })();
-        let nanoseconds = nanoseconds.expect("the Python is there");
-        Duration::from_nanos(nanoseconds.trim().parse().expect("a number"))
-    }
-}
-
-impl Drop for Python {
-    fn drop(&mut self) {
-        // At the end of its input it ends, and its daemon with it.
-        drop(self.child.stdin.take());
-        let _ = self.child.wait();
-    }
-}

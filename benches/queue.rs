@@ -12,15 +12,18 @@
 //!
 //! At 1 MiB there is `memcpy` besides: one copy of an item, in warm memory.
 
-use std::io::{self, BufRead, BufReader, Read, Write};
+#[path = "support/python.rs"]
+mod python;
+
+use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
-use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use criterion::{Criterion, Throughput};
 use ipc_channel::ipc::{self, IpcBytesReceiver, IpcOneShotServer, IpcSender};
 use procpool::{Connection, Fd, Process, Queue, pipe};
+use python::Python;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -57,7 +60,10 @@ fn main() {
                 let mut channel = Channel::new(size);
                 measure("ipc_channel", &mut |count| channel.pass(count));
             }
-            if let Some(mut python) = Python::start(producers, consumers, size) {
+            if let Some(mut python) = Python::start(
+                PYTHON,
+                &[producers, consumers, size, ROOM].map(|number| number.to_string()),
+            ) {
                 measure("python", &mut |count| python.pass(count));
             }
             if size == 1 << 20 {
@@ -278,13 +284,7 @@ mod locked {
 }
 
 /// Pythons, of which one measures.
-struct Python {
-    child: Child,
-    output: BufReader<ChildStdout>,
-}
-
-impl Python {
-    const SCRIPT: &str = r#"
+const PYTHON: &str = r#"
 import sys, time
 from multiprocessing import get_context
 
@@ -322,34 +322,3 @@ for line in sys.stdin:
         member.recv()
     print(time.perf_counter_ns() - begun, flush=True)
 "#;
-
-    fn start(producers: usize, consumers: usize, size: usize) -> Option<Self> {
-        let mut command = Command::new("python3");
-        command.args(["-c", Self::SCRIPT]);
-        command.args([producers, consumers, size, ROOM].map(|number| number.to_string()));
-        command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = command.spawn().ok()?;
-        let output = BufReader::new(child.stdout.take()?);
-        Some(Self { child, output })
-    }
-
-    fn pass(&mut self, count: u64) -> Duration {
-        let nanoseconds: io::Result<String> = (|| {
-            let mut input = self.child.stdin.as_ref().expect("it has one");
-            writeln!(input, "{count}")?;
-            let mut line = String::new();
-            self.output.read_line(&mut line)?;
-            Ok(line)
-        })();
-        let nanoseconds = nanoseconds.expect("the Python is there");
-        Duration::from_nanos(nanoseconds.trim().parse().expect("a number"))
-    }
-}
-
-impl Drop for Python {
-    fn drop(&mut self) {
-        // At the end of its input it ends, and its daemons with it.
-        drop(self.child.stdin.take());
-        let _ = self.child.wait();
-    }
-}

@@ -9,13 +9,15 @@
 //! `multiprocessing` has of that name, which measures itself, where there is a Python.
 #![allow(unsafe_code, reason = "the C library's mutex cannot be had without it")]
 
-use std::io::{BufRead, BufReader, Write};
+#[path = "support/python.rs"]
+mod python;
+
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkGroup, Criterion, measurement::WallTime};
 use procpool::{Event, Fd, Lock, Process, RLock, Semaphore};
+use python::Python;
 use tokio::runtime::Builder;
 
 fn main() {
@@ -62,7 +64,7 @@ fn uncontended(group: &mut Group<'_>) {
     });
     let mutex = Mutex::new();
     measure(group, "pthread", |count| repeat(count, || mutex.pair()));
-    let mut python = Python::start("uncontended");
+    let mut python = Python::start(PYTHON, &["uncontended".to_owned()]);
     measure_python(group, &mut python);
 }
 
@@ -94,7 +96,7 @@ fn contended(group: &mut Group<'_>) {
         .expect("a process");
     measure(group, "pthread", |count| repeat(count, || mutex.pair()));
     other.kill();
-    let mut python = Python::start("contended");
+    let mut python = Python::start(PYTHON, &["contended".to_owned()]);
     measure_python(group, &mut python);
 }
 
@@ -131,7 +133,7 @@ fn event(group: &mut Group<'_>) {
         })
     });
     other.kill();
-    let mut python = Python::start("event");
+    let mut python = Python::start(PYTHON, &["event".to_owned()]);
     measure_python(group, &mut python);
 }
 
@@ -196,22 +198,8 @@ impl Mutex {
     }
 }
 
-/// A Python that measures itself.
-struct Python {
-    child: Child,
-    /// At its end the script ends, and takes its child with it.
-    input: Option<ChildStdin>,
-    output: BufReader<ChildStdout>,
-}
-
-fn measure_python(group: &mut Group<'_>, python: &mut Option<Python>) {
-    if let Some(python) = python {
-        measure(group, "python", |count| python.pass(count));
-    }
-}
-
-impl Python {
-    const SCRIPT: &str = r#"
+/// Two Pythons, of which one measures.
+const PYTHON: &str = r#"
 import sys, time
 from multiprocessing import get_context
 
@@ -249,34 +237,8 @@ for line in sys.stdin:
     print(time.perf_counter_ns() - begun, flush=True)
 "#;
 
-    fn start(what: &str) -> Option<Self> {
-        let mut command = Command::new("python3");
-        command.args(["-c", Self::SCRIPT, what]);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = command.spawn().ok()?;
-        let input = Some(child.stdin.take()?);
-        let output = BufReader::new(child.stdout.take()?);
-        Some(Self {
-            child,
-            input,
-            output,
-        })
-    }
-
-    fn pass(&mut self, count: u64) -> Duration {
-        let input = self.input.as_mut().expect("until this is dropped");
-        writeln!(input, "{count}").expect("the Python is there");
-        let mut line = String::new();
-        self.output
-            .read_line(&mut line)
-            .expect("the Python is there");
-        Duration::from_nanos(line.trim().parse().expect("a number"))
-    }
-}
-
-impl Drop for Python {
-    fn drop(&mut self) {
-        self.input = None;
-        let _ = self.child.wait();
+fn measure_python(group: &mut Group<'_>, python: &mut Option<Python>) {
+    if let Some(python) = python {
+        measure(group, "python", |count| python.pass(count));
     }
 }

@@ -144,8 +144,8 @@ fn a_soft_limit_does_not_keep_a_task_from_being_run_again() {
     assert_eq!(desk.repeated.len(), 1);
 }
 
-#[test]
-fn what_goes_on_after_it_was_asked_is_looked_at_the_more_seldom_and_the_next_item_in_time() {
+/// One worker that runs the first of four items, each of which is asked to end after 2 ms.
+fn running_chunk() -> Desk {
     let mut desk = Desk::ready(1);
     desk.submit(
         "a",
@@ -155,6 +155,12 @@ fn what_goes_on_after_it_was_asked_is_looked_at_the_more_seldom_and_the_next_ite
         },
     );
     desk.start("a");
+    desk
+}
+
+#[test]
+fn what_goes_on_after_it_was_asked_is_looked_at_the_more_seldom_and_the_next_item_in_time() {
+    let mut desk = running_chunk();
     desk.pass(2 * MS);
     assert_eq!(desk.asked.len(), 1);
     let mut ticks = 0;
@@ -177,15 +183,7 @@ fn what_goes_on_after_it_was_asked_is_looked_at_the_more_seldom_and_the_next_ite
 
 #[test]
 fn an_answer_that_comes_before_the_page_says_so_does_not_put_off_the_look_at_the_next_item() {
-    let mut desk = Desk::ready(1);
-    desk.submit(
-        "a",
-        JobSpec {
-            items: 4,
-            ..soft(2 * MS)
-        },
-    );
-    desk.start("a");
+    let mut desk = running_chunk();
     desk.pass(60_000 * MS);
     let (worker, ticket) = desk.sent["a"];
     desk.core.item_answered(worker, ticket);
@@ -199,15 +197,7 @@ fn an_answer_that_comes_before_the_page_says_so_does_not_put_off_the_look_at_the
 
 #[test]
 fn a_worker_that_stands_still_behind_an_answer_does_not_put_off_the_look_at_the_next_item() {
-    let mut desk = Desk::ready(1);
-    desk.submit(
-        "a",
-        JobSpec {
-            items: 4,
-            ..soft(2 * MS)
-        },
-    );
-    desk.start("a");
+    let mut desk = running_chunk();
     desk.pass(2 * MS);
     let (worker, ticket) = desk.sent["a"];
     desk.core.item_answered(worker, ticket);
