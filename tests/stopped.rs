@@ -103,7 +103,12 @@ fn a_worker_that_is_stopped_while_it_starts_goes_on() {
                 executed.is_some()
             };
             assert!(soon(PROMPTLY, is_there).await);
-            let _ = send(executed.unwrap(), libc::SIGSTOP);
+            let executed = executed.unwrap();
+            let _ = send(executed, libc::SIGSTOP);
+            let has_started = || patient.is_running() || patient.is_done();
+            assert!(soon(PROMPTLY, has_started).await);
+            // It may have been too late, and have stopped a call, which is nobody's to wake.
+            let _ = send(executed, libc::SIGCONT);
             let answered = tokio::time::timeout(PROMPTLY, patient).await.unwrap();
             assert!(answered.is_ok() && begun.elapsed() < 2 * PROMPTLY);
             pool.shutdown().await;
