@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use super::error::ConnectionError;
 use super::inbox::Inbox;
 use super::link::Link;
+use super::outgoing::Frame;
 use super::{Receiver, Sender};
 
 /// One end of a [`pipe`](super::pipe): sends `S`, receives `R`.
@@ -25,6 +26,11 @@ use super::{Receiver, Sender};
 ///
 /// Messages are framed as those of CPython's `multiprocessing.connection`, so that the bytes forms
 /// can speak with a Python program. Values are in the crate's own encoding.
+///
+/// Two ends may both send a message of any size first, and then receive: while one waits for room, it takes
+/// in what comes, until a message is there whole, and keeps it until that is received.
+/// [`set_max_length`](Self::set_max_length) limits how long it may be. The halves and the `Sink` do not do
+/// that: with them, receive beside sending.
 ///
 /// Errors, panics, and what becomes of an operation that is given up are those of the two halves,
 /// [`Sender`] and [`Receiver`]. All forms wait on tokio's reactor where there is one, and else on the
@@ -60,10 +66,30 @@ pub struct Connection<S, R> {
 
 impl<S, R> Connection<S, R> {
     pub(super) fn new(link: Arc<Link>, inbox: Inbox) -> Self {
+        link.is_whole();
         Self {
             sender: Sender::new(Arc::clone(&link)),
             receiver: Receiver::new(link, inbox),
         }
+    }
+
+    /// Sends, and takes in what comes while there is no room.
+    pub(super) fn exchange(
+        &mut self,
+        frame: Result<Frame, ConnectionError>,
+    ) -> impl Future<Output = Result<(), ConnectionError>> + Send + use<'_, S, R> {
+        let Self { sender, receiver } = self;
+        sender.transmit_while(frame, |context| receiver.poll_take_in(context))
+    }
+
+    /// The same on a thread that may block.
+    pub(super) fn blocking_exchange(
+        &mut self,
+        frame: Frame,
+        limit: Option<Duration>,
+    ) -> Result<(), ConnectionError> {
+        let Self { sender, receiver } = self;
+        sender.block_while(frame, limit, || receiver.take_in())
     }
 
     /// Takes the halves apart, for two tasks or threads. The end is closed when both are dropped.
@@ -90,7 +116,7 @@ impl<S, R> Connection<S, R> {
         &mut self,
         bytes: &[u8],
     ) -> impl Future<Output = Result<(), ConnectionError>> + Send + use<'_, S, R> {
-        self.sender.send_bytes(bytes)
+        self.exchange(Ok(Frame::of_bytes(bytes)))
     }
 
     /// Sends bytes and never waits. See [`Sender::try_send_bytes`].
@@ -112,7 +138,7 @@ impl<S, R> Connection<S, R> {
         bytes: &[u8],
         limit: Option<Duration>,
     ) -> Result<(), ConnectionError> {
-        self.sender.blocking_send_bytes(bytes, limit)
+        self.blocking_exchange(Frame::of_bytes(bytes), limit)
     }
 
     /// Receives a message as bytes. See [`Receiver::recv_bytes`].
@@ -201,7 +227,8 @@ impl<S: Serialize, R> Connection<S, R> {
         &mut self,
         value: &S,
     ) -> impl Future<Output = Result<(), ConnectionError>> + Send + use<'_, S, R> {
-        self.sender.send(value)
+        let frame = self.sender.frame(value);
+        self.exchange(frame)
     }
 
     /// Sends a value and never waits. See [`Sender::try_send`].
@@ -223,7 +250,8 @@ impl<S: Serialize, R> Connection<S, R> {
         value: &S,
         limit: Option<Duration>,
     ) -> Result<(), ConnectionError> {
-        self.sender.blocking_send(value, limit)
+        let frame = self.sender.frame(value)?;
+        self.blocking_exchange(frame, limit)
     }
 }
 

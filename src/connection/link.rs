@@ -1,8 +1,11 @@
 //! The socket of a connection, which its two halves share: reading and writing without waiting, and
-//! waiting for either, asleep or in a future.
+//! waiting for either, asleep or in a future. What is left to do when nobody has it any more: `rest`.
+
+mod rest;
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::AtomicU8;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
@@ -11,6 +14,7 @@ use futures::FutureExt;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::runtime::{self, Handle};
+use tokio::sync::Notify;
 
 use super::error::ConnectionError;
 use super::inbox::Inbox;
@@ -28,6 +32,10 @@ pub(super) struct Link {
     /// The number of the error that has ended it, if one has. The system tells it once, to whoever
     /// reads or writes first.
     lost: OnceLock<i32>,
+    /// How many of the halves are here of an end that is nowhere else; else zero.
+    halves: AtomicU8,
+    /// Told when none of these is left.
+    given_up: Notify,
 }
 
 /// A place in the reactor of a runtime.
@@ -55,6 +63,8 @@ impl Link {
             socket: Arc::new(socket),
             outgoing: Mutex::default(),
             lost: OnceLock::new(),
+            halves: AtomicU8::new(0),
+            given_up: Notify::new(),
         }))
     }
 
@@ -182,54 +192,9 @@ impl Link {
         ready::wait_to_write(self.as_fd(), deadline)
     }
 
-    /// Has the rest of a message that was begun written by the crate's thread, whatever becomes of
-    /// the runtime and of the connection.
-    pub(super) fn tend(self: &Arc<Self>) {
-        let mut outgoing = self.outgoing();
-        if outgoing.is_empty() || outgoing.tended {
-            return;
-        }
-        // Where no thread can be started, the next who sends writes it.
-        let Ok(keeper) = Keeper::get() else {
-            return;
-        };
-        outgoing.tended = true;
-        drop(outgoing);
-        let link = Arc::clone(self);
-        let runtime = keeper.handle().clone();
-        runtime.spawn(async move {
-            // An error hits whoever sends next as well.
-            let _ = link.see_off().await;
-            drop(link);
-            drop(keeper);
-        });
-    }
-
-    async fn see_off(&self) -> io::Result<()> {
-        loop {
-            // `poll_write` is for one at a time, and that is whoever sends.
-            let descriptor = self.registered();
-            let ready = match &descriptor {
-                Ok((descriptor, _)) => descriptor.writable().await,
-                Err(error) => Err(io::Error::from(error.kind())),
-            };
-            let mut outgoing = self.outgoing();
-            let written = outgoing.write(&self.socket, &mut None);
-            match (ready, written) {
-                (Ok(mut ready), Err(error)) if error.kind() == io::ErrorKind::WouldBlock => {
-                    ready.clear_ready();
-                }
-                (Ok(_), Ok(false)) => {}
-                (_, Ok(true)) => {
-                    outgoing.tended = false;
-                    return Ok(());
-                }
-                (Err(error), _) | (_, Err(error)) => {
-                    outgoing.tended = false;
-                    return Err(error);
-                }
-            }
-        }
+    /// Sleeps until something can be written or read; tells whether it can.
+    pub(super) fn wait_to_write_or_read(&self, deadline: Option<Instant>) -> io::Result<bool> {
+        ready::wait_to_write_or_read(self.as_fd(), deadline)
     }
 
     /// The place in the reactor of the runtime that polls, else in that of the crate's thread; and

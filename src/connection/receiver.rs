@@ -184,6 +184,32 @@ impl<T> Receiver<T> {
         }
     }
 
+    /// Reads what is there until a message is there whole. Tells whether more is to be read for that.
+    pub(super) fn take_in(&mut self) -> bool {
+        while self.lacks_a_message() {
+            match self.link.read(&mut self.inbox) {
+                Ok(()) => {}
+                // Any other error is told to whoever receives.
+                Err(error) => return error.kind() == io::ErrorKind::WouldBlock,
+            }
+        }
+        false
+    }
+
+    /// The same in a future, which is woken when there is more to be read.
+    pub(super) fn poll_take_in(&mut self, context: &mut Context<'_>) {
+        while self.lacks_a_message() {
+            let read = self.link.poll_read(context, &mut self.inbox);
+            if !matches!(read, Poll::Ready(Ok(()))) {
+                return;
+            }
+        }
+    }
+
+    fn lacks_a_message(&mut self) -> bool {
+        matches!(self.inbox.next(self.limit), Ok(None))
+    }
+
     fn take_bytes(&mut self) -> Vec<u8> {
         let bytes = self.inbox.take_bytes();
         self.inbox.shrink();
@@ -258,6 +284,12 @@ impl<T: DeserializeOwned> Receiver<T> {
         let value = self.inbox.take(message::decode);
         self.inbox.shrink();
         value
+    }
+}
+
+impl<T> Drop for Receiver<T> {
+    fn drop(&mut self) {
+        self.link.let_go();
     }
 }
 

@@ -89,12 +89,26 @@ impl<T> Sender<T> {
         &mut self,
         frame: Result<Frame, ConnectionError>,
     ) -> impl Future<Output = Result<(), ConnectionError>> + Send + use<'_, T> {
+        self.transmit_while(frame, |_| {})
+    }
+
+    /// Sends a message, and does something else at each turn that finds no room.
+    pub(super) async fn transmit_while(
+        &mut self,
+        frame: Result<Frame, ConnectionError>,
+        mut meanwhile: impl FnMut(&mut Context<'_>),
+    ) -> Result<(), ConnectionError> {
         let link = &self.link;
-        async move {
-            let mut frame = Some(frame?);
-            let _rest = Rest(link);
-            poll_fn(|context| link.poll_write(context, &mut frame)).await
-        }
+        let mut frame = Some(frame?);
+        let _rest = Rest(link);
+        poll_fn(|context| {
+            let sent = link.poll_write(context, &mut frame);
+            if sent.is_pending() {
+                meanwhile(context);
+            }
+            sent
+        })
+        .await
     }
 
     pub(super) fn attempt(&mut self, frame: Frame) -> Result<(), ConnectionError> {
@@ -117,6 +131,17 @@ impl<T> Sender<T> {
         frame: Frame,
         limit: Option<Duration>,
     ) -> Result<(), ConnectionError> {
+        self.block_while(frame, limit, || false)
+    }
+
+    /// Sends a message, and does something else whenever there is no room; which tells whether it is
+    /// to be done again when there is something to read.
+    pub(super) fn block_while(
+        &mut self,
+        frame: Frame,
+        limit: Option<Duration>,
+        mut meanwhile: impl FnMut() -> bool,
+    ) -> Result<(), ConnectionError> {
         let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
         let _rest = Rest(&self.link);
         let mut frame = Some(frame);
@@ -125,7 +150,10 @@ impl<T> Sender<T> {
                 Ok(true) => return Ok(()),
                 Ok(false) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    let room = self.link.wait_to_write(deadline);
+                    let room = match meanwhile() {
+                        true => self.link.wait_to_write_or_read(deadline),
+                        false => self.link.wait_to_write(deadline),
+                    };
                     if !room.map_err(ConnectionError::sending)? {
                         return frame.map_or(Ok(()), |_| Err(Fault::TimedOut.into()));
                     }
@@ -223,6 +251,7 @@ impl Drop for Rest<'_> {
 
 impl<T> Drop for Sender<T> {
     fn drop(&mut self) {
+        self.link.let_go();
         self.link.tend();
     }
 }

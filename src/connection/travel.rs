@@ -33,6 +33,7 @@ impl End {
             unread: unread.map_err(|why| refused(&why))?.into(),
             descriptor: attached::attach(link)?,
         })
+        .inspect(|_| link.is_copied())
     }
 
     fn open<E: de::Error>(self) -> Result<(Arc<Link>, Inbox), E> {

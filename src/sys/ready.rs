@@ -45,6 +45,15 @@ pub(crate) fn wait_to_write(
     wait(descriptor, PollFlags::OUT, deadline)
 }
 
+/// Sleeps until there is room to write or something to be read, or the end of either, at most until
+/// `deadline`; tells whether there is.
+pub(crate) fn wait_to_write_or_read(
+    descriptor: BorrowedFd<'_>,
+    deadline: Option<Instant>,
+) -> io::Result<bool> {
+    wait(descriptor, PollFlags::OUT | PollFlags::IN, deadline)
+}
+
 /// One descriptor that has something to be read when one of these has. A file, which always has, is
 /// not among them.
 pub(crate) fn together(descriptors: &[BorrowedFd<'_>]) -> io::Result<OwnedFd> {

@@ -169,7 +169,7 @@ impl<S, R> Connection<S, R> {
         &mut self,
         value: &V,
     ) -> impl Future<Output = Result<(), ConnectionError>> + Send + use<'_, S, R, V> {
-        self.sender.send_pickled(value)
+        self.exchange(frame(value))
     }
 
     /// Sends a value as a pickle and never waits. See [`Sender::try_send_pickled`].
@@ -195,7 +195,7 @@ impl<S, R> Connection<S, R> {
         value: &V,
         limit: Option<Duration>,
     ) -> Result<(), ConnectionError> {
-        self.sender.blocking_send_pickled(value, limit)
+        self.blocking_exchange(frame(value)?, limit)
     }
 
     /// Receives a value of a pickle. See [`Receiver::recv_pickled`].
