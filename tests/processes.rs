@@ -9,14 +9,15 @@ mod deeds;
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Duration;
 
 use bytes::Bytes;
 use deeds::{Scratch, hang, touch, wait_for};
 use procpool::connection::{Sender, blocking_wait};
 use procpool::{
-    Connection, Fd, Process, ProcessBuilder, ProcessPool, StartMethod, Stdio, active_children,
-    call, current_process, one_way, parent_process, pipe,
+    Connection, Fd, Process, ProcessBuilder, ProcessPool, SpawnError, StartMethod, Stdio,
+    active_children, call, current_process, one_way, parent_process, pipe,
 };
 use serde::{Deserialize, Serialize};
 use support::{PROMPTLY, children, everywhere, is_alive, soon};
@@ -466,6 +467,26 @@ fn a_start_that_nobody_waits_for_leaves_no_process() {
         let gone = soon(PROMPTLY, || active_children().is_empty()).await;
         assert!(gone);
     });
+}
+
+/// Not even in a program of one thread: the first panic there would be the end of the copy.
+#[test]
+fn a_thread_that_is_panicking_does_not_fork() {
+    struct Forks<'a>(&'a mut Option<SpawnError>);
+    impl Drop for Forks<'_> {
+        fn drop(&mut self) {
+            let start = by(StartMethod::Fork).spawn(hang, ());
+            *self.0 = start.blocking_wait().err();
+        }
+    }
+    let mut error = None;
+    let unwound = catch_unwind(AssertUnwindSafe(|| {
+        let _forks = Forks(&mut error);
+        resume_unwind(Box::new(()));
+    }));
+    let error = error.unwrap();
+    assert!(unwound.is_err() && error.is_fork_refused(), "{error}");
+    assert!(error.to_string().contains("panicking"), "{error}");
 }
 
 /// CF-144: an async function has a runtime, which ends with it.

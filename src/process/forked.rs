@@ -139,8 +139,18 @@ impl AsFd for Forked {
     }
 }
 
+/// What is on the stack below is the parent's, and is not to be unwound in the copy.
+struct NoWayBack;
+
+impl Drop for NoWayBack {
+    fn drop(&mut self) {
+        std::process::abort();
+    }
+}
+
 /// In the copy: what is its parent's is let go, and it becomes what the order says.
 fn begin(order: Order, program: OwnedFd, lifeline: OwnedFd, serve: Serve) -> ! {
+    let _no_way_back = NoWayBack;
     private::close_in_copy();
     let _ = setpgid(None, None);
     signal::reset_inherited();

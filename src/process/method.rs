@@ -50,11 +50,12 @@ pub enum StartMethod {
     /// has the other is told of no end before the child has ended.
     ///
     /// What threads hold at that moment, a lock of the allocator's for example, would be held in the
-    /// child for ever. So this is refused where the program has any other thread, or is inside of a
-    /// runtime ([`is_fork_refused`](crate::SpawnError::is_fork_refused)): it is for programs that
-    /// have none, and for the time before a runtime is started. The crate's own thread is one as
-    /// well, which everything asynchronous needs, and so do the other methods. A forked process is
-    /// reaped by whoever waits for it, or asks how it is; if its handle is dropped before, that
+    /// child for ever. So this is refused where the program has any other thread, is inside of a
+    /// runtime, or is panicking ([`is_fork_refused`](crate::SpawnError::is_fork_refused)): it is for
+    /// programs that have none, and for the time before a runtime is started. The crate's own thread
+    /// is one as well, which everything asynchronous needs, and so do the other methods; and
+    /// processes that were started by those have one that watches their parent. A forked process
+    /// is reaped by whoever waits for it, or asks how it is; if its handle is dropped before, that
     /// thread sees to it.
     Fork,
 }

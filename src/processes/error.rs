@@ -48,6 +48,10 @@ pub(super) enum SpawnFault {
     Threads(u32),
     #[error("a process cannot be forked from within a runtime; do it before that is started")]
     InRuntime,
+    #[error(
+        "a process cannot be forked by a thread that is panicking; the copy could catch no panic"
+    )]
+    Panicking,
     #[error("the scope is over that was to wait for the process")]
     ScopeOver,
 }
@@ -93,9 +97,10 @@ impl SpawnError {
     }
 
     /// Tells whether this process could not be [forked](crate::StartMethod::Fork), because it has
-    /// more than one thread, or is inside of a runtime.
+    /// more than one thread, is inside of a runtime, or is panicking.
     pub fn is_fork_refused(&self) -> bool {
-        matches!(self.0, SpawnFault::Threads(_) | SpawnFault::InRuntime)
+        use SpawnFault::{InRuntime, Panicking, Threads};
+        matches!(self.0, Threads(_) | InRuntime | Panicking)
     }
 
     /// Tells whether the [scope](super::scope) was over that the process was to belong to.

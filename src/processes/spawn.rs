@@ -182,6 +182,9 @@ impl Plan {
         if Handle::try_current().is_ok() {
             return Err(SpawnFault::InRuntime.into());
         }
+        if std::thread::panicking() {
+            return Err(SpawnFault::Panicking.into());
+        }
         if self.outputs.iter().any(|(_, here)| here.is_some()) {
             let why = "the outputs of a forked process cannot be taken in, only sent somewhere";
             return Err(SpawnFault::Invalid(why).into());
