@@ -144,16 +144,20 @@ fn a_value_that_was_there_survives_its_process() {
     });
 }
 
+#[expect(unsafe_code, reason = "nothing else closes a standard stream")]
+fn close_outputs() {
+    // SAFETY: the standard streams belong to nobody.
+    unsafe {
+        libc::close(1);
+        libc::close(2);
+    }
+}
+
 /// CF-143.
 #[test]
 fn closed_outputs_are_no_reason_to_fail() {
-    #[expect(unsafe_code, reason = "nothing else closes a standard stream")]
     fn close_and_print(_: ()) -> u32 {
-        // SAFETY: the standard streams belong to nobody.
-        unsafe {
-            libc::close(1);
-            libc::close(2);
-        }
+        close_outputs();
         own_pid(())
     }
     everywhere(|method| async move {
@@ -168,6 +172,30 @@ fn closed_outputs_are_no_reason_to_fail() {
         process.join().await.unwrap();
         assert!(process.exit().unwrap().success());
     });
+}
+
+/// CF-143, in the program itself: what it starts has outputs all the same, which go nowhere.
+#[test]
+fn a_program_without_outputs_starts_processes() {
+    const NAME: &str = "a_program_without_outputs_starts_processes";
+    if let Some(method) = role() {
+        close_outputs();
+        let print = |text: String| {
+            println!("{text}");
+            eprintln!("{text}");
+            own_pid(())
+        };
+        let process = by(method.parse().unwrap()).spawn(print, "hello".to_owned());
+        let process = process.blocking_wait().unwrap();
+        let value = process.blocking_join(Some(HANG));
+        let fine = value.is_ok_and(|pid| pid == process.pid()) && process.exit().unwrap().success();
+        std::process::exit(if fine { 0 } else { 3 });
+    }
+    for method in StartMethod::available() {
+        let _scene = scene();
+        let mut program = Program::start(NAME, &method.to_string());
+        assert_eq!(program.end().code(), Some(0), "{method}");
+    }
 }
 
 /// CF-144: a thread that is left behind ends with the process, and tears no message.

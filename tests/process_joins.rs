@@ -8,19 +8,19 @@ mod deeds;
 
 use std::fs::File;
 use std::io::Read;
-use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use deeds::{Scratch, hang, own_pid, touch, wait_for};
 use procpool::connection::{Receiver, blocking_wait};
 use procpool::{Fd, Process, ProcessBuilder, StartMethod, Stdio, one_way, wait};
+use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 use support::{HANG, PROMPTLY, everywhere, runtime, scene, soon};
 
 fn by(method: StartMethod) -> ProcessBuilder {
     Process::builder().start_method(method)
 }
 
-/// CF-131.
+/// CF-131; and CF-150, of a value that is not there yet.
 #[test]
 fn a_limit_of_joining_ends_the_waiting_and_not_the_process() {
     everywhere(|method| async move {
@@ -81,7 +81,7 @@ fn the_sentinel_is_ready_when_the_process_has_ended() {
     });
 }
 
-/// CF-136.
+/// CF-136: its descriptor is free as soon as it is closed.
 #[test]
 fn a_process_that_runs_cannot_be_closed() {
     everywhere(|method| async move {
@@ -96,7 +96,10 @@ fn a_process_that_runs_cannot_be_closed() {
         let process = error.into_process();
         touch(gate.at("open"));
         process.join().await.unwrap();
+        let open = || std::fs::read_dir("/proc/self/fd").unwrap().count();
+        let before = open();
         process.close().unwrap();
+        assert!(open() < before);
     });
 }
 
@@ -257,13 +260,15 @@ fn what_a_process_prints_can_be_read_after_its_end() {
         (0..count).for_each(|_| println!("{line}"));
     }
     everywhere(|method| async move {
-        for (count, line) in [(1, "1 2".to_owned()), (16, "x".repeat(4095))] {
-            let (mut here, there) = UnixStream::pair().unwrap();
+        for (count, line) in [(1, "1 2".to_owned()), (64, "x".repeat(4095))] {
+            let (here, there) = pipe_with(PipeFlags::CLOEXEC).unwrap();
+            // It is to hold all of it.
+            fcntl_setpipe_size(&there, 512 << 10).unwrap();
             let builder = by(method).stdout(Stdio::to(there));
             let process = builder.spawn(print, (count, line.clone())).await.unwrap();
             process.join().await.unwrap();
             let mut printed = String::new();
-            here.read_to_string(&mut printed).unwrap();
+            File::from(here).read_to_string(&mut printed).unwrap();
             assert_eq!(printed, (line + "\n").repeat(count));
         }
         let (line, lines) = std::sync::mpsc::channel();
@@ -283,26 +288,34 @@ fn what_a_process_prints_can_be_read_after_its_end() {
 /// CF-142, CF-151.
 #[test]
 fn a_panic_is_told_and_printed() {
+    const LINE: u32 = line!() + 2;
     fn fail(_: ()) {
         panic!("something went wrong");
     }
     everywhere(|method| async move {
-        let scratch = Scratch::new();
-        let path = scratch.at("stderr");
-        let builder = by(method).stderr(Stdio::to(File::create(&path).unwrap()));
-        let process = builder.spawn(fail, ()).await.unwrap();
-        let error = process.join().await.unwrap_err();
-        let panic = error.panic().expect("it panicked");
-        assert_eq!(panic.message(), "something went wrong");
-        let said = format!("{error:#}");
-        assert_eq!(said.matches("something went wrong").count(), 1, "{said}");
-        let place = panic.location().unwrap();
-        assert!(place.starts_with("tests/process_joins.rs:"), "{place}");
-        assert_eq!(process.exit().unwrap().code(), Some(101));
-        let printed = std::fs::read_to_string(&path).unwrap();
-        assert!(
-            printed.contains("something went wrong") && printed.contains(place),
-            "{printed}"
-        );
+        for captures in [false, true] {
+            let scratch = Scratch::new();
+            let path = scratch.at("stderr");
+            let builder = by(method).stderr(Stdio::to(File::create(&path).unwrap()));
+            let builder = builder.env("RUST_BACKTRACE", if captures { "1" } else { "0" });
+            let process = builder.spawn(fail, ()).await.unwrap();
+            let error = process.join().await.unwrap_err();
+            let panic = error.panic().expect("it panicked");
+            assert_eq!(panic.message(), "something went wrong");
+            let said = format!("{error:#}");
+            assert_eq!(said.matches("something went wrong").count(), 1, "{said}");
+            let place = panic.location().unwrap();
+            assert_eq!(place, format!("tests/process_joins.rs:{LINE}:9"));
+            let shown = panic
+                .backtrace()
+                .is_some_and(|trace| trace.contains("fail"));
+            assert_eq!(shown, captures, "{:?}", panic.backtrace());
+            assert_eq!(process.exit().unwrap().code(), Some(101));
+            let printed = std::fs::read_to_string(&path).unwrap();
+            assert!(
+                printed.contains("something went wrong") && printed.contains(place),
+                "{printed}"
+            );
+        }
     });
 }

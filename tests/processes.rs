@@ -20,13 +20,13 @@ use procpool::{
     active_children, call, current_process, one_way, parent_process, pipe,
 };
 use serde::{Deserialize, Serialize};
-use support::{PROMPTLY, children, everywhere, is_alive, soon};
+use support::{PROMPTLY, children, everywhere, is_alive, scene, soon};
 
 fn by(method: StartMethod) -> ProcessBuilder {
     Process::builder().start_method(method)
 }
 
-/// CF-123.
+/// CF-123, CF-128.
 #[test]
 fn the_main_process_describes_itself() {
     let current = current_process();
@@ -37,6 +37,16 @@ fn the_main_process_describes_itself() {
     );
     assert_eq!(current.start_method(), None);
     assert!(parent_process().is_none());
+}
+
+/// CF-132: and there is nothing that could be joined or signalled, and no builder that could start a
+/// second one, which is shown where [`ProcessBuilder`] is described.
+#[test]
+fn nothing_is_started_by_describing_it() {
+    let _scene = scene();
+    let builder = Process::builder().name("unborn").daemon(true);
+    drop((builder.clone(), builder));
+    assert!(active_children().is_empty() && children().is_empty());
 }
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -111,6 +121,27 @@ fn a_process_is_alive_until_it_has_ended_and_then_known_all_the_same() {
             process.blocking_join(None).unwrap();
             assert_eq!(process.pid(), pid);
         }
+    });
+}
+
+/// CF-264, CF-265: no default can be set. A process hands on how it was started itself, and to its own
+/// alone.
+#[test]
+fn how_a_process_was_started_is_the_default_of_its_own_and_of_no_others() {
+    fn methods(_: ()) -> [String; 2] {
+        let own = |()| current_process().start_method().unwrap().to_string();
+        let child = Process::spawn(own, ()).blocking_wait().unwrap();
+        [own(()), child.blocking_join(None).unwrap()]
+    }
+    everywhere(|method| async move {
+        let process = by(method).spawn(methods, ()).await.unwrap();
+        assert_eq!(
+            process.join().await.unwrap(),
+            [method.to_string(), method.to_string()]
+        );
+        let other = Process::spawn(methods, ()).await.unwrap();
+        let default = StartMethod::default().to_string();
+        assert_eq!(other.join().await.unwrap(), [default.clone(), default]);
     });
 }
 
@@ -193,13 +224,17 @@ fn two_builders_share_no_settings() {
     });
 }
 
-/// The environment is the program's, with the changes of the builder, the last of which holds.
+/// CF-270: arguments and environment are the program's, the latter with the changes of the builder, the
+/// last of which holds.
 #[test]
 fn the_environment_is_as_the_builder_says() {
     fn look(keys: Vec<String>) -> Vec<Option<String>> {
         keys.iter().map(|key| std::env::var(key).ok()).collect()
     }
     everywhere(|method| async move {
+        let arguments = |()| std::env::args().collect::<Vec<_>>();
+        let seen = by(method).spawn(arguments, ()).await.unwrap();
+        assert_eq!(seen.join().await.unwrap(), arguments(()));
         let keys = ["PATH", "A", "B"].map(str::to_owned).to_vec();
         let process = by(method)
             .env("A", "1")

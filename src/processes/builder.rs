@@ -31,6 +31,19 @@ use crate::{Call, HookOutcome, StartMethod, Stdio};
 /// assert_eq!(process.join().await?, "hello you");
 /// # Ok(()) }
 /// ```
+///
+/// What is only described is no process: it cannot be joined, and it is started once. These do not
+/// compile:
+///
+/// ```compile_fail,E0599
+/// procpool::Process::builder().name("greeter").join();
+/// ```
+///
+/// ```compile_fail,E0382
+/// let builder = procpool::Process::builder();
+/// let once = builder.spawn(|n: u8| n, 1);
+/// let twice = builder.spawn(|n: u8| n, 1); // a clone could be
+/// ```
 #[derive(Clone, Debug, Default)]
 #[must_use = "a builder starts nothing until it is told to"]
 pub struct ProcessBuilder {
