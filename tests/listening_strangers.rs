@@ -9,8 +9,10 @@ mod support;
 #[path = "support/surroundings.rs"]
 mod surroundings;
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, IoSlice, Read, Write};
+use std::mem::MaybeUninit;
 use std::net::TcpStream;
+use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
@@ -153,6 +155,37 @@ fn something_bogus_is_turned_away() {
             drop(answering.await.unwrap());
             std::fs::remove_file(path).unwrap();
         }
+    });
+}
+
+/// Nobody's descriptors are kept who has proved nothing, wherever in a message they come.
+#[test]
+fn descriptors_before_the_key_is_proved_are_not_taken() {
+    use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage::ScmRights, SendFlags, sendmsg};
+    here(|| async {
+        let directory = Directory::new();
+        let builder = Listener::builder().authkey(key());
+        let mut listener = builder.bind::<u32, u32, _>(directory.socket()).unwrap();
+        for says in [&[0][..], &[0, 0, 0, 9, b'#']] {
+            let client = UnixStream::connect(directory.socket()).unwrap();
+            let (mut here, there) = UnixStream::pair().unwrap();
+            let descriptors = [there.as_fd(); 100];
+            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(100))];
+            let mut beside = SendAncillaryBuffer::new(&mut space);
+            assert!(beside.push(ScmRights(&descriptors)));
+            let bytes = [IoSlice::new(says)];
+            sendmsg(&client, &bytes, &mut beside, SendFlags::empty()).unwrap();
+            drop(there);
+            let begun = Instant::now();
+            let reason = refusal(&mut listener).await;
+            assert!(reason.is_authentication(), "{reason}");
+            assert!(begun.elapsed() < PROMPTLY / 4, "at once, not by the limit");
+            // All of them are closed, while the client is still there.
+            here.set_read_timeout(Some(PROMPTLY)).unwrap();
+            assert_eq!(here.read(&mut [0]).unwrap(), 0);
+            drop(client);
+        }
+        welcome(&mut listener).await;
     });
 }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use super::authkey::{AuthKey, AuthMode};
-use super::error::Fault;
+use super::error::{Break, Fault};
 use super::handshake::{Handshake, LONGEST, RANDOM, Role};
 use super::inbox::Inbox;
 use super::link::Link;
@@ -117,6 +117,11 @@ impl Greeted {
             let next = next.map_err(|fault: Fault| ConnectionError::from(fault));
             if next.map_err(HandshakeError::of_connection)?.is_some() {
                 return Ok(self.inbox.take_bytes());
+            }
+            // Nobody has any to give before both know whom they have.
+            if self.inbox.has_descriptors() {
+                let why = ConnectionError::from(Fault::Broken(Break::Misplaced));
+                return Err(HandshakeError::of_connection(why));
             }
             let Self { link, inbox } = self;
             let read = std::future::poll_fn(|context| link.poll_read(context, inbox));

@@ -128,6 +128,11 @@ impl Inbox {
         self.end.is_some() || self.start < self.filled || self.message.is_some()
     }
 
+    /// Whether descriptors came that were not taken yet.
+    pub(super) fn has_descriptors(&self) -> bool {
+        !self.beside.is_empty()
+    }
+
     /// The length of the next message if all of it is there; `None` where more has to be read.
     ///
     /// # Errors
@@ -150,7 +155,7 @@ impl Inbox {
             None => {
                 let header = frame::read(self.unread()).map_err(Break::Malformed)?;
                 let Some(header) = header else {
-                    return Ok(None);
+                    return self.await_the_rest();
                 };
                 self.start += header.header;
                 let fits = usize::try_from(header.message).unwrap_or(usize::MAX);
@@ -164,11 +169,15 @@ impl Inbox {
         if self.unread().len() >= message {
             return Ok(Some(message));
         }
-        // All that has come belongs to this message, which has one sender.
-        if self.beside.len() > 1 {
-            return Err(Break::Misplaced);
+        self.await_the_rest()
+    }
+
+    /// All that has come belongs to one message, whose descriptors are sent with its first byte.
+    fn await_the_rest(&self) -> Result<Option<usize>, Break> {
+        match self.beside.len() {
+            0 | 1 => Ok(None),
+            _ => Err(Break::Misplaced),
         }
-        Ok(None)
     }
 
     fn breaks(&mut self, why: Break) -> Fault {

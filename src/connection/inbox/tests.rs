@@ -146,16 +146,19 @@ fn descriptors_belong_to_the_message_that_they_came_with() {
 
 #[test]
 fn nobody_hoards_descriptors_in_the_middle_of_a_message() {
-    let mut inbox = Inbox::default();
     let message = framed(&[0; 10]);
-    with_descriptors(&mut inbox, &message[..5], 1);
-    assert_eq!(inbox.next(ANY).unwrap(), None);
-    with_descriptors(&mut inbox, &message[5..6], 1);
-    assert!(matches!(
-        inbox.next(ANY),
-        Err(Fault::Broken(Break::Misplaced))
-    ));
-    assert!(inbox.beside.is_empty());
+    // Nor in the middle of its header.
+    for (first, second) in [(5, 6), (4, 5), (3, 4), (1, 2)] {
+        let mut inbox = Inbox::default();
+        with_descriptors(&mut inbox, &message[..first], 1);
+        assert_eq!(inbox.next(ANY).unwrap(), None);
+        with_descriptors(&mut inbox, &message[first..second], 1);
+        assert!(matches!(
+            inbox.next(ANY),
+            Err(Fault::Broken(Break::Misplaced))
+        ));
+        assert!(!inbox.has_descriptors());
+    }
 }
 
 #[test]
