@@ -5,6 +5,8 @@ mod support;
 
 #[path = "support/deeds.rs"]
 mod deeds;
+#[path = "support/terminal.rs"]
+mod terminal;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::AsFd;
@@ -25,6 +27,7 @@ use procpool::{
     current_process, one_way, parent_process, pipe, processes, wait,
 };
 use support::{PROMPTLY, children, descendants, eventually, is_alive, runtime, scene, soon};
+use terminal::{begin_session, own_terminal, terminal, write_from_behind};
 
 const CASES: &[(&str, fn())] = &[
     (
@@ -49,6 +52,7 @@ const CASES: &[(&str, fn())] = &[
     ("a_hundred_copies_are_made_and_terminated", many),
     ("copies_die_with_their_program", die_with_program),
     ("what_was_printed_before_is_printed_once", printed_once),
+    ("a_copy_may_write_to_a_terminal", at_a_terminal),
     (
         "nothing_that_is_for_the_programs_end_is_done_at_the_copies",
         no_exit_handlers,
@@ -492,6 +496,11 @@ fn play(role: &str) {
             process.blocking_join(None).unwrap();
             println!("parent");
         }
+        ("terminal", _) => {
+            let process = fork().spawn(write_from_behind, own_terminal());
+            let process = process.blocking_wait().unwrap();
+            assert!(process.blocking_join(Some(PROMPTLY)).unwrap());
+        }
         ("exits", path) => {
             // It is run at the end of this process.
             let daemon = |path: String| {
@@ -577,6 +586,14 @@ fn printed_once() {
         String::from_utf8(printed.stdout).unwrap(),
         "once copy\nparent\n"
     );
+}
+
+fn at_a_terminal() {
+    let _scene = scene();
+    let (_keys, screen) = terminal();
+    let mut program = program("terminal");
+    begin_session(&mut program, &screen);
+    assert!(program.status().unwrap().success());
 }
 
 /// CF-127: daemons are asked to end when their parent does, and not when a copy of that does.

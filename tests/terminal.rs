@@ -6,19 +6,20 @@ mod support;
 mod deeds;
 #[path = "support/program.rs"]
 mod program;
+#[path = "support/terminal.rs"]
+mod terminal;
 
-use std::fs::File;
 use std::io::Write;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::fd::OwnedFd;
+use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
-use std::ptr::{null, null_mut};
 use std::time::Duration;
 
 use deeds::{Scratch, group_of, hang, own_pid, touch, wait_for};
 use procpool::{ProcessPool, StartMethod};
 use program::{Program, role, say};
 use support::{PROMPTLY, children, eventually, is_alive, pool, runtime, scene, soon};
+use terminal::{begin_session, own_terminal, terminal, write_from_behind};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// What is typed, and the signal that it makes; the hang-up is not typed.
@@ -29,39 +30,10 @@ const KEYS: [(&str, i32); 4] = [
     ("", libc::SIGHUP),
 ];
 
-/// Makes a terminal: the end where is typed, and the end that a program has.
-#[expect(unsafe_code, reason = "terminals are made through libc")]
-fn terminal() -> (File, OwnedFd) {
-    let (mut keys, mut screen) = (-1, -1);
-    let (name, options, size) = (null_mut(), null(), null());
-    // SAFETY: both numbers may be written to, and nothing else is asked for.
-    let done = unsafe { libc::openpty(&mut keys, &mut screen, name, options, size) };
-    assert_eq!(done, 0, "{}", std::io::Error::last_os_error());
-    // SAFETY: the call has just opened both, and nobody else has them.
-    let [keys, screen] = [keys, screen].map(|number| unsafe { OwnedFd::from_raw_fd(number) });
-    for end in [&keys, &screen] {
-        // The programs of other tests must not hold this terminal.
-        rustix::io::fcntl_setfd(end, rustix::io::FdFlags::CLOEXEC).unwrap();
-    }
-    (File::from(keys), screen)
-}
-
 /// Starts a program as the leader of a session of that terminal.
-#[expect(unsafe_code, reason = "a session is begun between fork and exec")]
 fn start_at(screen: &OwnedFd, test: &str, role: &str) -> Program {
-    let screen = screen.as_raw_fd();
-    let begin_session = move || {
-        // SAFETY: numbers alone are passed; the descriptor is open in the copy, too.
-        let done = unsafe { libc::setsid() >= 0 && libc::ioctl(screen, libc::TIOCSCTTY, 0) == 0 };
-        if done {
-            Ok(())
-        } else {
-            Err(std::io::Error::last_os_error())
-        }
-    };
     let mut command = Command::new(std::env::current_exe().unwrap());
-    // SAFETY: the closure makes two system calls and touches no memory.
-    unsafe { command.pre_exec(begin_session) };
+    begin_session(&mut command, screen);
     Program::start_by(&mut command, test, role)
 }
 
@@ -151,5 +123,29 @@ fn of_a_program_that_an_interrupt_ends_nothing_is_left_within_a_second() {
             });
             assert!(gone, "{method} {number}: {seen:?}");
         }
+    }
+}
+
+/// Row 38, CF-294: the kernel stops whoever uses his terminal from the background, so a worker has none.
+#[test]
+fn a_task_may_write_to_a_terminal_and_is_not_stopped_for_what_it_does_there() {
+    const NAME: &str = "a_task_may_write_to_a_terminal_and_is_not_stopped_for_what_it_does_there";
+    if let Some(method) = role() {
+        let method = method.parse().unwrap();
+        let terminal = own_terminal();
+        return runtime(2).block_on(async {
+            let pool = pool(1, method);
+            let task = pool.task(write_from_behind).timeout(PROMPTLY);
+            assert!(task.submit(terminal).await.unwrap());
+            pool.shutdown().await;
+            say("done");
+        });
+    }
+    let _scene = scene();
+    for method in StartMethod::available() {
+        let (_keys, screen) = terminal();
+        let mut program = start_at(&screen, NAME, &method.to_string());
+        assert_eq!(program.hear(), "done", "{method}");
+        assert!(program.end().success(), "{method}");
     }
 }

@@ -15,7 +15,7 @@ use super::errand::Posting;
 use super::private::{self, Private};
 use super::{Exit, Keeper, Order};
 use crate::sys::fork::{self, ForkError};
-use crate::sys::{pidfd, prctl, signal, wait};
+use crate::sys::{pidfd, prctl, signal, start, wait};
 
 /// A child that shares this process's past.
 #[derive(Debug)]
@@ -154,6 +154,7 @@ fn begin(order: Order, program: OwnedFd, lifeline: OwnedFd, serve: Serve) -> ! {
     private::close_in_copy();
     let _ = setpgid(None, None);
     signal::reset_inherited();
+    start::leave_terminal();
     let armed = prctl::wake_when_parent_dies()
         .and_then(|()| prctl::kill_group_when_closed(lifeline.as_fd()));
     if let Err(error) = armed {

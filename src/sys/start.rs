@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::os::fd::{AsFd, AsRawFd};
 use std::{env, io, mem};
 
+use rustix::fs::{Mode, OFlags};
 use rustix::process::Uid;
 
 use super::fork;
@@ -52,6 +53,24 @@ pub(crate) fn change_environment(changes: Vec<(OsString, Option<OsString>)>) -> 
         }
     }
     Ok(())
+}
+
+/// Lets go of the terminal that the program was started at, if there is one; the program keeps it.
+///
+/// The kernel stops a process that reads there, changes its settings, or writes while `tostop` is set, if
+/// its group is not the one in front, and a worker's group never is. To one that has no terminal, an
+/// inherited descriptor of it is a file like any other, and `/dev/tty` cannot be opened.
+pub(crate) fn leave_terminal() {
+    // SAFETY: both calls take numbers alone.
+    if unsafe { libc::getsid(0) == libc::getpid() } {
+        // With the leader the whole session would lose it. No child of ours leads one.
+        return;
+    }
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    if let Ok(terminal) = rustix::fs::open("/dev/tty", flags, Mode::empty()) {
+        // SAFETY: this request takes nothing, and the descriptor is open.
+        unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCNOTTY) };
+    }
 }
 
 /// Returns the user to whom the other end of a Unix socket belongs: of a pair, its creator.

@@ -163,6 +163,7 @@ fn prepare(run_constructors: impl FnOnce() -> Result<(), Refusal>) -> Result<Own
     let socket = take_socket()?;
     descriptors::close_inherited().map_err(Refusal::Table)?;
     signal::reset_inherited();
+    start::leave_terminal();
     title::prepare();
     // The kernel names it after the file that was executed, which is a link called `exe`.
     title::set_name("procpool");
