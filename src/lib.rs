@@ -68,6 +68,7 @@
 //! | [Lifecycle](guide::lifecycle) | how workers start, what they are given, and how a pool ends |
 //! | [Observing](guide::observing) | what a pool is doing, and how it is told to others |
 //! | [Connections](guide::connections) | messages between processes that go on while a task runs |
+//! | [Queues](guide::queues) | items between any number of processes |
 //! | [Listening](guide::listening) | connections by an address, and with Python programs |
 //! | [Processes](guide::processes) | one function in a process of its own |
 //! | [Shared memory](guide::shared) | values, arrays and tables that several processes see |

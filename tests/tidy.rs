@@ -126,6 +126,16 @@ fn lower_layers_do_not_name_higher_ones() {
 }
 
 #[test]
+fn every_chapter_of_the_guide_is_on_the_title_page() {
+    let (guide, title) = (read("src/guide.rs"), read("src/lib.rs"));
+    let chapters = guide.lines().filter_map(|line| {
+        let name = line.strip_prefix("pub mod ")?.strip_suffix(" {}")?;
+        (!title.contains(&format!("(guide::{name})"))).then(|| name.to_owned())
+    });
+    none(chapters);
+}
+
+#[test]
 fn nothing_is_left_to_be_done() {
     let unfinished = ["todo!", "unimplemented!", "FIXME", "dbg!"];
     none(sources().iter().flat_map(|file| {
