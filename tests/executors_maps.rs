@@ -7,6 +7,9 @@
 mod kinds;
 mod support;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use futures::stream::{self, Stream as _, StreamExt, TryStreamExt};
 use kinds::{Inline, Kind, Threads, on_each_runtime};
 use procpool::{Executor, ExecutorTask, StartMethod, TaskError};
@@ -157,4 +160,26 @@ fn a_map_knows_how_many_results_there_will_be() {
         pool.shutdown().await;
     }
     on_every_executor!(case and inline);
+}
+
+/// CF-010: who has read a result may take his time with it.
+#[test]
+fn the_place_of_what_is_read_is_filled_before_the_reader_has_it() {
+    async fn case<K: Kind>(kind: K) {
+        let pool = kind.pool(1);
+        for ahead in [1, 5] {
+            let taken = Arc::new(AtomicU64::new(0));
+            let count = taken.clone();
+            let items = (0..).inspect(move |_| {
+                count.fetch_add(1, Ordering::Relaxed);
+            });
+            let mut results = pool.task(double).look_ahead(ahead).map(items);
+            for read in 0..10 {
+                assert_eq!(taken.load(Ordering::Relaxed), ahead as u64 + read);
+                assert_eq!(results.next().await.unwrap().unwrap(), double(read));
+            }
+        }
+        pool.shutdown().await;
+    }
+    on_every_executor!(case);
 }

@@ -14,7 +14,7 @@ use std::time::Duration;
 use futures::stream::{StreamExt, TryStreamExt};
 use gate::{Gate, pass};
 use procpool::ProcessPool;
-use support::{everywhere, pool};
+use support::{PROMPTLY, everywhere, pool, soon};
 
 /// Counts what is taken out of a source.
 fn counted<I: Iterator>(items: I) -> (Arc<AtomicUsize>, impl Iterator<Item = I::Item>) {
@@ -33,12 +33,28 @@ fn no_more_is_taken_than_the_look_ahead_says() {
         let pool = pool(1, method);
         for ahead in [1, 5, 10] {
             let (taken, items) = counted(0..5);
+            let done = pool.stats().completed;
+            let are_done = |n: usize| {
+                let pool = pool.clone();
+                soon(PROMPTLY, move || pool.stats().completed - done == n as u64)
+            };
             let mut results = pool.task(|n: u64| n).look_ahead(ahead).map(items);
             assert_eq!(taken.load(Ordering::Relaxed), ahead.min(5));
+            assert!(are_done(ahead.min(5)).await);
             assert_eq!(results.next().await.unwrap().unwrap(), 0);
-            assert!(taken.load(Ordering::Relaxed) <= (ahead + 1).min(5));
+            // Nobody polls any more, and the place of what was read is not empty.
+            assert_eq!(taken.load(Ordering::Relaxed), (ahead + 1).min(5));
+            assert!(are_done((ahead + 1).min(5)).await);
             let rest: Vec<_> = results.try_collect().await.unwrap();
             assert_eq!(rest, [1, 2, 3, 4]);
+        }
+        for ahead in [1, 5, 10] {
+            let (taken, items) = counted(0..);
+            let mut results = pool.task(|n: u64| n).look_ahead(ahead).map(items);
+            for read in 1..30 {
+                results.next().await.unwrap().unwrap();
+                assert_eq!(taken.load(Ordering::Relaxed), ahead + read);
+            }
         }
         let texts = pool.task(|n: u64| n.to_string()).look_ahead(2).map(0..);
         let texts: Vec<_> = texts.take(3).try_collect().await.unwrap();
@@ -87,6 +103,8 @@ fn a_source_that_panics_does_so_where_it_is_read_and_harms_no_other_map() {
                 Err(panic) => break panic,
             }
         };
+        // What was to be given then is still there.
+        seen.push(map.next().await.unwrap().unwrap());
         assert!(
             panic
                 .downcast_ref::<String>()

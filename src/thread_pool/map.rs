@@ -62,6 +62,8 @@ pub struct ThreadMap<S: Stream, R> {
     /// Where the map was asked for.
     origin: Origin,
     out: Out<R>,
+    /// What is to be given next, while the item in its place is taken.
+    given: Option<(u64, Result<R, TaskError>)>,
     /// How many items have been taken.
     taken: u64,
     source_ended: bool,
@@ -114,6 +116,7 @@ where
             } else {
                 Out::AsReady(FuturesUnordered::new())
             },
+            given: None,
             taken: 0,
             source_ended: false,
             ended: false,
@@ -183,13 +186,19 @@ where
         if self.ended {
             return Poll::Ready(None);
         }
-        self.as_mut().take(context);
-        let this = self.project();
-        let next = ready!(this.out.poll_next(context));
-        if next.is_none() && !*this.source_ended {
-            // The source has nothing yet, and wakes us.
-            return Poll::Pending;
+        if self.given.is_none() {
+            self.as_mut().take(context);
+            let this = self.as_mut().project();
+            *this.given = ready!(this.out.poll_next(context));
+            if this.given.is_none() && !*this.source_ended {
+                // The source has nothing yet, and wakes us.
+                return Poll::Pending;
+            }
+            // As in a map on processes: no thread waits for the reader's next poll.
+            self.as_mut().take(context);
         }
+        let this = self.project();
+        let next = this.given.take();
         *this.ended = next.is_none();
         Poll::Ready(next)
     }
@@ -212,7 +221,7 @@ where
 
     fn size_hint(&self) -> (usize, Option<usize>) {
         let source = (!self.source_ended).then(|| self.items.size_hint());
-        with_more(self.out.len(), source)
+        with_more(self.out.len() + usize::from(self.given.is_some()), source)
     }
 }
 

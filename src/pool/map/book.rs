@@ -29,6 +29,9 @@ const AIM: Duration = Duration::from_micros(500);
 const BYTES: usize = 32 * 1024;
 /// So many times as large as the one before may a chunk be.
 const GROWTH: usize = 4;
+/// A look-ahead of no more items than this is filled one by one. It is so small because each item is
+/// dear, and then a place that is empty is a worker with nothing to do.
+const FEW: usize = 16;
 
 /// What does not change while a map lives.
 #[derive(Clone, Copy, Debug)]
@@ -142,15 +145,16 @@ impl Book {
         }
     }
 
-    /// How many items may be taken now. Nothing until there is room for several, so that chunks
-    /// are not made of crumbs.
+    /// How many items may be taken now. Where many are, nothing until there is room for several, so that
+    /// chunks are not made of crumbs.
     pub(in crate::pool) fn room(&self) -> usize {
         if self.exhausted {
             return 0;
         }
         let unread = self.unread();
-        let room = self.measure.look_ahead.saturating_sub(unread);
-        if room * 4 < self.measure.look_ahead && unread > 0 {
+        let ahead = self.measure.look_ahead;
+        let room = ahead.saturating_sub(unread);
+        if ahead > FEW && room * 4 < ahead && unread > 0 {
             0
         } else {
             room

@@ -92,6 +92,8 @@ pub struct Map<S, R> {
     /// Until everything has been taken.
     open: Option<Stake<Driver>>,
     hands: Hands,
+    /// What is to be given next, while the item in its place is taken.
+    given: Option<(u64, Raw)>,
     decode: fn(&Packed) -> Result<R, DecodeError>,
 }
 
@@ -160,6 +162,7 @@ where
             on_drop: Ending::Cancel,
             open: Some(Stake::new(driver.clone())),
             hands,
+            given: None,
             decode: payload::unpack::<R>,
         }
     }
@@ -279,29 +282,49 @@ where
         if self.ended {
             return Poll::Ready(None);
         }
-        self.as_mut().take(context);
+        if self.given.is_none() {
+            let given = ready!(self.as_mut().poll_hands(context));
+            *self.as_mut().project().given = given;
+            // Here and not at the next poll: what is given now may be long in the reader's hands, and
+            // no worker is to wait for that. Should the source panic, it is not lost.
+            self.as_mut().take(context);
+        }
         let this = self.project();
-        let given = match this.hands {
-            Hands::Crew(crew) => ready!(crew.poll_give(context)),
-            Hands::Solo(solo) => {
-                let item = ready!(this.items.poll_next(context));
-                item.map(|item| {
-                    let packed = pack(&item, solo.max_item());
-                    drop(item);
-                    let raw = packed.map_or_else(Raw::Failed, |item| solo.run(item));
-                    (count(this.answered), raw)
-                })
-            }
-            Hands::Nobody(error) => {
-                let item = ready!(this.items.poll_next(context));
-                item.map(|_| (count(this.answered), Raw::Failed(error.clone())))
-            }
-        };
+        let given = this.given.take();
         if given.is_none() {
             (*this.source_ended, *this.ended) = (true, true);
             *this.open = None;
         }
         Poll::Ready(given.map(|(number, raw)| (number, decode(*this.decode, raw))))
+    }
+
+    /// The next answer and its item's number, from whoever runs the items.
+    fn poll_hands(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<(u64, Raw)>> {
+        if let Hands::Crew(crew) = &self.hands {
+            let given = crew.poll_give(context);
+            if given.is_ready() {
+                return given;
+            }
+            // There may be items that could not be had before.
+            self.as_mut().take(context);
+        }
+        let this = self.project();
+        match this.hands {
+            Hands::Crew(crew) => crew.poll_give(context),
+            Hands::Solo(solo) => {
+                let item = ready!(this.items.poll_next(context));
+                Poll::Ready(item.map(|item| {
+                    let packed = pack(&item, solo.max_item());
+                    drop(item);
+                    let raw = packed.map_or_else(Raw::Failed, |item| solo.run(item));
+                    (count(this.answered), raw)
+                }))
+            }
+            Hands::Nobody(error) => {
+                let item = ready!(this.items.poll_next(context));
+                Poll::Ready(item.map(|_| (count(this.answered), Raw::Failed(error.clone()))))
+            }
+        }
     }
 }
 
@@ -326,8 +349,9 @@ where
             Hands::Crew(crew) => crew.unread(),
             Hands::Solo(_) | Hands::Nobody(_) => 0,
         };
+        let kept = usize::from(self.given.is_some());
         let source = (!self.source_ended).then(|| self.items.size_hint());
-        with_more(taken, source)
+        with_more(taken + kept, source)
     }
 }
 

@@ -247,19 +247,23 @@ fn a_chunk_of_a_given_size_waits_until_it_is_whole() {
 
 #[test]
 fn no_more_is_taken_than_was_asked_for() {
-    let mut book = Book::new(Measure {
-        look_ahead: 8,
-        ..sized(4)
-    });
-    assert_eq!(book.room(), 8);
-    (0..8).for_each(|n| book.take(Ok(Packed::copy_of(&[n]))));
-    assert_eq!(book.room(), 0);
-    let batch = book.next_batch().unwrap();
-    finish(&mut book, &batch);
-    book.give();
-    assert_eq!(book.room(), 0, "not for a single one");
-    book.give();
-    assert_eq!(book.room(), 2);
+    for (look_ahead, several) in [(1, 1), (FEW, 1), (32, 8)] {
+        let mut book = Book::new(Measure {
+            look_ahead,
+            ..sized(look_ahead)
+        });
+        assert_eq!(book.room(), look_ahead);
+        (0..look_ahead).for_each(|_| book.take(Ok(Packed::copy_of(&[1]))));
+        assert_eq!(book.room(), 0);
+        let batch = book.next_batch().unwrap();
+        finish(&mut book, &batch);
+        for _ in 1..several {
+            book.give();
+            assert_eq!(book.room(), 0, "not for so few");
+        }
+        book.give();
+        assert_eq!(book.room(), several);
+    }
 }
 
 #[test]
