@@ -147,7 +147,8 @@ mod sys;
 /// [`EncodeError`](task::EncodeError), a [`DecodeError`](task::DecodeError) or a
 /// [`ForeignFunction`](task::ForeignFunction) is the [source](std::error::Error::source) of the
 /// [`TaskError`] of a call that could not be sent or answered for that reason.
-/// [`retire_worker`](task::retire_worker) has the worker replaced after this task.
+/// [`retire_worker`](task::retire_worker) has the worker replaced after this task. A type that travels in
+/// another form than it is kept in asks [`in_transit`](task::in_transit).
 pub mod task;
 mod thread_pool;
 #[cfg(feature = "tower")]

@@ -15,6 +15,7 @@ use std::sync::{Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use gate::{Gate, pass};
+use procpool::task::in_transit;
 use procpool::{ProcessPool, ShutdownOptions, call};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use support::{PROMPTLY, builder, everywhere, pool, scene, soon};
@@ -438,6 +439,55 @@ fn encoding_an_argument_may_use_the_pool() {
         assert_eq!(handle.await.unwrap().0, 3);
         assert_eq!(pool.stats().completed, 3);
         *POOL.lock().unwrap() = None;
+        pool.shutdown().await;
+    });
+}
+
+/// CF-042: what is sent is not what is kept, and what stands beside it in the program is not concerned.
+#[test]
+fn a_type_may_travel_in_another_form_than_it_is_kept_in() {
+    /// How often it has been sent; what is kept of it says 100.
+    #[derive(Debug, PartialEq)]
+    struct Sent(u32);
+    impl Serialize for Sent {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            let sent = if in_transit() { self.0 + 1 } else { 100 };
+            sent.serialize(serializer)
+        }
+    }
+    impl<'de> Deserialize<'de> for Sent {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            let sent = u32::deserialize(deserializer)?;
+            Ok(Self(if in_transit() { sent } else { 200 }))
+        }
+    }
+    /// Fails on its way there, or here.
+    #[derive(Debug, Deserialize)]
+    struct Fails(bool);
+    impl Serialize for Fails {
+        fn serialize<S: Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+            assert!(in_transit() && !self.0, "it panics");
+            Err(serde::ser::Error::custom("it fails"))
+        }
+    }
+    fn keep(sent: &Sent) -> Sent {
+        assert!(!in_transit());
+        let kept = serde_json::to_string(sent).unwrap();
+        assert_eq!(kept, "100");
+        serde_json::from_str(&kept).unwrap()
+    }
+    everywhere(|method| async move {
+        let pool = pool(1, method);
+        let there = |sent: Sent| (keep(&sent), sent);
+        let (kept, sent) = pool.submit(there, Sent(0)).await.unwrap();
+        // Both came back; one had gone there before.
+        assert_eq!((kept, &sent), (Sent(201), &Sent(2)));
+        assert_eq!(keep(&sent), Sent(200));
+        let fails = pool.submit(|_: Fails| (), Fails(false)).await;
+        assert!(fails.unwrap_err().is_encode());
+        let panics = || pool.submit(|_: Fails| (), Fails(true));
+        assert!(catch_unwind(AssertUnwindSafe(panics)).is_err());
+        keep(&sent);
         pool.shutdown().await;
     });
 }

@@ -29,7 +29,8 @@
 //! - `hook`: what is run around the calls
 //! - `identity`: a function's name among processes of one build
 //! - `entry`: from that name to the function and to its verdict
-//! - `payload`: values and bytes, with `encoder`, `decoder` and their `limits`
+//! - `payload`: values and bytes, with `encoder`, `decoder` and their `limits`; `transit`: that a
+//!   value is between the two
 //! - `attached`: descriptors, which travel beside the bytes; `fd`: what owns one, as a value
 //! - `json`: for types that this format cannot carry
 //! - `panic`: what is known of a panic, and how it is caught
@@ -62,6 +63,7 @@ pub(crate) mod progress;
 #[cfg(feature = "tracing")]
 pub(crate) mod record;
 pub(crate) mod remote;
+mod transit;
 pub(crate) mod waiting;
 
 pub use call::Call;
@@ -79,3 +81,4 @@ pub use notation::__pass;
 pub use panic::PanicInfo;
 pub use progress::{Progress, ProgressError};
 pub use remote::RemoteError;
+pub use transit::in_transit;

@@ -13,6 +13,7 @@ use super::attached;
 use super::decoder::Decoder;
 use super::encoder::Encoder;
 use super::error::{DecodeError, EncodeError};
+use super::transit;
 use crate::wire::packed::Packed;
 
 /// What was encoded in the thread's scratch and is no larger is copied out of it.
@@ -54,7 +55,8 @@ pub(crate) fn encode<T: Serialize + ?Sized>(
     out: &mut Vec<u8>,
 ) -> Result<(), EncodeError> {
     let start = out.len();
-    value.serialize(&mut Encoder::new(out)).map_err(|fault| {
+    let encoded = transit::during(|| value.serialize(&mut Encoder::new(out)));
+    encoded.map_err(|fault| {
         out.truncate(start);
         EncodeError::new::<T>(fault)
     })
@@ -63,7 +65,8 @@ pub(crate) fn encode<T: Serialize + ?Sized>(
 /// Reads a `T` out of `bytes`, which must hold it and nothing behind it.
 pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
     let mut decoder = Decoder::new(bytes);
-    let value = T::deserialize(&mut decoder).and_then(|value| {
+    let decoded = transit::during(|| T::deserialize(&mut decoder));
+    let value = decoded.and_then(|value| {
         decoder.finish()?;
         Ok(value)
     });
