@@ -61,6 +61,16 @@ fn half(length: u64) -> u64 {
     length.div_ceil(2)
 }
 
+/// The place in a ring of that length that is so far from its beginning, or once around it. A division
+/// would take longer than everything else that is done to books.
+pub(super) fn wrap(place: u64, length: u64) -> u64 {
+    if place < length {
+        place
+    } else {
+        place - length
+    }
+}
+
 /// Words at the beginning of a ring that are to be copied to where it ended before it was made longer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Moved {
@@ -104,6 +114,9 @@ pub(super) struct Hand {
 
 /// How many words books are, written down.
 pub(super) const WORDS: usize = 11;
+
+/// How many of them come first and change where what is done is not counted.
+pub(super) const WORDS_UNCOUNTED: usize = 6;
 
 impl Books {
     /// Of a queue with nothing in it.
@@ -208,7 +221,7 @@ impl Books {
 
     /// Where the next record will begin.
     pub(super) fn tail(&self) -> u64 {
-        (self.head + self.used) % self.length
+        wrap(self.head + self.used, self.length)
     }
 
     /// Brings in a record of so many words, for which the ring is long enough. It was written at the
@@ -231,7 +244,7 @@ impl Books {
             return false;
         }
         (self.items, self.parcels) = (self.items - 1, parcels);
-        self.head = (self.head + words) % self.length;
+        self.head = wrap(self.head + words, self.length);
         self.used = used;
         if used == 0 {
             self.head = 0;

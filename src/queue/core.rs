@@ -159,7 +159,7 @@ impl Core {
         let version = self.cell.word(VERSION);
         let mut before = version.load(Acquire);
         loop {
-            let books = self.bank(before);
+            let books = self.read_bank(before);
             // Before these can have been overwritten, the version was changed.
             fence(Acquire);
             let after = version.load(Relaxed);
@@ -181,7 +181,7 @@ impl Core {
     ///
     /// Where they are not as this build writes them.
     pub(super) fn books(&self) -> io::Result<Books> {
-        let books = self.bank(self.cell.word(VERSION).load(Acquire));
+        let books = self.read_bank(self.cell.word(VERSION).load(Acquire));
         match books.are_sound(self.bounds) {
             true => Ok(books),
             false => Err(damaged()),
@@ -194,20 +194,29 @@ impl Core {
         let next = version.load(Relaxed).wrapping_add(1);
         // Who glances at what is overwritten now sees that the version is not the one that had it.
         fence(Release);
-        let bank = BANKS[(next & 1) as usize];
-        for (place, word) in (bank..).zip(books.to_words()) {
-            self.cell.word(place).store(word, Relaxed);
+        for (place, word) in self.bank(next).iter().zip(books.to_words()) {
+            place.store(word, Relaxed);
         }
         version.store(next, Release);
     }
 
-    fn bank(&self, version: u64) -> Books {
-        let bank = BANKS[(version & 1) as usize];
+    /// What is written down there.
+    fn read_bank(&self, version: u64) -> Books {
         let mut words = [0; books::WORDS];
-        for (place, word) in (bank..).zip(&mut words) {
-            *word = self.cell.word(place).load(Relaxed);
+        for (word, place) in words.iter_mut().zip(self.bank(version)) {
+            *word = place.load(Relaxed);
         }
         Books::of_words(words)
+    }
+
+    /// Where the books of that version are: of those that a queue that counts nothing never changes from
+    /// zero it has none.
+    fn bank(&self, version: u64) -> &[AtomicU64] {
+        let count = match self.counts {
+            true => books::WORDS,
+            false => books::WORDS_UNCOUNTED,
+        };
+        self.cell.words_from(BANKS[(version & 1) as usize], count)
     }
 
     /// The number of the next parcel, which no other has ever had. For one who has the lock.
@@ -244,7 +253,7 @@ impl Core {
 
     /// Which of the ring's words it is, and how many bytes there are from there to its end.
     fn place(length: u64, place: u64) -> (usize, usize) {
-        let place = place % length;
+        let place = books::wrap(place, length);
         (place as usize, (length - place) as usize * 8)
     }
 

@@ -1,20 +1,30 @@
 //! What all clones of a queue in this process have: the queue, until it is closed here.
 
 use std::io;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, ser};
+use tokio::task::coop::consume_budget;
 
 use super::books::{Bounds, footprint};
-use super::core::{Core, GETTERS, JOINERS, PUTTERS};
+use super::core::{Core, GETTERS, JOINERS, PUTTERS, Side};
 use super::encoded::Encoded;
 use super::error::Fault;
 use super::turn::Turn;
 
 /// A queue of items as bytes. A clone is closed with it.
 #[derive(Clone, Debug)]
-pub(super) struct Handle(Arc<RwLock<Option<Arc<Core>>>>);
+pub(super) struct Handle(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    core: RwLock<Option<Arc<Core>>>,
+    /// Whether it is closed here, for those who have the queue still.
+    closed: AtomicBool,
+}
 
 impl Handle {
     pub(super) fn new(bounds: Bounds, counts: bool) -> io::Result<Self> {
@@ -22,25 +32,41 @@ impl Handle {
     }
 
     fn of(core: Core) -> Self {
-        Self(Arc::new(RwLock::new(Some(Arc::new(core)))))
+        Self(Arc::new(Shared {
+            core: RwLock::new(Some(Arc::new(core))),
+            closed: AtomicBool::new(false),
+        }))
     }
 
     /// The queue, unless it is closed here.
     pub(super) fn core(&self) -> Result<Arc<Core>, Fault> {
         // Nothing panics under it.
-        let core = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let core = self.0.core.read().unwrap_or_else(PoisonError::into_inner);
         core.clone().ok_or(Fault::Closed)
     }
 
+    /// Does it if there is nothing to wait for, nor anything wrong.
+    #[inline]
+    fn quickly<R>(
+        &self,
+        side: Side,
+        attempt: &mut impl FnMut(&mut Turn<'_>) -> Tried<R>,
+    ) -> Option<Result<R, Fault>> {
+        let core = self.0.core.read().unwrap_or_else(PoisonError::into_inner);
+        let done = core.as_ref()?.quickly(side, attempt).transpose()?;
+        Some(done.unwrap_or_else(|error| Err(error.into())))
+    }
+
     fn is_closed(&self) -> bool {
-        let core = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        core.is_none()
+        self.0.closed.load(SeqCst)
     }
 
     /// Closes it here, and has those notice who wait in this process.
     pub(super) fn close(&self) {
+        self.0.closed.store(true, SeqCst);
         let core = self
             .0
+            .core
             .write()
             .unwrap_or_else(PoisonError::into_inner)
             .take();
@@ -60,8 +86,13 @@ impl Handle {
 
     /// Puts an item, when there is room.
     pub(super) async fn put(&self, item: &Encoded) -> Result<(), Fault> {
-        let core = self.core_for(item)?;
-        core.in_future(PUTTERS, self.to_put(item)).await?
+        // Who always finds what he wants leaves some of the time to others on his runtime.
+        consume_budget().await;
+        let mut attempt = self.to_put(item);
+        if let Some(put) = self.quickly(PUTTERS, &mut attempt) {
+            return put;
+        }
+        self.core_for(item)?.in_future(PUTTERS, attempt).await?
     }
 
     /// Puts an item on this thread, when there is room.
@@ -71,36 +102,52 @@ impl Handle {
         item: &Encoded,
         limit: Option<Duration>,
     ) -> Result<(), Fault> {
-        let core = self.core_for(item)?;
-        let put = core.on_thread(PUTTERS, limit, self.to_put(item))?;
+        let mut attempt = self.to_put(item);
+        if let Some(put) = self.quickly(PUTTERS, &mut attempt) {
+            return put;
+        }
+        let put = self.core_for(item)?.on_thread(PUTTERS, limit, attempt)?;
         put.unwrap_or(Err(Fault::StillFull))
     }
 
     /// Puts an item, if there is room.
     pub(super) fn try_put(&self, item: &Encoded) -> Result<(), Fault> {
-        let core = self.core_for(item)?;
-        let put = core.at_once(self.to_put(item))?;
+        let mut attempt = self.to_put(item);
+        if let Some(put) = self.quickly(PUTTERS, &mut attempt) {
+            return put;
+        }
+        let put = self.core_for(item)?.at_once(attempt)?;
         put.unwrap_or(Err(Fault::Full))
     }
 
     /// Takes an item, when there is one.
     pub(super) async fn take(&self) -> Result<Encoded, Fault> {
-        let core = self.core()?;
-        core.in_future(GETTERS, self.to_take()).await?
+        consume_budget().await;
+        let mut attempt = self.to_take();
+        if let Some(taken) = self.quickly(GETTERS, &mut attempt) {
+            return taken;
+        }
+        self.core()?.in_future(GETTERS, attempt).await?
     }
 
     /// Takes an item on this thread, when there is one.
     #[track_caller]
     pub(super) fn blocking_take(&self, limit: Option<Duration>) -> Result<Encoded, Fault> {
-        let core = self.core()?;
-        let taken = core.on_thread(GETTERS, limit, self.to_take())?;
+        let mut attempt = self.to_take();
+        if let Some(taken) = self.quickly(GETTERS, &mut attempt) {
+            return taken;
+        }
+        let taken = self.core()?.on_thread(GETTERS, limit, attempt)?;
         taken.unwrap_or(Err(Fault::StillEmpty))
     }
 
     /// Takes an item, if there is one.
     pub(super) fn try_take(&self) -> Result<Encoded, Fault> {
-        let core = self.core()?;
-        let taken = core.at_once(self.to_take())?;
+        let mut attempt = self.to_take();
+        if let Some(taken) = self.quickly(GETTERS, &mut attempt) {
+            return taken;
+        }
+        let taken = self.core()?.at_once(attempt)?;
         taken.unwrap_or(Err(Fault::Empty))
     }
 
@@ -122,6 +169,7 @@ impl Handle {
 
     /// Waits until all is done that was put.
     pub(super) async fn join(&self) -> Result<(), Fault> {
+        consume_budget().await;
         let core = self.core()?;
         core.in_future(JOINERS, self.to_join()).await?
     }

@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use super::books::{Books, Hand, footprint};
 use super::core::{Core, GETTERS, JOINERS, PUTTERS, Side, damaged};
 use super::encoded::{Buffer, Encoded};
-use crate::sync::{LockError, LockGuard};
+use crate::sync::{Held, LockError};
 use crate::sys::clock::Moment;
 use crate::sys::incarnation::Incarnation;
 
@@ -21,33 +21,36 @@ const COURTESY: u64 = 5;
 /// length in bytes.
 const HAS_PARCEL: u64 = 1;
 
+/// How the lock was acquired.
+pub(super) type Locked<'a> = Result<Held<'a>, LockError<Held<'a>>>;
+
 /// Somebody's turn, while he has the lock.
 #[derive(Debug)]
 pub(super) struct Turn<'a> {
     core: &'a Core,
     books: Books,
     /// Released last.
-    _guard: LockGuard,
+    _held: Held<'a>,
 }
 
 impl<'a> Turn<'a> {
     /// Begins, with the lock; also after one who has died with it, since he has left nothing half done.
-    pub(super) fn begin(core: &'a Core, locked: Result<LockGuard, LockError>) -> io::Result<Self> {
-        let (guard, tainted) = match locked {
-            Ok(guard) => (guard, false),
-            Err(error) => (error.into_guard().map_err(io::Error::other)?, true),
+    pub(super) fn begin(core: &'a Core, locked: Locked<'a>) -> io::Result<Self> {
+        let (held, tainted) = match locked {
+            Ok(held) => (held, false),
+            Err(error) => (error.split().map_err(io::Error::other)?, true),
         };
         let books = core.books()?;
         core.note(books.hand);
         // A parcel may be left over, which can be told from the others when there are none.
         if tainted && books.parcels == 0 {
             core.parcels.clear();
-            guard.mark_sound();
+            held.mark_sound();
         }
         Ok(Self {
             core,
             books,
-            _guard: guard,
+            _held: held,
         })
     }
 

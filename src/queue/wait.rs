@@ -7,21 +7,27 @@ use std::io;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use tokio::task::coop::consume_budget;
-
 use super::core::{Core, Side};
-use super::turn::Turn;
+use super::turn::{Locked, Turn};
 use crate::sync::vigil::{Rest, Vigil};
-use crate::sync::{LockError, LockGuard};
 use crate::sys::blocking;
 use crate::sys::incarnation::Incarnation;
 
 /// After so long a wait, and having been woken in vain, others step back.
 const PATIENCE: Duration = Duration::from_millis(1);
 
-/// How often the lock, or the queue, is looked at before anybody sleeps for it: a microsecond or two,
-/// in which another CPU puts or takes several items.
-const SPINS: u32 = 100;
+/// After how many spins somebody looks for the first time whether the lock is free that he has missed, or
+/// whether the queue has changed.
+const FIRST_LOOK: u32 = 32;
+
+/// After how many he looks at most, each time twice as many as before, until he does something else. All of
+/// it is some microseconds, less than it costs to sleep and be woken; whoever runs on another CPU puts or
+/// takes many items meanwhile, and has all that he needs in his own cache: it costs more to take turns than
+/// to let him go on.
+const LAST_LOOK: u32 = 256;
+
+/// Who has found that the queue changes lets it change so often, for the same reason.
+const CHANGES: u64 = 64;
 
 /// How often somebody who has seen a change in vain looks on before he sleeps.
 const LOOKS: u32 = 8;
@@ -114,6 +120,23 @@ impl<R, F: FnMut(&mut Turn<'_>) -> io::Result<Option<R>>> Want<F> {
 }
 
 impl Core {
+    /// Does it if there is nothing to wait for at this moment: neither the lock, nor what is wanted.
+    #[inline]
+    pub(super) fn quickly<R>(
+        &self,
+        side: Side,
+        attempt: &mut impl FnMut(&mut Turn<'_>) -> io::Result<Option<R>>,
+    ) -> io::Result<Option<R>> {
+        let Ok(held) = self.lock.try_hold() else {
+            return Ok(None);
+        };
+        let mut turn = Turn::begin(self, Ok(held))?;
+        match turn.courtesy(side) {
+            None => attempt(&mut turn),
+            Some(_) => Ok(None),
+        }
+    }
+
     /// Tries it once.
     pub(super) fn at_once<R>(
         &self,
@@ -131,15 +154,13 @@ impl Core {
         side: Side,
         attempt: impl FnMut(&mut Turn<'_>) -> io::Result<Option<R>>,
     ) -> io::Result<R> {
-        // Who always finds what he wants leaves some of the time to others on his runtime.
-        consume_budget().await;
         let mut want = Want::new(side, attempt);
         let mut asleep: Option<(Vigil, Rest)> = None;
         loop {
             let seen = self.version();
             let locked = match self.lock_soon() {
                 Some(locked) => locked,
-                None => self.lock.lock().await,
+                None => self.lock.hold().await,
             };
             let pause = match want.step(Turn::begin(self, locked)?)? {
                 Ok(done) => return Ok(done),
@@ -225,7 +246,7 @@ impl Core {
             None => {
                 let soon = Instant::now() + AT_ONCE;
                 self.lock
-                    .lock_here(deadline.map(|deadline| deadline.max(soon)))
+                    .hold_here(deadline.map(|deadline| deadline.max(soon)))
             }
         };
         match locked {
@@ -235,30 +256,64 @@ impl Core {
     }
 
     /// The lock, unless somebody has it for longer than he should.
-    fn lock_soon(&self) -> Option<Result<LockGuard, LockError>> {
-        let spins = if has_company() { SPINS } else { 1 };
-        for round in 0..spins + YIELDS {
-            if !self.lock.is_locked() {
-                match self.lock.try_lock() {
-                    Err(error) if error.is_would_block() => {}
-                    locked => return Some(locked),
-                }
+    fn lock_soon(&self) -> Option<Locked<'_>> {
+        let mut pauses = Pauses::new();
+        let mut yields = 0..YIELDS;
+        loop {
+            match self.lock.try_hold() {
+                Err(error) if error.is_would_block() => {}
+                locked => return Some(locked),
             }
-            match round < spins {
-                true => std::hint::spin_loop(),
-                false => std::thread::yield_now(),
+            // Who only looks takes nothing from the CPU of who has it.
+            while pauses.pause() && self.lock.is_locked() {}
+            if pauses.are_over() {
+                yields.next()?;
+                std::thread::yield_now();
             }
         }
-        None
     }
 
-    /// Tells whether the queue changes from what it was within a moment.
+    /// Tells whether the queue changes from what it was within a moment; and if so, lets it change for as
+    /// long as it does so at once.
     fn changes(&self, seen: u64) -> bool {
-        has_company()
-            && (0..SPINS).any(|_| {
-                std::hint::spin_loop();
-                self.version() != seen
-            })
+        let mut pauses = Pauses::new();
+        let mut version = seen;
+        while pauses.pause() {
+            let now = self.version();
+            if now != seen && (now == version || now.wrapping_sub(seen) >= CHANGES) {
+                break;
+            }
+            if now != version {
+                pauses = Pauses::new();
+            }
+            version = now;
+        }
+        version != seen
+    }
+}
+
+/// Looks on without doing anything, for longer each time.
+struct Pauses(u32);
+
+impl Pauses {
+    fn new() -> Self {
+        // Where nobody else runs there is nothing to look at.
+        Self(if has_company() { FIRST_LOOK } else { u32::MAX })
+    }
+
+    /// Whether it has been long enough.
+    fn are_over(&self) -> bool {
+        self.0 > LAST_LOOK
+    }
+
+    /// Does nothing for a while; `false` where that has been long enough.
+    fn pause(&mut self) -> bool {
+        if self.are_over() {
+            return false;
+        }
+        (0..self.0).for_each(|_| std::hint::spin_loop());
+        self.0 *= 2;
+        true
     }
 }
 

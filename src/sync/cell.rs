@@ -102,6 +102,11 @@ impl Cell {
         self.memory.word(WORDS + 8 * number)
     }
 
+    /// So many of its words, from one on.
+    pub(crate) fn words_from(&self, first: usize, count: usize) -> &[AtomicU64] {
+        self.memory.atomics(WORDS + 8 * first, count)
+    }
+
     /// Whether it has at least so many words and bells, where it comes from somebody else.
     pub(crate) fn has(&self, words: usize, bells: usize) -> bool {
         self.size >= WORDS + 8 * words && self.bells.len() >= bells

@@ -1,5 +1,6 @@
 //! How acquiring fails: a lock, or anything else of which there is not enough for everybody.
 
+use std::convert::Infallible;
 use std::error::Error;
 use std::fmt;
 use std::io;
@@ -66,6 +67,16 @@ impl<G> LockError<G> {
         match self.0 {
             Fault::OwnerDied(guard) | Fault::WrongLock(guard) => Ok(guard),
             fault => Err(Self(fault)),
+        }
+    }
+
+    /// The guard, or an error that has none.
+    pub(crate) fn split(self) -> Result<G, LockError<Infallible>> {
+        match self.0 {
+            Fault::OwnerDied(guard) | Fault::WrongLock(guard) => Ok(guard),
+            Fault::Held => Err(Fault::Held.into()),
+            Fault::TimedOut => Err(Fault::TimedOut.into()),
+            Fault::System(error) => Err(Fault::System(error).into()),
         }
     }
 

@@ -33,6 +33,7 @@ pub use self::barrier::{Barrier, BarrierError, BarrierWaitResult};
 pub use self::condition::{Condition, WrongLock};
 pub use self::error::LockError;
 pub use self::event::Event;
+pub(crate) use self::lock::Held;
 pub use self::lock::{Lock, LockGuard};
 pub use self::rlock::{RLock, RLockGuard};
 pub use self::semaphore::{AcquireError, BoundedSemaphore, Permit, ReleaseError, Semaphore};

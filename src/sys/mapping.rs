@@ -123,6 +123,7 @@ impl Mapping {
     /// # Panics
     ///
     /// When the offset is not that of an aligned word within the mapping.
+    #[inline]
     pub(crate) fn word(&self, offset: usize) -> &AtomicU64 {
         assert!(
             offset % 8 == 0 && offset + 8 <= self.length,
@@ -155,6 +156,7 @@ impl Mapping {
     /// # Panics
     ///
     /// When they are not aligned there, or not all within the mapping.
+    #[inline]
     pub(crate) fn atomics<A: Atomic>(&self, offset: usize, count: usize) -> &[A] {
         let end = count.checked_mul(size_of::<A>());
         let end = end.and_then(|bytes| bytes.checked_add(offset));
@@ -175,6 +177,7 @@ impl Mapping {
     /// # Panics
     ///
     /// When they do not fit there.
+    #[inline]
     pub(crate) fn copy_in(&self, offset: usize, bytes: &[u8]) {
         assert!(
             offset <= self.length && bytes.len() <= self.length - offset,
@@ -194,6 +197,7 @@ impl Mapping {
     /// # Panics
     ///
     /// When the range is not within the mapping.
+    #[inline]
     pub(crate) fn copy_to(&self, offset: usize, target: &mut [u8]) {
         assert!(
             offset <= self.length && target.len() <= self.length - offset,

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Lock, now};
+use super::Lock;
 use crate::sys::incarnation::Incarnation;
 
 /// Has a [`Lock`]; dropping it releases that. May be moved to any task or thread of its process.
@@ -14,8 +14,11 @@ pub struct LockGuard {
 }
 
 impl LockGuard {
-    pub(super) fn new(lock: Lock, owner: Incarnation) -> Self {
-        Self { lock, owner }
+    pub(super) fn new(lock: &Lock, owner: Incarnation) -> Self {
+        Self {
+            lock: lock.clone(),
+            owner,
+        }
     }
 
     /// Says that what the lock protects is in order, although a process has died that had it: from now
@@ -37,10 +40,32 @@ impl LockGuard {
 
 impl Drop for LockGuard {
     fn drop(&mut self) {
-        if self.is_own() {
-            let ring = self.lock.words().release(self.owner, now);
-            self.lock.ring_if(ring);
-        }
+        self.lock.release(self.owner);
+    }
+}
+
+/// The same for a moment, within which the lock is known to be there.
+#[must_use = "dropped at once it protects nothing"]
+#[derive(Debug)]
+pub(crate) struct Held<'a> {
+    lock: &'a Lock,
+    owner: Incarnation,
+}
+
+impl<'a> Held<'a> {
+    pub(super) fn new(lock: &'a Lock, owner: Incarnation) -> Self {
+        Self { lock, owner }
+    }
+
+    /// Says that what the lock protects is in order.
+    pub(crate) fn mark_sound(&self) {
+        self.lock.words().mark_sound();
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.lock.release(self.owner);
     }
 }
 

@@ -5,6 +5,7 @@ mod guard;
 mod model;
 mod word;
 
+use std::convert::Infallible;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+pub(crate) use self::guard::Held;
 pub use self::guard::LockGuard;
 use self::word::{Acquired, Words};
 use super::cell::Cell;
@@ -145,14 +147,14 @@ impl Lock {
         &self,
         deadline: Option<Instant>,
     ) -> Result<LockGuard, LockError> {
-        let me = Incarnation::own().map_err(Fault::System)?;
-        if let Some(acquired) = self.words().try_acquire(me, now) {
-            return self.acquired(me, acquired);
-        }
-        let mut wait = Wait::begin(self, me).map_err(Fault::System)?;
-        let waited = waiting::in_future(&mut wait, deadline).await;
-        let acquired = waited.map_err(Fault::System)?.ok_or(Fault::TimedOut)?;
-        self.acquired(me, acquired)
+        let acquired = self.acquire(deadline).await;
+        self.have(acquired, LockGuard::new)
+    }
+
+    /// The same, for as long as nobody is to have it but who waits here.
+    pub(crate) async fn hold(&self) -> Result<Held<'_>, LockError<Held<'_>>> {
+        let acquired = self.acquire(None).await;
+        self.have(acquired, Held::new)
     }
 
     /// Acquires the lock on a thread that may block, waiting at most for `limit`.
@@ -178,14 +180,15 @@ impl Lock {
 
     /// The same, at most until `deadline`, on any thread: for what is never had for longer than a moment.
     pub(crate) fn lock_here(&self, deadline: Option<Instant>) -> Result<LockGuard, LockError> {
-        let me = Incarnation::own().map_err(Fault::System)?;
-        if let Some(acquired) = self.words().try_acquire(me, now) {
-            return self.acquired(me, acquired);
-        }
-        let mut wait = Wait::begin(self, me).map_err(Fault::System)?;
-        let waited = waiting::on_thread(&mut wait, deadline);
-        let acquired = waited.map_err(Fault::System)?.ok_or(Fault::TimedOut)?;
-        self.acquired(me, acquired)
+        self.have(self.acquire_here(deadline), LockGuard::new)
+    }
+
+    /// The same, for as long as nobody is to have it but who waits here.
+    pub(crate) fn hold_here(
+        &self,
+        deadline: Option<Instant>,
+    ) -> Result<Held<'_>, LockError<Held<'_>>> {
+        self.have(self.acquire_here(deadline), Held::new)
     }
 
     /// Acquires the lock if nobody has it at this moment.
@@ -195,11 +198,12 @@ impl Lock {
     /// Where somebody has it ([`is_would_block`](LockError::is_would_block)), be it a process that is
     /// dead: only those who wait find that out. And as [`lock`](Self::lock).
     pub fn try_lock(&self) -> Result<LockGuard, LockError> {
-        let me = Incarnation::own().map_err(Fault::System)?;
-        match self.words().try_acquire(me, now) {
-            Some(acquired) => self.acquired(me, acquired),
-            None => Err(Fault::Held.into()),
-        }
+        self.have(self.acquire_at_once(), LockGuard::new)
+    }
+
+    /// The same, for as long as nobody is to have it but who tries here.
+    pub(crate) fn try_hold(&self) -> Result<Held<'_>, LockError<Held<'_>>> {
+        self.have(self.acquire_at_once(), Held::new)
     }
 
     /// Tells whether somebody has it.
@@ -246,11 +250,58 @@ impl Lock {
         }
     }
 
-    fn acquired(&self, me: Incarnation, acquired: Acquired) -> Result<LockGuard, LockError> {
-        let guard = LockGuard::new(self.clone(), me);
-        match acquired.tainted {
-            true => Err(Fault::OwnerDied(guard).into()),
-            false => Ok(guard),
+    fn acquire_at_once(&self) -> Result<(Incarnation, Acquired), Fault<Infallible>> {
+        let me = Incarnation::own().map_err(Fault::System)?;
+        let acquired = self.words().try_acquire(me, now).ok_or(Fault::Held)?;
+        Ok((me, acquired))
+    }
+
+    async fn acquire(
+        &self,
+        deadline: Option<Instant>,
+    ) -> Result<(Incarnation, Acquired), Fault<Infallible>> {
+        let me = Incarnation::own().map_err(Fault::System)?;
+        if let Some(acquired) = self.words().try_acquire(me, now) {
+            return Ok((me, acquired));
+        }
+        let mut wait = Wait::begin(self, me).map_err(Fault::System)?;
+        let waited = waiting::in_future(&mut wait, deadline).await;
+        let acquired = waited.map_err(Fault::System)?.ok_or(Fault::TimedOut)?;
+        Ok((me, acquired))
+    }
+
+    fn acquire_here(
+        &self,
+        deadline: Option<Instant>,
+    ) -> Result<(Incarnation, Acquired), Fault<Infallible>> {
+        let me = Incarnation::own().map_err(Fault::System)?;
+        if let Some(acquired) = self.words().try_acquire(me, now) {
+            return Ok((me, acquired));
+        }
+        let mut wait = Wait::begin(self, me).map_err(Fault::System)?;
+        let waited = waiting::on_thread(&mut wait, deadline);
+        let acquired = waited.map_err(Fault::System)?.ok_or(Fault::TimedOut)?;
+        Ok((me, acquired))
+    }
+
+    /// What it is to have it, when it is acquired.
+    fn have<'a, G>(
+        &'a self,
+        acquired: Result<(Incarnation, Acquired), Fault<Infallible>>,
+        guard: impl FnOnce(&'a Self, Incarnation) -> G,
+    ) -> Result<G, LockError<G>> {
+        match acquired {
+            Ok((me, Acquired { tainted: false })) => Ok(guard(self, me)),
+            Ok((me, Acquired { tainted: true })) => Err(Fault::OwnerDied(guard(self, me)).into()),
+            Err(fault) => Err(LockError::from(fault).map(|never| match never {})),
+        }
+    }
+
+    /// Lets go of it, in the process that has it.
+    fn release(&self, owner: Incarnation) {
+        // Not in a copy of that process which was forked meanwhile.
+        if Incarnation::own().is_ok_and(|own| own == owner) {
+            self.ring_if(self.words().release(owner, now));
         }
     }
 
