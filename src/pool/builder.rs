@@ -266,8 +266,8 @@ impl ProcessPoolBuilder {
     /// What counts is what the process itself has allocated and written to (resident, not shared),
     /// which for a worker that has done nothing yet is one or two MiB. Processes that a task starts
     /// are not counted. The workers are measured four times a second while they have something to
-    /// do, so what grows very fast gets further than this; to set a hard bound, or one for all
-    /// workers together, use a control group.
+    /// do, and ever more rarely for a quarter of a minute after that; so what grows very fast gets
+    /// further than this. To set a hard bound, or one for all workers together, use a control group.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]

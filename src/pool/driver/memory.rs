@@ -11,21 +11,42 @@ use crate::sys::clock::Moment;
 /// for up to this long.
 const PERIOD: Duration = Duration::from_millis(250);
 
+/// The longest pause between two looks at workers that have nothing to do.
+const LAST_PAUSE: Duration = Duration::from_secs(8);
+
 impl Driver {
-    /// Looks at the workers as long as any of them has something to do, and once more after that.
+    /// Looks at the workers as long as any of them has something to do, and a few times after that.
     /// Runs on the crate's thread.
     pub(super) async fn watch_memory(self: Arc<Self>) {
-        while !self.progress.borrow().finished {
+        loop {
             self.busy.notified().await;
             loop {
+                if self.progress.borrow().finished {
+                    return;
+                }
                 tokio::time::sleep(PERIOD).await;
                 let busy = self.lock().scheduler.unfinished() > 0;
                 self.measure();
-                if !busy {
+                if !busy && !self.watch_idle_memory().await {
                     break;
                 }
             }
         }
+    }
+
+    /// Looks ever more rarely: what tasks have left running in their workers may still grow. Tells
+    /// whether there is news meanwhile.
+    async fn watch_idle_memory(&self) -> bool {
+        let mut pause = PERIOD;
+        while pause < LAST_PAUSE {
+            pause *= 2;
+            let news = self.busy.notified();
+            if tokio::time::timeout(pause, news).await.is_ok() {
+                return true;
+            }
+            self.measure();
+        }
+        false
     }
 
     pub(super) fn watches_memory(&self) -> bool {

@@ -210,15 +210,15 @@ macro_rules! options {
         /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
         /// # let pool = procpool::ProcessPool::builder().workers(1).build()?;
         /// # pool.ready().await?;
-        /// let limit = Duration::from_millis(300);
-        /// let endless = pool.task(|_: ()| -> () { loop { std::thread::park() } }).deadline(limit);
-        /// let (runs, waits) = (endless.submit(()), endless.submit(()));
+        /// let limit = Duration::from_millis(200);
+        /// let endless = |_: ()| -> () { loop { std::thread::park() } };
+        /// let runs = pool.submit(endless, ());
+        /// let error = pool.task(endless).deadline(limit).run(()).await.unwrap_err();
+        /// assert!(error.is_timeout() && !error.maybe_executed(), "it only waited");
         ///
-        /// let error = runs.await.unwrap_err();
+        /// runs.abort();
+        /// let error = pool.task(endless).deadline(limit).run(()).await.unwrap_err();
         /// assert!(error.is_timeout());
-        /// assert_eq!(error.to_string(), "task ran past its deadline of 300ms");
-        /// let error = waits.await.unwrap_err();
-        /// assert!(error.is_timeout() && !error.maybe_executed());
         /// # pool.shutdown().await;
         /// # Ok(()) }
         /// ```
