@@ -171,7 +171,8 @@ fn the_end_of_everything_does_not_wait_for_a_pause() {
         assert!(error.is_cancelled() && error.attempts() == 1, "{error:#}");
 
         let pool_3 = pool(2, method);
-        let late = pool_3.task(act).retry(retry).deadline(10 * LIMIT);
+        pool_3.ready().await.unwrap();
+        let late = pool_3.task(act).retry(retry).deadline(20 * LIMIT);
         let error = late.map(items(&gate, &["d"])).next().await.unwrap();
         let error = error.unwrap_err();
         assert!(

@@ -4,6 +4,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 use super::Driver;
@@ -20,17 +21,18 @@ impl Driver {
     /// Does something at that moment, on the crate's thread, or as soon as nothing waits any more.
     pub(crate) fn at(&self, moment: Moment, then: impl FnOnce() + Send + 'static) {
         let mut lifetime = self.watch();
-        self.keeper.spawn(async move {
+        let due = async move {
             let due = tokio::time::sleep(Moment::now().until(moment));
             let hurried = lifetime.wait_for(|lifetime| lifetime.dropping || lifetime.finished);
             futures::future::select(pin!(due), pin!(hurried)).await;
-            then();
-        });
+        };
+        after(&self.keeper, due, then);
     }
 
     /// Whether what waits is let finish no more.
     pub(crate) fn is_dropping(&self) -> bool {
-        self.progress.borrow().dropping
+        let lifetime = self.progress.borrow();
+        lifetime.dropping || lifetime.finished
     }
 
     /// Ticks when the scheduler wants it. Runs on the crate's thread, so that limits are kept
@@ -103,5 +105,65 @@ impl Drop for Anchor {
         if !self.0.progress.borrow().finished {
             self.0.lost_home();
         }
+    }
+}
+/// Does something after something else, on that runtime; or when the runtime ends before that, which
+/// the crate's own does as soon as the last pool is over.
+fn after(
+    runtime: &Handle,
+    first: impl Future<Output = ()> + Send + 'static,
+    then: impl FnOnce() + Send + 'static,
+) {
+    let then = WhenDropped(Some(then));
+    runtime.spawn(async move {
+        first.await;
+        drop(then);
+    });
+}
+
+/// Something that is done in any case.
+struct WhenDropped<F: FnOnce()>(Option<F>);
+
+impl<F: FnOnce()> Drop for WhenDropped<F> {
+    fn drop(&mut self) {
+        self.0.take().into_iter().for_each(|then| then());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    /// Else a map whose item pauses would never hear that its pool is over.
+    #[test]
+    fn what_is_to_be_done_later_is_done_once_even_if_the_runtime_ends_first() {
+        let runtime = || {
+            tokio::runtime::Builder::new_current_thread()
+                .build()
+                .unwrap()
+        };
+        let done = Arc::new(AtomicUsize::new(0));
+        let count = || {
+            let done = done.clone();
+            move || _ = done.fetch_add(1, Ordering::Relaxed)
+        };
+
+        let ends = runtime();
+        let dead = ends.handle().clone();
+        after(&dead, std::future::pending(), count());
+        assert_eq!(done.load(Ordering::Relaxed), 0);
+        drop(ends);
+        assert_eq!(done.load(Ordering::Relaxed), 1);
+        after(&dead, std::future::ready(()), count());
+        assert_eq!(done.load(Ordering::Relaxed), 2);
+
+        let goes_on = runtime();
+        after(goes_on.handle(), std::future::ready(()), count());
+        goes_on.block_on(tokio::task::yield_now());
+        assert_eq!(done.load(Ordering::Relaxed), 3);
+        drop(goes_on);
+        assert_eq!(done.load(Ordering::Relaxed), 3);
     }
 }
