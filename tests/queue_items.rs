@@ -7,6 +7,7 @@ mod deeds;
 
 use std::fs::File;
 use std::io::{Read, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 use futures::FutureExt;
@@ -219,6 +220,47 @@ fn a_put_waits_where_the_system_takes_no_more_descriptors() {
             .unwrap()
             .unwrap();
         assert_eq!(queue.len(), put + 1);
+    });
+}
+
+/// A process that may have no more descriptors leaves items that bring some to others.
+#[test]
+fn an_item_whose_descriptors_find_no_room_stays_in_the_queue() {
+    fn get_too_much(queue: Queue<Fd<File>>) -> (String, bool, usize) {
+        use rustix::process::{Resource, getrlimit, setrlimit};
+        use std::error::Error;
+        let before = getrlimit(Resource::Nofile);
+        // The lowest number that is free is the first that may not be had.
+        let lowest = File::open("/dev/null").unwrap();
+        let mut few = before.clone();
+        few.current = Some(lowest.as_raw_fd() as u64);
+        drop(lowest);
+        setrlimit(Resource::Nofile, few).unwrap();
+        let refused = queue.blocking_get(None).map(drop).unwrap_err();
+        let length = queue.len();
+        setrlimit(Resource::Nofile, before).unwrap();
+        let source = refused.source().map(ToString::to_string);
+        (source.unwrap_or_default(), refused.is_decode(), length)
+    }
+
+    everywhere(|method| async move {
+        let pool = pool(1, method);
+        let queue = Queue::new().unwrap();
+        let (mut here, there) = UnixStream::pair().unwrap();
+        queue
+            .put(Fd(File::from(OwnedFd::from(there))))
+            .await
+            .unwrap();
+        let (refused, is_decode, length) = pool.submit(get_too_much, queue.clone()).await.unwrap();
+        let expected = std::io::Error::from_raw_os_error(libc::EMFILE).to_string();
+        assert_eq!((refused, is_decode, length), (expected, false, 1));
+        let Fd(mut there) = queue.get_timeout(PROMPTLY).await.unwrap();
+        there.write_all(b"still the same").unwrap();
+        drop(there);
+        let mut said = String::new();
+        here.read_to_string(&mut said).unwrap();
+        assert_eq!(said, "still the same");
+        pool.shutdown().await;
     });
 }
 

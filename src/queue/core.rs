@@ -14,7 +14,7 @@
 //! | after those who sleep were woken | as before | nothing: they find nothing, and sleep again |
 //! | while the other books are written | as before | garbage in books that are not valid |
 //! | after the version was stored | the item is in it, or out of it | nothing |
-//! | out of it, its parcel not received | it was in the hand of the dead | a parcel of a record that is gone: thrown away |
+//! | out of it, its parcel still there | it was in the hand of the dead | a parcel of a record that is gone: thrown away |
 //! | before the change was noted in the table of hands | the item is in it, or out of it | nothing: the change is in the books, and noted again by whoever comes next |
 //!
 //! The lock is left with a dead owner; who waits for it watches him, and inherits it. Those who sleep

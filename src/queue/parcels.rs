@@ -1,13 +1,15 @@
 //! Descriptors of the items that are in a queue. They are in the kernel's hands meanwhile, in a socket
 //! of which every process that has the queue has both ends: so they outlive whoever put them there.
 //!
-//! Each parcel is sent before its record counts, and received after its record has gone, all of it by
-//! one who has the lock. So for every record in the ring its parcel is in the socket, in the same
-//! order; what is found before it is of somebody who was killed, and thrown away.
+//! Each parcel is sent before its record counts, and thrown away after its record has gone, all of it by
+//! one who has the lock; whoever takes the item has copies of what was in it by then. So for every record
+//! in the ring its parcel is in the socket, in the same order; what is found before it is of somebody who
+//! was killed, and thrown away.
 
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, OwnedFd};
 
+use rustix::io::Errno;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::sys::stream;
@@ -39,29 +41,47 @@ impl Parcels {
         stream::send(&self.entry, &[IoSlice::new(&number)], &descriptors).map(drop)
     }
 
-    /// Receives the one of that number, and throws away all before it. Of its descriptors some are
-    /// lost where this process may have no more of them.
+    /// Gives copies of what is in the one of that number, which stays there, and throws away all before
+    /// it.
     ///
     /// # Errors
     ///
-    /// `WouldBlock` where it is not there, which nobody can bring about who has the lock.
-    pub(super) fn receive(&self, number: u64) -> io::Result<Attached> {
+    /// Where this process may have no more descriptors. `WouldBlock` where the parcel is not there, which
+    /// nobody can bring about who has the lock.
+    pub(super) fn open(&self, number: u64) -> io::Result<Attached> {
         loop {
             let mut found = [0; 8];
-            let received = stream::receive(&self.exit, &mut found)?;
-            if received.count == 0 {
+            let seen = stream::peek(&self.exit, &mut found)?;
+            if seen.count == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
             if u64::from_le_bytes(found) == number {
-                return Ok(received.descriptors);
+                return match seen.truncated {
+                    true => Err(Errno::MFILE.into()),
+                    false => Ok(seen.descriptors),
+                };
             }
+            drop(seen);
+            self.throw_away()?;
+        }
+    }
+
+    /// Throws away the first one.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` where there is none.
+    pub(super) fn throw_away(&self) -> io::Result<()> {
+        // What came with it is closed at once.
+        match stream::receive(&self.exit, &mut [0; 8])?.count {
+            0 => Err(io::ErrorKind::UnexpectedEof.into()),
+            _ => Ok(()),
         }
     }
 
     /// Throws away all that are there.
     pub(super) fn clear(&self) {
-        // Nothing has this number.
-        let _ = self.receive(0);
+        while self.throw_away().is_ok() {}
     }
 }
 
@@ -106,10 +126,13 @@ mod tests {
         for (number, count) in [(1, 1), (2, attached::MOST), (3, 2), (4, 1)] {
             parcels.send(number, &files(count)).unwrap();
         }
-        assert_eq!(parcels.receive(2).unwrap().len(), attached::MOST);
-        assert_eq!(parcels.receive(3).unwrap().len(), 2);
+        for _ in 0..2 {
+            assert_eq!(parcels.open(2).unwrap().len(), attached::MOST);
+        }
+        parcels.throw_away().unwrap();
+        assert_eq!(parcels.open(3).unwrap().len(), 2);
         parcels.clear();
-        let nothing = parcels.receive(4).unwrap_err();
+        let nothing = parcels.open(4).unwrap_err();
         assert_eq!(nothing.kind(), io::ErrorKind::WouldBlock);
     }
 
@@ -125,7 +148,8 @@ mod tests {
         };
         assert_eq!(full.kind(), io::ErrorKind::WouldBlock);
         assert!(sent >= 100, "{sent}");
-        assert_eq!(parcels.receive(sent).unwrap().len(), 1);
+        assert_eq!(parcels.open(sent).unwrap().len(), 1);
+        parcels.throw_away().unwrap();
         parcels.send(sent + 1, &file).unwrap();
     }
 }

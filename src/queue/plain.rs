@@ -314,7 +314,8 @@ impl<T: DeserializeOwned> Queue<T> {
     ///
     /// Where the queue is [closed](GetError::is_closed) here, or [finished](GetError::is_finished)
     /// and empty; where an item [cannot be decoded](GetError::is_decode), which is gone then; and where
-    /// the system has no room for one who sleeps.
+    /// the system has no room for one who sleeps. Where this process may have no more descriptors, and the
+    /// item brings some, it stays in the queue.
     ///
     /// # Panics
     ///

@@ -133,15 +133,25 @@ impl<'a> Turn<'a> {
         if !books.take_out(footprint(count, has_parcel), has_parcel) {
             return Err(damaged());
         }
+        let parcels = &self.core.parcels;
+        let descriptors = match number.map(|number| parcels.open(number)) {
+            None => Vec::new(),
+            Some(Ok(descriptors)) => descriptors,
+            // Somebody has damaged the queue; the item does not decode.
+            Some(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => Vec::new(),
+            // The item stays where it is.
+            Some(Err(error)) => return Err(error),
+        };
         let mut bytes = Buffer::take();
         let place = place + 1 + u64::from(has_parcel);
         self.core.read(length, place, count, &mut bytes.0);
         self.wake(PUTTERS);
         self.books = books;
         self.commit();
-        // Where it is not there somebody has damaged the queue, and the item does not decode.
-        let parcel = number.map(|number| self.core.parcels.receive(number));
-        let descriptors = parcel.and_then(Result::ok).unwrap_or_default();
+        if has_parcel {
+            // Should it fail, whoever comes next does it.
+            let _ = parcels.throw_away();
+        }
         self.core.give_back(self.books.length);
         Ok(Some(Encoded { bytes, descriptors }))
     }

@@ -89,9 +89,22 @@ pub(crate) struct Received {
 ///
 /// `WouldBlock` where there is nothing just now. Of TCP also `ConnectionReset` and others, once.
 pub(crate) fn receive(socket: impl AsFd, buffer: &mut [u8]) -> io::Result<Received> {
+    receive_by(socket, buffer, RecvFlags::empty())
+}
+
+/// The same, and leaves all of it there: the descriptors are copies of those that are received next.
+///
+/// # Errors
+///
+/// As [`receive`].
+pub(crate) fn peek(socket: impl AsFd, buffer: &mut [u8]) -> io::Result<Received> {
+    receive_by(socket, buffer, RecvFlags::PEEK)
+}
+
+fn receive_by(socket: impl AsFd, buffer: &mut [u8], how: RecvFlags) -> io::Result<Received> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
-    let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
+    let flags = how | RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
     let message = loop {
         let pieces = &mut [IoSliceMut::new(buffer)];
         match recvmsg(&socket, pieces, &mut control, flags) {
