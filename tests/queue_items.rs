@@ -232,7 +232,7 @@ fn an_item_whose_descriptors_find_no_room_stays_in_the_queue() {
         let before = getrlimit(Resource::Nofile);
         // The lowest number that is free is the first that may not be had.
         let lowest = File::open("/dev/null").unwrap();
-        let mut few = before.clone();
+        let mut few = before;
         few.current = Some(lowest.as_raw_fd() as u64);
         drop(lowest);
         setrlimit(Resource::Nofile, few).unwrap();
