@@ -260,28 +260,24 @@ impl Lock {
         &self,
         deadline: Option<Instant>,
     ) -> Result<(Incarnation, Acquired), Fault<Infallible>> {
-        let me = Incarnation::own().map_err(Fault::System)?;
-        if let Some(acquired) = self.words().try_acquire(me, now) {
-            return Ok((me, acquired));
-        }
-        let mut wait = Wait::begin(self, me).map_err(Fault::System)?;
+        let mut wait = match self.acquire_at_once() {
+            Err(Fault::Held) => Wait::begin(self).map_err(Fault::System)?,
+            done => return done,
+        };
         let waited = waiting::in_future(&mut wait, deadline).await;
-        let acquired = waited.map_err(Fault::System)?.ok_or(Fault::TimedOut)?;
-        Ok((me, acquired))
+        wait.ended(waited)
     }
 
     fn acquire_here(
         &self,
         deadline: Option<Instant>,
     ) -> Result<(Incarnation, Acquired), Fault<Infallible>> {
-        let me = Incarnation::own().map_err(Fault::System)?;
-        if let Some(acquired) = self.words().try_acquire(me, now) {
-            return Ok((me, acquired));
-        }
-        let mut wait = Wait::begin(self, me).map_err(Fault::System)?;
+        let mut wait = match self.acquire_at_once() {
+            Err(Fault::Held) => Wait::begin(self).map_err(Fault::System)?,
+            done => return done,
+        };
         let waited = waiting::on_thread(&mut wait, deadline);
-        let acquired = waited.map_err(Fault::System)?.ok_or(Fault::TimedOut)?;
-        Ok((me, acquired))
+        wait.ended(waited)
     }
 
     /// What it is to have it, when it is acquired.
@@ -331,15 +327,24 @@ struct Wait<'a> {
 }
 
 impl<'a> Wait<'a> {
-    fn begin(lock: &'a Lock, me: Incarnation) -> io::Result<Self> {
+    fn begin(lock: &'a Lock) -> io::Result<Self> {
         Ok(Self {
             lock,
-            me,
+            me: Incarnation::own()?,
             vigil: Vigil::at(&lock.cell, lock.bell)?,
             begun: Instant::now(),
             looks: 0,
             asked: false,
         })
+    }
+
+    /// What has come of it.
+    fn ended(
+        &self,
+        waited: io::Result<Option<Acquired>>,
+    ) -> Result<(Incarnation, Acquired), Fault<Infallible>> {
+        let acquired = waited.map_err(Fault::System)?.ok_or(Fault::TimedOut)?;
+        Ok((self.me, acquired))
     }
 }
 
