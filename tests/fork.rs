@@ -489,10 +489,8 @@ fn play(role: &str) {
         ("parent", _) => have_copies(),
         ("prints", _) => {
             print!("once");
-            let process = fork()
-                .spawn(|()| println!(" copy"), ())
-                .blocking_wait()
-                .unwrap();
+            let process = fork().spawn(|()| println!(" copy"), ());
+            let process = process.blocking_wait().unwrap();
             process.blocking_join(None).unwrap();
             println!("parent");
         }
@@ -517,11 +515,8 @@ fn play(role: &str) {
             let _daemon = daemon.blocking_wait().unwrap();
             let ready = format!("{path}.ready");
             assert!(eventually(PROMPTLY, || std::path::Path::new(&ready).exists()));
-            let process = fork()
-                .spawn(commit, Misdeed::Exit(0))
-                .blocking_wait()
-                .unwrap();
-            process.blocking_wait(None);
+            let process = fork().spawn(commit, Misdeed::Exit(0));
+            process.blocking_wait().unwrap().blocking_wait(None);
             assert!(!std::path::Path::new(path).exists());
         }
         _ => unreachable!("{role}"),
@@ -536,18 +531,14 @@ fn have_copies() {
     };
     let _busy = start("busy");
     let stopped = start("stopped");
-    let ready = || {
-        ["busy", "stopped"]
-            .iter()
-            .all(|path| pid_in(&scratch.at(path)).is_some())
-    };
-    assert!(eventually(PROMPTLY, ready));
+    let is_ready = |path: &&str| pid_in(&scratch.at(path)).is_some();
+    assert!(eventually(PROMPTLY, || ["busy", "stopped"]
+        .iter()
+        .all(is_ready)));
     send(stopped.pid(), libc::SIGSTOP);
     assert!(eventually(PROMPTLY, || state_of(stopped.pid()) == Some('T')));
-    let seen: Vec<_> = descendants(std::process::id())
-        .iter()
-        .map(u32::to_string)
-        .collect();
+    let seen = descendants(std::process::id());
+    let seen: Vec<_> = seen.iter().map(u32::to_string).collect();
     drop(scratch);
     println!("{}", seen.join(" "));
     let _ = std::io::stdin().read_line(&mut String::new());
@@ -559,13 +550,10 @@ fn die_with_program() {
         let _scene = scene();
         let mut program = program("parent").spawn().unwrap();
         let mut line = String::new();
-        BufReader::new(program.stdout.take().unwrap())
-            .read_line(&mut line)
-            .unwrap();
-        let pids: Vec<u32> = line
-            .split_whitespace()
-            .map(|pid| pid.parse().unwrap())
-            .collect();
+        let mut output = BufReader::new(program.stdout.take().unwrap());
+        output.read_line(&mut line).unwrap();
+        let pids = line.split_whitespace().map(|pid| pid.parse().unwrap());
+        let pids: Vec<u32> = pids.collect();
         assert_eq!(pids.len(), 4);
         if kill {
             program.kill().unwrap();
@@ -582,10 +570,7 @@ fn die_with_program() {
 fn printed_once() {
     let _scene = scene();
     let printed = program("prints").output().unwrap();
-    assert_eq!(
-        String::from_utf8(printed.stdout).unwrap(),
-        "once copy\nparent\n"
-    );
+    assert_eq!(printed.stdout, b"once copy\nparent\n");
 }
 
 fn at_a_terminal() {
