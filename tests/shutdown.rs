@@ -8,9 +8,11 @@ mod support;
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::mpsc;
+use std::sync::{Arc, Condvar, Mutex, mpsc};
+use std::task::{Context, Wake, Waker};
 use std::time::{Duration, Instant};
 
+use futures::FutureExt;
 use gate::{Gate, acquire, mark, pass};
 use procpool::{ProcessPool, Restart, ShutdownOptions, StartMethod};
 use rustix::process::{Pid, Signal, kill_process};
@@ -232,6 +234,53 @@ fn an_open_pool_cannot_be_joined() {
         assert!(accepted.is_done() && pool.is_closed());
         assert_eq!(accepted.await.unwrap(), 5);
     });
+}
+
+/// Holds up whoever wakes it until the pool has been joined, or for a while.
+struct Slow {
+    joined: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Wake for Slow {
+    fn wake(self: Arc<Self>) {
+        let joined = self.joined.lock().unwrap();
+        let limit = Duration::from_millis(200);
+        let _ = self
+            .changed
+            .wait_timeout_while(joined, limit, |joined| !*joined);
+    }
+}
+
+/// CF-105. Answers that came together are told one after the other, and who hears one may take long.
+#[test]
+fn who_has_joined_a_pool_finds_all_its_calls_answered() {
+    let _scene = scene();
+    let home = runtime(2);
+    for _ in 0..5 {
+        let pool = builder(1, StartMethod::ForkServer)
+            .runtime(home.handle().clone())
+            .build()
+            .unwrap();
+        let nap = |millis| std::thread::sleep(Duration::from_millis(millis));
+        // From now on such calls are sent behind each other, and answered together.
+        pool.submit(nap, 0).blocking_wait(None).unwrap();
+        pool.submit(pid, ()).blocking_wait(None).unwrap();
+        let _first = pool.submit(nap, 20);
+        let mut handles: Vec<_> = (0..16).map(|_| pool.submit(pid, ())).collect();
+        let slow = Arc::new(Slow {
+            joined: Mutex::new(false),
+            changed: Condvar::new(),
+        });
+        let waker = Waker::from(slow.clone());
+        let _ = handles[0].poll_unpin(&mut Context::from_waker(&waker));
+        pool.close();
+        home.block_on(pool.join()).unwrap();
+        let answered = handles[1..].iter().filter(|handle| handle.is_done());
+        assert_eq!(answered.count(), 15);
+        *slow.joined.lock().unwrap() = true;
+        slow.changed.notify_all();
+    }
 }
 
 /// CF-024, CF-108.

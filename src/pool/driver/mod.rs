@@ -19,6 +19,7 @@
 //! - [`owner`]: what the workers' slots report. [`workers`]: starting, serving, killing them.
 //! - [`traces`]: the spans of calls. [`slow`]: runs that take longer than is usual.
 //! - [`in_place`]: jobs of a pool without workers.
+//! - [`telling`]: who still tells answers.
 //! - [`memory`]: how much of it the workers use. [`time`]: the timer, and the end of the pool's
 //!   runtime.
 
@@ -30,6 +31,7 @@ pub(super) mod parts;
 pub(super) mod rooms;
 mod slow;
 mod state;
+mod telling;
 mod time;
 mod traces;
 mod updates;
@@ -49,6 +51,7 @@ use self::rooms::rooms_of;
 use self::slow::SlowCall;
 use self::state::State;
 pub(super) use self::state::{id_of, look};
+use self::telling::{Tellers, Telling};
 use self::time::Anchor;
 use super::admission;
 use super::error::{ResizeError, ResizeFault, TaskError};
@@ -114,6 +117,8 @@ pub(crate) struct Driver {
     teller: Teller,
     /// The instruments of the `metrics` facade.
     meters: Meters,
+    /// Those who tell answers just now.
+    tellers: Arc<Tellers>,
     /// Changes whenever a worker starts or fails to, and when the pool closes or is finished.
     progress: watch::Sender<Lifetime>,
     this: Weak<Driver>,
@@ -151,6 +156,8 @@ pub(crate) struct Done {
     ring: Vec<Arc<Slot>>,
     /// The timer is set too late.
     rearm: bool,
+    /// Held until all this is done, where anybody is to be told anything of calls.
+    telling: Option<Telling>,
 }
 
 impl Driver {
@@ -198,6 +205,7 @@ impl Driver {
             hub: hub.clone(),
             teller: Teller::default(),
             meters: Meters::new("process", plan.label.as_deref()),
+            tellers: Arc::default(),
             progress: watch::Sender::new(Lifetime::default()),
             this: this.clone(),
             plan,
@@ -439,6 +447,9 @@ impl Driver {
         done.unsaid = counts.unsaid.take();
         done.again = std::mem::take(&mut counts.again);
         done.tales.take_turn(turns);
+        if !(done.replies.is_empty() && done.news.is_empty()) {
+            done.telling = Some(self.tellers.begin());
+        }
     }
 
     fn perform_one(&self, state: &mut State, now: Moment, action: Action<Job>, done: &mut Done) {

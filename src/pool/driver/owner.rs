@@ -59,6 +59,7 @@ impl Owner for Driver {
             flush,
             ring,
             rearm,
+            telling,
         } = done;
         flush.iter().for_each(|slot| slot.flush());
         ring.iter().for_each(|slot| slot.ring());
@@ -88,6 +89,7 @@ impl Owner for Driver {
         for (owner, news) in news {
             owner.hear(news);
         }
+        drop(telling);
         if rearm {
             self.timer.notify_one();
         }

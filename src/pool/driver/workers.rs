@@ -158,6 +158,7 @@ impl Driver {
             if let Some(place) = &driver.in_place {
                 place.finalize().await;
             }
+            driver.tellers.all_over().await;
             driver
                 .progress
                 .send_modify(|lifetime| lifetime.finished = true);
