@@ -23,8 +23,8 @@ use deeds::{
 };
 use procpool::connection::{Sender, blocking_wait};
 use procpool::{
-    Connection, Fd, Process, ProcessBuilder, ProcessPool, StartMethod, Stdio, active_children,
-    current_process, one_way, parent_process, pipe, processes, wait,
+    AuthKey, Connection, Fd, Process, ProcessBuilder, ProcessPool, StartMethod, Stdio,
+    active_children, current_process, one_way, parent_process, pipe, processes, wait,
 };
 use support::{PROMPTLY, children, descendants, eventually, is_alive, runtime, scene, soon};
 use terminal::{begin_session, own_terminal, terminal, write_from_behind};
@@ -35,6 +35,7 @@ const CASES: &[(&str, fn())] = &[
         memory,
     ),
     ("a_copy_knows_itself_and_its_parent", lineage),
+    ("a_copy_has_its_parents_key_until_it_is_given_another", key),
     ("values_and_descriptors_go_there_and_back", values),
     ("a_copy_ends_as_other_processes_do", ends),
     ("waiting_on_a_thread_needs_no_other", waiting),
@@ -154,6 +155,23 @@ fn lineage() {
     );
     assert!(active_children().is_empty());
     assert_eq!(current_process().name(), "MainProcess");
+}
+
+/// CF-124: what the copy changes is not its parent's.
+fn key() {
+    let _scene = scene();
+    let change = |()| {
+        let own = current_process().authkey().unwrap();
+        current_process().set_authkey(AuthKey::new("another").unwrap());
+        let new = Process::spawn(|()| current_process().authkey().unwrap(), ());
+        let new = new.blocking_wait().unwrap().blocking_join(None).unwrap();
+        (own, new)
+    };
+    let process = fork().spawn(change, ()).blocking_wait().unwrap();
+    let (first, new) = process.blocking_join(None).unwrap();
+    let own = current_process().authkey().unwrap();
+    assert_eq!(first.expose(), own.expose());
+    assert_eq!(new.expose(), b"another");
 }
 
 /// CF-125, CF-150, CF-153.

@@ -35,6 +35,7 @@ fn the_main_process_describes_itself() {
         (current.name(), current.is_daemon()),
         ("MainProcess", false)
     );
+    assert!(!current.authkey().unwrap().expose().is_empty());
     assert_eq!(current.start_method(), None);
     assert!(parent_process().is_none());
 }

@@ -1,16 +1,13 @@
 //! The key that both ends of a connection have to have, and which handshake shows that they do.
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::{fmt, io};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 
-use crate::sys::mapping;
 use crate::sys::secret::Secret;
 use crate::task::attached;
-
-/// How long a key is that nobody has chosen.
-const LENGTH: usize = 32;
 
 /// A key that a [`Listener`](crate::Listener) and a [`Client`](crate::Client) share, as Python's
 /// `authkey` is. Each proves to the other that it has it, and neither tells.
@@ -56,12 +53,27 @@ impl AuthKey {
     ///
     /// At the limits of the system.
     pub fn random() -> io::Result<Self> {
-        Ok(Self(Arc::new(Secret::random(LENGTH)?)))
+        Ok(Self(Arc::new(Secret::random()?)))
     }
 
     /// Returns the bytes of the key, for whoever has to hand it to a program of another kind.
     pub fn expose(&self) -> &[u8] {
         self.0.as_bytes()
+    }
+
+    /// The key that these bytes are.
+    pub(crate) fn of(bytes: Arc<Secret>) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes, for whoever keeps them longer than this.
+    pub(crate) fn into_bytes(self) -> Arc<Secret> {
+        self.0
+    }
+
+    /// A copy for another process.
+    pub(crate) fn to_file(&self) -> io::Result<OwnedFd> {
+        self.0.to_file()
     }
 }
 
@@ -73,8 +85,7 @@ impl fmt::Debug for AuthKey {
 
 impl Serialize for AuthKey {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let copy = mapping::sealed_copy("procpool-authkey", &[self.expose()]);
-        let copy = copy.map_err(ser::Error::custom)?;
+        let copy = self.to_file().map_err(ser::Error::custom)?;
         serializer.serialize_u32(attached::attach(copy)?)
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::errand::{self, Errand, Posting};
-use super::server;
+use super::{key, server};
 use crate::sys::{descriptors, fork, pidfd, prctl, signal};
 
 /// The worker's own program: gets the order's first words, the pidfd of the
@@ -37,7 +37,7 @@ pub(crate) fn enter(socket: OwnedFd, deeds: Deeds) -> ! {
         leave(&error);
     }
     match errand::receive(&socket, PATIENCE) {
-        Ok((Errand::ForkServer, program, hooks)) => server::run(socket, program, hooks, deeds),
+        Ok((Errand::ForkServer, program, beside)) => server::run(socket, program, beside, deeds),
         Ok((Errand::Serve(posting), program, rest)) => {
             drop(socket);
             begin(posting, program, rest, deeds.serve)
@@ -66,6 +66,9 @@ pub(crate) fn begin(posting: Posting, program: OwnedFd, rest: Vec<OwnedFd>, serv
     leave_with(&program);
     let program = Arc::new(program);
     posting.lineage.take_on(&program);
+    if let Err(error) = key::take_on(places.key) {
+        leave(&error);
+    }
     serve(&posting.first, program, places.channel)
 }
 

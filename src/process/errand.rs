@@ -2,13 +2,15 @@
 //! descriptors beside it:
 //!
 //! ```text
-//!   Errand::ForkServer    program, hook ..
-//!   Errand::Serve         program, channel .., stdout?, stderr?
+//!   Errand::ForkServer    program, and key, hook .. if there is any
+//!   Errand::Serve         program, key, channel .., stdout?, stderr?
 //! ```
 //!
-//! `program` is a pidfd of the program that the process is to die with.
+//! `program` is a pidfd of the program that the process is to die with, and `key` a file with what
+//! `super::key` hands down.
 
 use std::io;
+use std::iter;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -44,6 +46,8 @@ pub(crate) struct Posting {
 /// The descriptors of a worker, each in its place.
 #[derive(Debug)]
 pub(crate) struct Places {
+    /// Its key.
+    pub(crate) key: OwnedFd,
     /// What the worker was given to work with.
     pub(crate) channel: Vec<OwnedFd>,
     /// What becomes its standard output, if not what the program has.
@@ -68,11 +72,12 @@ impl Posting {
     /// `None` if they are not as many as it says.
     pub(crate) fn place(&self, descriptors: Vec<OwnedFd>) -> Option<Places> {
         let streams = usize::from(self.stdout) + usize::from(self.stderr);
-        if self.channel.checked_add(streams)? != descriptors.len() {
+        if self.channel.checked_add(streams)?.checked_add(1)? != descriptors.len() {
             return None;
         }
         let mut rest = descriptors.into_iter();
         Some(Places {
+            key: rest.next()?,
             channel: rest.by_ref().take(self.channel).collect(),
             stdout: rest.by_ref().take(usize::from(self.stdout)).next(),
             stderr: rest.next(),
@@ -83,10 +88,9 @@ impl Posting {
 /// The descriptors of an order, in the order in which they travel.
 pub(crate) fn descriptors(order: &Order) -> Vec<BorrowedFd<'_>> {
     let streams = order.stdout.iter().chain(&order.stderr);
-    order
-        .channel
-        .iter()
-        .chain(streams)
+    let rest = order.channel.iter().chain(streams);
+    iter::once(&order.key)
+        .chain(rest)
         .map(AsFd::as_fd)
         .collect()
 }

@@ -1,5 +1,6 @@
 //! Starts one pool's workers, by the method it was told, and ends with them.
 
+use std::iter;
 use std::os::fd::OwnedFd;
 use std::pin::pin;
 use std::sync::Arc;
@@ -40,6 +41,8 @@ pub(crate) struct Program {
 pub(crate) struct Order {
     /// What it is told of itself.
     pub(crate) lineage: Lineage,
+    /// Its key, in a file.
+    pub(crate) key: OwnedFd,
     /// Its first words, at most some 60 KiB; they mean nothing here.
     pub(crate) first: Vec<u8>,
     /// Its descriptors, at most 13.
@@ -54,7 +57,8 @@ impl Order {
     /// Its descriptors, in the order in which they travel.
     pub(super) fn into_descriptors(self) -> Vec<OwnedFd> {
         let streams = self.stdout.into_iter().chain(self.stderr);
-        self.channel.into_iter().chain(streams).collect()
+        let rest = self.channel.into_iter().chain(streams);
+        iter::once(self.key).chain(rest).collect()
     }
 }
 

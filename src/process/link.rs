@@ -22,7 +22,7 @@ use super::child::{Child, Origin, Presence, Unclaimed, wake};
 use super::errand::{self, Errand, Posting};
 use super::executed::{end_unready, execute};
 use super::protocol::{self, Id, Refusal, Reply, Request};
-use super::{Exit, Keeper, Order, Program, StartError};
+use super::{Exit, Keeper, Order, Program, StartError, key};
 use crate::sys::socket::Received;
 use crate::sys::{image, reactor, socket};
 
@@ -71,9 +71,17 @@ impl Link {
         servers: Presence,
         workers: watch::Sender<()>,
     ) -> Result<Arc<Self>, StartError> {
-        let hooks: Vec<_> = program.preload.iter().map(AsFd::as_fd).collect();
+        let preloads = !program.preload.is_empty();
+        let key = preloads.then(key::hand_down).transpose();
+        let key = key.map_err(|error| StartError::system("copy a key", &error))?;
+        let beside: Vec<_> = key
+            .iter()
+            .chain(&program.preload)
+            .map(AsFd::as_fd)
+            .collect();
         let (server, socket) =
-            execute(keeper, program, WHO, &Errand::ForkServer, &hooks, servers).await?;
+            execute(keeper, program, WHO, &Errand::ForkServer, &beside, servers).await?;
+        drop(key);
         let socket = reactor::register(Arc::new(socket), Interest::READABLE | Interest::WRITABLE)
             .map_err(|error| StartError::system("watch a fork server's socket", &error))?;
         let limit = program.handshake_timeout;
@@ -85,9 +93,10 @@ impl Link {
                 return Err(StartError::timed_out(WHO, limit));
             }
         }
-        let server = match program.preload.is_empty() {
-            true => server,
-            false => preloaded(server, &socket, program.preload_limit).await?,
+        let server = if preloads {
+            preloaded(server, &socket, program.preload_limit).await?
+        } else {
+            server
         };
         let link = Arc::new(Self {
             keeper: Arc::clone(keeper),

@@ -19,6 +19,7 @@
 //!   private   descriptors that such a copy must not have
 //!   child     a worker, seen from the parent, whichever way it was started
 //!   lineage   who this process is among them
+//!   key       what they have in common, and nobody else
 //!   trial     what reads bytes here, for `src/fuzzing.rs`
 //!   own       statics that a forked process does not share with its parent
 //! ```
@@ -35,6 +36,7 @@ mod executed;
 mod exit;
 mod forked;
 mod keeper;
+pub(crate) mod key;
 mod launcher;
 pub(crate) mod lineage;
 mod link;

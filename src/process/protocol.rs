@@ -10,7 +10,7 @@ use super::errand::Posting;
 use crate::sys::build_id::BuildId;
 
 /// The version of everything in this folder that crosses a process border.
-pub(crate) const VERSION: u32 = 2;
+pub(crate) const VERSION: u32 = 3;
 
 /// What tells the workers of one fork server apart; never used twice.
 pub(crate) type Id = u64;

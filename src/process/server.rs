@@ -14,24 +14,24 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Signal, kill_process, setpgid};
 
-use super::Exit;
 use super::enter::{self, Deeds, Preload, Serve};
 use super::errand::Posting;
 use super::protocol::{self, Id, Refusal, Reply, Request};
+use super::{Exit, key};
 use crate::sys::fork::{ForkError, Forked};
 use crate::sys::{fork, image, pidfd, prctl, signal, socket, title, wait};
 
 /// Is a fork server until the program or the launcher ends it. In the forked
 /// processes this goes on as `deeds.serve`.
-pub(crate) fn run(socket: OwnedFd, program: OwnedFd, hooks: Vec<OwnedFd>, deeds: Deeds) -> ! {
+pub(crate) fn run(socket: OwnedFd, program: OwnedFd, beside: Vec<OwnedFd>, deeds: Deeds) -> ! {
     let mut server = match Server::new(socket, program) {
         Ok(server) => server,
         Err(error) => enter::leave(&error),
     };
     // Only now, lest it ended before anybody here would have noticed.
     enter::leave_with(&server.program);
-    if !hooks.is_empty() {
-        server.preload(hooks, deeds.preload);
+    if !beside.is_empty() {
+        server.preload(beside, deeds.preload);
     }
     match server.serve_requests() {
         Next::End => server.end(),
@@ -84,11 +84,14 @@ impl Server {
         Ok(server)
     }
 
-    /// Makes what all workers are to have, and says so.
-    fn preload(&mut self, hooks: Vec<OwnedFd>, preload: Preload) {
+    /// Makes what all workers are to have, and says so. What does that has the program's key, as they
+    /// have.
+    fn preload(&mut self, mut hooks: Vec<OwnedFd>, preload: Preload) {
         // A server of another build is found out before.
         let _ = self.flush();
-        match preload(&self.program, hooks) {
+        let key = key::take_on(hooks.remove(0));
+        let key = key.map_err(|error| format!("its key could not be read: {error}"));
+        match key.and_then(|()| preload(&self.program, hooks)) {
             Ok(()) => self.reply(&Reply::Loaded),
             Err(text) => {
                 self.reply(&Reply::Failed { text });

@@ -11,7 +11,7 @@ use super::scope::Members;
 use super::spawn::{Spawning, spawn};
 use crate::process::{Environment, lineage};
 use crate::task::hook::{self, NoHook};
-use crate::{Call, HookOutcome, StartMethod, Stdio};
+use crate::{AuthKey, Call, HookOutcome, StartMethod, Stdio};
 
 /// What a process is to be like. Made by [`Process::builder`](super::Process::builder).
 ///
@@ -55,6 +55,7 @@ pub struct ProcessBuilder {
     pub(super) stderr: Stdio,
     pub(super) scope: Option<Members>,
     pub(super) preload: Vec<Result<Vec<u8>, NoHook>>,
+    pub(super) authkey: Option<AuthKey>,
 }
 
 impl ProcessBuilder {
@@ -117,6 +118,13 @@ impl ProcessBuilder {
     /// [`Stdio::inherit`].
     pub fn stderr(mut self, stderr: Stdio) -> Self {
         self.stderr = stderr;
+        self
+    }
+
+    /// Sets the [key](super::CurrentProcess::authkey) that the process has in common with those that it
+    /// starts itself. Default: that of the current process.
+    pub fn authkey(mut self, key: AuthKey) -> Self {
+        self.authkey = Some(key);
         self
     }
 

@@ -21,7 +21,7 @@ use super::registry;
 use super::scope::Members;
 use crate::process::lineage::Lineage;
 use crate::process::private::Private;
-use crate::process::{Forked, Order, StartError};
+use crate::process::{Forked, Order, StartError, key};
 use crate::supervisor::stdio::{Stdio, Tail};
 use crate::sys::fork::ForkError;
 use crate::sys::{blocking, mapping, socket};
@@ -124,9 +124,14 @@ impl Plan {
         };
         let (stdout, stdout_here) = open(&options.stdout)?;
         let (stderr, stderr_here) = open(&options.stderr)?;
+        let key = match options.authkey {
+            Some(key) => key.to_file(),
+            None => key::hand_down(),
+        };
         let name = options.name.unwrap_or_else(registry::next_name);
         let order = Order {
             lineage: Lineage::of_child(&name, daemon, method),
+            key: key.map_err(SpawnError::system("copy the key"))?,
             first: postcard::to_stdvec(&Role::Process).expect("a number always encodes"),
             channel: vec![file, theirs],
             stdout,

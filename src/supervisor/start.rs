@@ -18,7 +18,7 @@ use super::outgoing::Outgoing;
 use super::slot::{Bell, Slot};
 use super::stdio::{Stdio, Tail};
 use crate::process::lineage::Lineage;
-use crate::process::{Child, Launcher, Order, StartError};
+use crate::process::{Child, Launcher, Order, StartError, key};
 use crate::sys::attributes::Attributes;
 use crate::sys::memory::Memory;
 use crate::sys::{image, pipe, reactor};
@@ -135,6 +135,7 @@ async fn start_in_time(
     let channel = vec![requests.read, responses.write, page_file, luggage_there];
     let order = Order {
         lineage: Lineage::of_child(&name, true, launcher.method()),
+        key: key::hand_down().map_err(system)?,
         first,
         channel,
         stdout,

@@ -11,6 +11,11 @@ use std::ptr::NonNull;
 use rustix::mm::{Advice, MapFlags, ProtFlags};
 use rustix::rand::{GetRandomFlags, getrandom};
 
+use super::mapping;
+
+/// How many bytes are as many as anybody needs.
+const LENGTH: usize = 32;
+
 /// Bytes that do not change, until drop.
 pub(crate) struct Secret {
     start: NonNull<u8>,
@@ -35,14 +40,19 @@ impl Secret {
         Ok(secret)
     }
 
-    /// Keeps so many bytes that nobody can guess.
-    pub(crate) fn random(length: usize) -> io::Result<Self> {
-        let mut secret = Self::zeroed(length)?;
+    /// Keeps 32 bytes that nobody can guess.
+    pub(crate) fn random() -> io::Result<Self> {
+        let mut secret = Self::zeroed(LENGTH)?;
         fill_random(secret.as_mut_bytes())?;
         Ok(secret)
     }
 
-    /// Reads them from a file that nobody can change any more.
+    /// Copies them to a file in memory that nobody can change, for another process.
+    pub(crate) fn to_file(&self) -> io::Result<OwnedFd> {
+        mapping::sealed_copy("procpool-authkey", &[self.as_bytes()])
+    }
+
+    /// Reads what [`to_file`](Self::to_file) has made.
     pub(crate) fn read(file: OwnedFd) -> io::Result<Self> {
         let file = File::from(file);
         let mut secret = Self::zeroed(file.metadata()?.len() as usize)?;
@@ -135,8 +145,17 @@ mod tests {
 
     #[test]
     fn chance_does_not_repeat_itself() {
-        let [one, other] = [(); 2].map(|()| Secret::random(32).unwrap());
+        let [one, other] = [(); 2].map(|()| Secret::random().unwrap());
         assert_ne!(one.as_bytes(), other.as_bytes());
+    }
+
+    #[test]
+    fn a_secret_goes_to_another_process_in_a_file() {
+        let secret = Secret::random().unwrap();
+        let file = secret.to_file().unwrap();
+        let copy = Secret::read(file).unwrap();
+        assert_eq!(copy.as_bytes(), secret.as_bytes());
+        assert_eq!(copy.as_bytes().len(), LENGTH);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal};
 use super::script::{Report, STEPS, Step};
 use crate::process::lineage::Lineage;
 use crate::process::{
-    Child, Environment, Exit, Keeper, Launcher, Order, Program, StartError, StartMethod,
+    Child, Environment, Exit, Keeper, Launcher, Order, Program, StartError, StartMethod, key,
 };
 use crate::sys::{fork, pidfd, wait};
 use crate::worker::boot::boot_variable;
@@ -55,6 +55,7 @@ pub(super) fn launcher(method: StartMethod) -> Launcher {
 pub(super) fn order(steps: &[Step]) -> Order {
     Order {
         lineage: Lineage::of_child("tested", false, StartMethod::default()),
+        key: key::hand_down().expect("a key"),
         first: [STEPS, &postcard::to_stdvec(steps).expect("a script")].concat(),
         channel: Vec::new(),
         stdout: None,
