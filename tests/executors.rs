@@ -486,7 +486,8 @@ fn limits_are_kept_or_refused_and_never_ignored() {
         let limit = Duration::from_millis(30);
         let able = pool.require(Ability::EndRunning);
         let limited = pool.task(pass).timeout(limit).name("limited");
-        let late = pool.task(pass).deadline(limit);
+        // Long enough for a worker to start in place of the one that was ended.
+        let late = pool.task(pass).deadline(20 * limit);
         for error in [
             limited.submit(gate.path()).await.unwrap_err(),
             limited.run(gate.path()).await.unwrap_err(),
