@@ -25,14 +25,26 @@ pub(crate) struct Job {
     pub(crate) kind: u64,
     /// That is an async one.
     pub(crate) is_async: bool,
+    /// When it was accepted.
+    pub(crate) since: Moment,
+    /// Who is to be told.
+    pub(crate) client: Client,
+    /// Its part of the room in the queue, given back with it.
+    pub(crate) permit: Option<OwnedSemaphorePermit>,
+    /// Its span, if anybody wants to see it.
+    pub(crate) trace: CallTrace,
+    /// What else was agreed of it, if anything was.
+    terms: Option<Box<Terms>>,
+}
+
+/// What is agreed of some calls beside that they are run once, some time.
+pub(crate) struct Terms {
     /// How long it may run; of a chunk, each item.
     pub(crate) timeout: Option<Duration>,
     /// How long it should run, and is asked to come to its end after that.
     pub(crate) soft_timeout: Option<Duration>,
     /// How long it may wait.
     pub(crate) queue_timeout: Option<Duration>,
-    /// When it was accepted.
-    pub(crate) since: Moment,
     /// When it must be over.
     pub(crate) deadline: Option<Deadline>,
     /// Which of its failures, or of those of its items, are no end.
@@ -43,38 +55,80 @@ pub(crate) struct Job {
     pub(crate) priority: i32,
     /// Jobs of one key go to one worker while it lives.
     pub(crate) key: Option<u64>,
-    /// Who is to be told.
-    pub(crate) client: Client,
     /// Who wants to hear what it says while it runs.
     pub(crate) listener: Option<Listener>,
-    /// Its part of the room in the queue, given back with it.
-    pub(crate) permit: Option<OwnedSemaphorePermit>,
-    /// Its span, if anybody wants to see it.
-    pub(crate) trace: CallTrace,
 }
 
+impl Terms {
+    /// What is agreed of a call of which nothing was said.
+    pub(crate) const PLAIN: Self = Self {
+        timeout: None,
+        soft_timeout: None,
+        queue_timeout: None,
+        deadline: None,
+        retry: Retry::NEVER,
+        failures: Vec::new(),
+        priority: 0,
+        key: None,
+        listener: None,
+    };
+
+    fn are_plain(&self) -> bool {
+        let limits = self.timeout.or(self.soft_timeout).or(self.queue_timeout);
+        let limited = limits.is_some() || self.deadline.is_some();
+        let ranked = self.priority != 0 || self.key.is_some();
+        let repeated = self.retry.is_any() || !self.failures.is_empty();
+        !(limited || ranked || repeated || self.listener.is_some())
+    }
+}
+
+/// The terms of every plain job.
+static PLAIN: Terms = Terms::PLAIN;
+
 impl Job {
+    /// A call on these terms, or a chunk; it is not accepted yet.
+    pub(crate) fn new(
+        head: Packed,
+        argument: Packed,
+        kind: u64,
+        client: Client,
+        trace: CallTrace,
+        terms: Terms,
+    ) -> Self {
+        Self {
+            head,
+            argument,
+            kind,
+            is_async: false,
+            since: Moment::default(),
+            client,
+            permit: None,
+            trace,
+            terms: (!terms.are_plain()).then(|| Box::new(terms)),
+        }
+    }
+
     /// A room for async calls.
     pub(crate) fn room() -> Self {
-        Self {
-            head: Packed::copy_of(&[]),
-            argument: Packed::copy_of(&[]),
-            kind: 0,
-            is_async: false,
-            timeout: None,
-            soft_timeout: None,
-            queue_timeout: None,
-            since: Moment::default(),
-            deadline: None,
-            retry: Retry::default(),
-            failures: Vec::new(),
-            priority: 0,
-            key: None,
-            client: Client::Room,
-            listener: None,
-            permit: None,
-            trace: CallTrace::default(),
-        }
+        let nothing = || Packed::copy_of(&[]);
+        let (client, trace) = (Client::Room, CallTrace::default());
+        Self::new(nothing(), nothing(), 0, client, trace, Terms::PLAIN)
+    }
+
+    /// The same with its part of the room in the queue.
+    pub(crate) fn admitted(mut self, permit: Option<OwnedSemaphorePermit>) -> Self {
+        self.permit = permit;
+        self
+    }
+
+    /// What was agreed of it.
+    pub(crate) fn terms(&self) -> &Terms {
+        self.terms.as_deref().unwrap_or(&PLAIN)
+    }
+
+    /// What was agreed of it, to be changed.
+    pub(crate) fn terms_mut(&mut self) -> &mut Terms {
+        self.terms.get_or_insert_with(|| Box::new(Terms::PLAIN))
     }
 
     /// The name that its caller has given it.
@@ -84,12 +138,12 @@ impl Job {
 
     /// How many times it was started, as long as it runs.
     pub(crate) fn attempt(&self) -> u32 {
-        u32::try_from(self.failures.len()).map_or(u32::MAX, |failures| failures + 1)
+        u32::try_from(self.terms().failures.len()).map_or(u32::MAX, |failures| failures + 1)
     }
 
     /// It will be run again after this.
     pub(crate) fn try_again(&mut self, failure: TaskError) {
-        self.failures.push(failure);
+        self.terms_mut().failures.push(failure);
         if let Some((head, _)) = CallHead::read(&self.head) {
             let attempt = head.attempt.saturating_add(1);
             self.head = CallHead { attempt, ..head }.pack();
@@ -99,7 +153,10 @@ impl Job {
     /// How it has ended, at last.
     pub(crate) fn conclude(&mut self, raw: Raw) -> Raw {
         match raw {
-            Raw::Failed(error) => Raw::Failed(error.after(std::mem::take(&mut self.failures))),
+            Raw::Failed(error) => match &mut self.terms {
+                Some(terms) => Raw::Failed(error.after(std::mem::take(&mut terms.failures))),
+                None => Raw::Failed(error),
+            },
             returned => returned,
         }
     }

@@ -163,7 +163,10 @@ impl ProcessPool {
         A: Serialize + DeserializeOwned,
         R: Serialize + DeserializeOwned + Send + 'static,
     {
-        self.task(function).submit(argument)
+        let call = Call::of1(function, &argument);
+        // What is encoded is all that is kept of the argument.
+        drop(argument);
+        task::submit(self.driver(), call, &Options::PLAIN, None)
     }
 
     /// Queues a call that [`call!`](crate::call) has made, and returns at once: a function with
@@ -185,7 +188,7 @@ impl ProcessPool {
     /// ```
     #[doc(alias = "apply_async")]
     pub fn submit_call<R: Send + 'static>(&self, call: Call<R>) -> TaskHandle<R> {
-        task::submit(self.driver(), call, &Options::default(), None)
+        task::submit(self.driver(), call, &Options::PLAIN, None)
     }
 
     /// Queues a call of an `async fn` and returns at once.

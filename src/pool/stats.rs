@@ -89,6 +89,11 @@ impl Counts {
         }
     }
 
+    /// Whether nothing is left to be told of what was counted.
+    pub(super) fn is_told(&self) -> bool {
+        self.again.is_empty() && self.unsaid.is_nothing()
+    }
+
     /// So many calls were accepted.
     pub(crate) fn submitted(&mut self, calls: u64) {
         self.submitted += calls;

@@ -130,7 +130,7 @@ where
         let call = Call::of1(self.function, &argument);
         drop(argument);
         let (reply, job) = prepare(&self.driver, call, &self.options, None);
-        accept(&self.driver, reply, job.map(|job| Job { permit, ..job }))
+        accept(&self.driver, reply, job.map(|job| job.admitted(permit)))
     }
 
     /// The room in the queue, where that is bounded.
@@ -263,7 +263,7 @@ pub(super) fn submit<R: Send + 'static>(
     listener: Option<Listener>,
 ) -> TaskHandle<R> {
     let (reply, job) = prepare(driver, call, options, listener);
-    let job = job.and_then(|job| admit(driver).map(|permit| Job { permit, ..job }));
+    let job = job.and_then(|job| admit(driver).map(|permit| job.admitted(permit)));
     accept(driver, reply, job)
 }
 
@@ -277,7 +277,7 @@ fn try_submit<R: Send + 'static>(
     let (reply, job) = prepare(driver, call, options, listener);
     let job = job?;
     let permit = admit(driver)?;
-    try_accept(driver, reply, Job { permit, ..job })
+    try_accept(driver, reply, job.admitted(permit))
 }
 
 /// Waits for room, queues the call and waits for its result; dropped, it aborts the call.
@@ -291,9 +291,9 @@ async fn run<R: Send + 'static>(
     let job = job?;
     let permit = match &driver.room {
         None => None,
-        Some(room) => Some(find_room(&driver, room.clone(), job.deadline).await?),
+        Some(room) => Some(find_room(&driver, room.clone(), job.terms().deadline).await?),
     };
-    let handle = try_accept(&driver, reply, Job { permit, ..job })?;
+    let handle = try_accept(&driver, reply, job.admitted(permit))?;
     handle.abort_on_drop().await
 }
 
@@ -328,12 +328,13 @@ fn prepare<R: Send + 'static>(
             return Err(passed.missed());
         }
         let client = Client::Call(reply.clone());
-        let job = options.job(driver, &Origin::here(), target, argument, deadline, client);
-        Ok(Job {
-            is_async,
-            listener,
-            ..job
-        })
+        let origin = Origin::here();
+        let mut job = options.job(driver, &origin, target, argument, deadline, client);
+        job.is_async = is_async;
+        if listener.is_some() {
+            job.terms_mut().listener = listener;
+        }
+        Ok(job)
     };
     let job = job();
     (reply, job)

@@ -71,6 +71,11 @@ impl Target {
         })
     }
 
+    /// Where the entry and the function lie in the image.
+    pub(super) fn offsets(self) -> (u64, u64) {
+        (self.entry, self.function)
+    }
+
     /// A number that is the same for all calls of one function.
     pub(crate) fn kind(self) -> u64 {
         self.function

@@ -45,12 +45,14 @@ impl State {
         let job = key.and_then(|(key, _)| self.scheduler.attachment_mut(key));
         let trace = job.as_ref().map(|job| job.trace.clone());
         let trace = trace.unwrap_or_default();
-        let failures = job.as_ref().map_or(&[][..], |job| &job.failures).to_vec();
+        let terms = job.as_ref().map(|job| job.terms());
+        let own_retry = terms.map_or(Retry::NEVER, |terms| terms.retry);
+        let failures = terms.map_or(&[][..], |terms| &terms.failures).to_vec();
         let answered = if let (Some((key, _)), Some(job)) = (key, job) {
             match &mut job.client {
                 Client::Chunk { tally, owner } => {
                     let item = tally.answer(item)?;
-                    (item, key.number(), job.since, job.retry, &*owner)
+                    (item, key.number(), job.since, own_retry, &*owner)
                 }
                 Client::Call(_) | Client::Room => {
                     return Err(format!("an answer to item {item} of a call without it"));
@@ -131,8 +133,10 @@ impl State {
     ) {
         let error = self.error_of(&job, outcome);
         let rest = outcome.of_unbegun();
-        let rest = rest.map(|rest| self.error_of(&job, rest).after(job.failures.clone()));
-        let retry = self.retry_now(job.retry);
+        let terms = job.terms();
+        let (own_retry, failures) = (terms.retry, terms.failures.clone());
+        let rest = rest.map(|rest| self.error_of(&job, rest).after(failures.clone()));
+        let retry = self.retry_now(own_retry);
         let Client::Chunk { tally, owner } = job.client else {
             return;
         };
@@ -141,13 +145,13 @@ impl State {
         let number = |item: u32| key.number() + u64::from(item);
         let mut fallen = None;
         if let Some(victim) = remains.victim {
-            let relapse = Relapse::of(retry, error.clone(), &job.failures, false);
+            let relapse = Relapse::of(retry, error.clone(), &failures, false);
             if let Some(sending) = sent {
                 let origin = Origin {
                     owner: owner.clone(),
                     first: key.number(),
                     since: job.since,
-                    retry: job.retry,
+                    retry: own_retry,
                     relapsed: relapse.is_ok(),
                 };
                 self.trails.begin(sending, origin, tally, victim, error);

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{Done, Driver};
+use super::{Answered, Done, Driver};
 use crate::pool::error::{Breakage, Kind, RESULT, TaskError};
 use crate::pool::events::PoolEvent;
 use crate::pool::in_place::{self, InPlace};
@@ -47,7 +47,8 @@ impl Driver {
             let Raw::Failed(error) = run.raw else {
                 break run;
             };
-            let Some(pause) = again(job.retry, &error, &job.failures).filter(|_| !place.is_ended())
+            let Some(pause) = again(job.terms().retry, &error, &job.terms().failures)
+                .filter(|_| !place.is_ended())
             else {
                 let raw = Raw::Failed(error);
                 break Run { raw, ..run };
@@ -90,20 +91,24 @@ impl Driver {
     fn run_once(&self, place: &InPlace, number: u64, job: &Job) -> Run {
         let (head, _) = CallHead::read(&job.head).expect("a head is read as it was packed");
         let started = Moment::now();
-        if let Some(deadline) = job.deadline.filter(|deadline| deadline.at <= started) {
+        if let Some(deadline) = job
+            .terms()
+            .deadline
+            .filter(|deadline| deadline.at <= started)
+        {
             return Run::late(deadline.missed());
         }
-        let limit = job.timeout.map(|limit| started + limit);
+        let limit = job.terms().timeout.map(|limit| started + limit);
         let until = limit.into_iter().chain(head.deadline).min();
         place.begin(number, started);
         let raw = {
-            let soft_deadline = job.soft_timeout.map(|limit| started + limit);
+            let soft_deadline = job.terms().soft_timeout.map(|limit| started + limit);
             let here = Place::new(place.ending(), soft_deadline, until);
             let max_frame = self.plan.recipe.max_frame;
-            let hearing = job.listener.as_ref().map(|one| one.here(max_frame));
+            let hearing = job.terms().listener.as_ref().map(|one| one.here(max_frame));
             let its = here.clone();
             let name = head.labels.name();
-            let argument = if job.retry.is_any() {
+            let argument = if job.terms().retry.is_any() {
                 Argument::copied_from(&job.argument)
             } else {
                 Argument::taken_from(&job.argument)
@@ -175,7 +180,7 @@ impl Driver {
             (Raw::Returned(_), None) => {}
         }
         state.scheduler.handle(now, Event::RanInPlace);
-        done.replies.push((number, job, raw));
+        done.replies.push(Answered::new(number, job, raw));
         self.perform_all(&mut state, now, &mut done);
         drop(state);
         self.deliver(done);
@@ -195,9 +200,10 @@ impl Run {
 /// A run that took longer than it might: whichever limit was the first to pass.
 fn late(job: &Job, started: Moment, now: Moment) -> Option<Run> {
     let ran_out = job
+        .terms()
         .timeout
         .map(|limit| (started + limit, Kind::RanTooLong(limit)));
-    let missed = job.deadline.map(|deadline| {
+    let missed = job.terms().deadline.map(|deadline| {
         let (limit, started) = (deadline.limit, true);
         (deadline.at, Kind::Expired { limit, started })
     });
@@ -212,7 +218,7 @@ fn late(job: &Job, started: Moment, now: Moment) -> Option<Run> {
 /// Waits before the next run, but not beyond the deadline, which that run then notices.
 fn sleep(pause: Duration, job: &Job) {
     let now = Moment::now();
-    let left = job.deadline.map(|deadline| now.until(deadline.at));
+    let left = job.terms().deadline.map(|deadline| now.until(deadline.at));
     let pause = left.map_or(pause, |left| pause.min(left));
     if !pause.is_zero() {
         std::thread::sleep(pause);

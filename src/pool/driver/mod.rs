@@ -44,7 +44,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use tokio::runtime::{Handle, RuntimeFlavor};
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 
 use self::parts::Trails;
 use self::rooms::rooms_of;
@@ -136,8 +136,8 @@ pub(crate) struct Lifetime {
 /// What is left to be done when the lock is released.
 #[derive(Default)]
 pub(crate) struct Done {
-    /// Who is to be told what, with the number of the call.
-    replies: Vec<(u64, Job, Raw)>,
+    /// Who is to be told what.
+    replies: Vec<Answered>,
     /// What is to be told to whom of a chunk.
     news: Vec<(Arc<dyn ChunkOwner>, Vec<News>)>,
     /// What there is to tell to the `metrics` facade.
@@ -158,6 +158,29 @@ pub(crate) struct Done {
     rearm: bool,
     /// Held until all this is done, where anybody is to be told anything of calls.
     telling: Option<Telling>,
+}
+
+/// A call that is over.
+struct Answered {
+    number: u64,
+    /// Its part of the room in the queue.
+    permit: Option<OwnedSemaphorePermit>,
+    trace: CallTrace,
+    client: Client,
+    raw: Raw,
+}
+
+impl Answered {
+    /// That job has ended like this.
+    fn new(number: u64, job: Job, raw: Raw) -> Self {
+        Self {
+            number,
+            permit: job.permit,
+            trace: job.trace,
+            client: job.client,
+            raw,
+        }
+    }
 }
 
 impl Driver {
@@ -232,19 +255,20 @@ impl Driver {
         if job.is_async {
             return self.submit_async(job, now);
         }
+        let terms = job.terms();
         let spec = JobSpec {
             kind: job.kind,
             bytes: job.head.len() + job.argument.len(),
-            timeout: job.timeout,
-            soft_timeout: job.soft_timeout,
-            queue_timeout: job.queue_timeout,
-            deadline: job.deadline.map(|deadline| deadline.at),
+            timeout: terms.timeout,
+            soft_timeout: terms.soft_timeout,
+            queue_timeout: terms.queue_timeout,
+            deadline: terms.deadline.map(|deadline| deadline.at),
             retry: match job.client {
-                Client::Call(_) => job.retry,
+                Client::Call(_) => terms.retry,
                 Client::Chunk { .. } | Client::Room => Retry::default(),
             },
-            priority: job.priority,
-            key: job.key,
+            priority: terms.priority,
+            key: terms.key,
             items: job.client.items(),
             room: None,
         };
@@ -413,6 +437,10 @@ impl Driver {
 
     /// Performs everything that is to be done, then does what is left without the lock.
     fn perform(&self, mut state: MutexGuard<'_, State>, now: Moment) {
+        // A call that has to wait in line is in it already.
+        if state.is_settled() {
+            return;
+        }
         let mut done = Done::default();
         self.perform_all(&mut state, now, &mut done);
         drop(state);

@@ -65,7 +65,9 @@ impl Owner for Driver {
         ring.iter().for_each(|slot| slot.ring());
         readers.into_iter().for_each(Waker::wake);
         // Room is given back before the answer is, so that who has the answer finds the room.
-        replies.iter_mut().for_each(|(_, job, _)| job.permit = None);
+        replies
+            .iter_mut()
+            .for_each(|answered| answered.permit = None);
         // Before the answers: whoever has one finds all that was logged on the way to it.
         self.teller.tell(tales);
         self.meters.tell(unsaid);
@@ -73,14 +75,14 @@ impl Owner for Driver {
         for (number, trace, error) in again {
             tracing::debug!(target: "procpool", parent: trace.id(), call = number, error = format_args!("{error:#}"), "a call is run again");
         }
-        for (number, job, raw) in replies {
-            if let Raw::Failed(error) = &raw {
-                tracing::debug!(target: "procpool", parent: job.trace.id(), call = number, error = format_args!("{error:#}"), "a call has failed");
+        for answered in replies {
+            if let Raw::Failed(error) = &answered.raw {
+                tracing::debug!(target: "procpool", parent: answered.trace.id(), call = answered.number, error = format_args!("{error:#}"), "a call has failed");
             }
             // The span ends before its caller goes on.
-            job.trace.end();
-            if let Client::Call(reply) = job.client {
-                reply.resolve(raw);
+            answered.trace.end();
+            if let Client::Call(reply) = answered.client {
+                reply.resolve(answered.raw);
             }
         }
         if self.hub.is_heard() {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::state::{State, failure, look};
-use super::{Done, Driver};
+use super::{Answered, Done, Driver};
 use crate::pool::error::{Fault, TaskError};
 use crate::pool::events::PoolEvent;
 use crate::pool::holder::{Holder, JobKey};
@@ -110,12 +110,12 @@ impl Driver {
         let number = state.scheduler.take_numbers(1);
         let spec = CallSpec {
             number,
-            timeout: job.timeout,
-            soft_timeout: job.soft_timeout,
-            queue_timeout: job.queue_timeout,
-            deadline: job.deadline.map(|deadline| deadline.at),
-            retry: job.retry,
-            priority: job.priority,
+            timeout: job.terms().timeout,
+            soft_timeout: job.terms().soft_timeout,
+            queue_timeout: job.terms().queue_timeout,
+            deadline: job.terms().deadline.map(|deadline| deadline.at),
+            retry: job.terms().retry,
+            priority: job.terms().priority,
         };
         state.counts.submitted(1);
         let (name, trace) = (job.name(), job.trace.clone());
@@ -215,7 +215,7 @@ impl Driver {
                 state.counts.failed(&error, 1);
                 state.hub.note_failure(number, &error);
                 let raw = job.conclude(Raw::Failed(error));
-                done.replies.push((number, job, raw));
+                done.replies.push(Answered::new(number, job, raw));
             }
             Act::Calls(any) => state.scheduler.handle(now, Event::AsyncCalls(any)),
         }
@@ -235,13 +235,16 @@ impl State {
             return;
         };
         slot.page.offer(ticket);
-        if let Some(listener) = &job.listener {
+        if let Some(listener) = &job.terms().listener {
             listener.sent_to(slot, ticket);
         }
         let header = Header {
             ticket,
             call: number,
-            time: job.timeout.map_or(0, |limit| limit.as_nanos() as u64),
+            time: job
+                .terms()
+                .timeout
+                .map_or(0, |limit| limit.as_nanos() as u64),
             ..Header::control(FrameKind::Enter, job.head.len() + job.argument.len())
         };
         slot.push(header, &job.head, &job.argument);
@@ -299,7 +302,7 @@ impl State {
             let raw = job.conclude(raw);
             self.counts.answered(raw.error(), now, job.since, took);
             self.hub.note_answer(header.call, &raw, took);
-            done.replies.push((header.call, job, raw));
+            done.replies.push(Answered::new(header.call, job, raw));
         }
         Ok(())
     }
@@ -317,7 +320,8 @@ impl State {
                 self.trace_failure(&job, &error, None, done);
                 self.counts.failed(&error, 1);
                 self.hub.note_failure(number, &error);
-                done.replies.push((number, job, Raw::Failed(error.clone())));
+                done.replies
+                    .push(Answered::new(number, job, Raw::Failed(error.clone())));
             }
             return Ok(());
         }

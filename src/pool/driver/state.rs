@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use tokio::task::AbortHandle;
 
-use super::Done;
 use super::chunks::{Origin, chunk_over};
 use super::parts::Trails;
 use super::rooms::rooms_of;
+use super::{Answered, Done};
 use crate::pool::error::{Breakage, Fault, Kind, RESULT, TaskError, WorkerExit};
 use crate::pool::events::{Hub, PoolEvent};
 use crate::pool::job::{Client, Job};
@@ -79,6 +79,14 @@ impl State {
         self.scheduler.wake_at().into_iter().chain(rooms).min()
     }
 
+    /// Whether there is nothing to be done, by the scheduler's word or the rooms', and nothing to be
+    /// told.
+    pub(super) fn is_settled(&self) -> bool {
+        let timer_is_right = self.wake_at().is_none_or(|wake| wake >= self.armed);
+        let decided = self.scheduler.has_actions() || !self.rooms.is_idle();
+        timer_is_right && !decided && self.counts.is_told()
+    }
+
     /// Has room for workers in so many places. What is there is kept: a pool that has become smaller
     /// has workers in higher places for a while.
     pub(super) fn make_places(&mut self, places: usize) {
@@ -105,7 +113,7 @@ impl State {
             return;
         };
         slot.page.offer(ticket);
-        if let Some(listener) = &job.listener {
+        if let Some(listener) = &job.terms().listener {
             listener.sent_to(slot, ticket);
         }
         let header = Header {
@@ -116,7 +124,10 @@ impl State {
             ticket,
             length: job.head.len() + job.argument.len(),
             call: key.number(),
-            time: job.timeout.map_or(0, |limit| limit.as_nanos() as u64),
+            time: job
+                .terms()
+                .timeout
+                .map_or(0, |limit| limit.as_nanos() as u64),
             short: self.scheduler.is_short(key),
             part: false,
             last: false,
@@ -228,7 +239,7 @@ impl State {
             Client::Call(_) => {
                 self.counts.answered(raw.error(), now, job.since, took);
                 self.hub.note_answer(header.call, &raw, took);
-                done.replies.push((header.call, job, raw));
+                done.replies.push(Answered::new(header.call, job, raw));
                 Ok(())
             }
             Client::Chunk { tally, owner } => {
@@ -313,7 +324,7 @@ impl State {
         self.counts.failed(&error, 1);
         self.hub.note_failure(key.number(), &error);
         let raw = job.conclude(Raw::Failed(error));
-        done.replies.push((key.number(), job, raw));
+        done.replies.push(Answered::new(key.number(), job, raw));
     }
 
     /// What a caller is told whose call got no response.
@@ -325,11 +336,14 @@ impl State {
             },
             Outcome::Cancelled => Kind::Cancelled,
             Outcome::Aborted(started) => Kind::Aborted { started },
-            Outcome::RanTooLong => Kind::RanTooLong(job.timeout.unwrap_or_default()),
+            Outcome::RanTooLong => Kind::RanTooLong(job.terms().timeout.unwrap_or_default()),
             Outcome::GrewTooLarge(used, limit) => Kind::MemoryExceeded { used, limit },
-            Outcome::WaitedTooLong => Kind::WaitedTooLong(job.queue_timeout.unwrap_or_default()),
+            Outcome::WaitedTooLong => {
+                Kind::WaitedTooLong(job.terms().queue_timeout.unwrap_or_default())
+            }
             Outcome::Expired(started) => Kind::Expired {
                 limit: job
+                    .terms()
                     .deadline
                     .map_or(Duration::ZERO, |deadline| deadline.limit),
                 started,

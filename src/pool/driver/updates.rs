@@ -25,7 +25,7 @@ impl State {
             return Ok(());
         };
         let call = header.call;
-        let Some(listener) = &job.listener else {
+        let Some(listener) = &job.terms().listener else {
             return Err(format!("an update of a call that has none: {call}"));
         };
         done.readers.extend(listener.put(ticket, update)?);
@@ -39,7 +39,7 @@ impl State {
         header: Header,
     ) -> Result<(), String> {
         let job = self.job_in_hand(worker, &header)?;
-        if let Some(job) = job.filter(|job| !job.retry.is_any()) {
+        if let Some(job) = job.filter(|job| !job.terms().retry.is_any()) {
             job.argument.take_descriptors();
         }
         Ok(())

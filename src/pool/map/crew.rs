@@ -177,7 +177,7 @@ impl Crew {
         for failure in batch.failures {
             job.try_again(failure);
             // It has been started in time once.
-            job.queue_timeout = None;
+            job.terms_mut().queue_timeout = None;
         }
         job
     }

@@ -44,6 +44,11 @@ impl Unsaid {
     /// A worker has taken the place of another.
     pub(crate) fn restarted(&mut self) {}
 
+    /// Whether there is nothing to tell.
+    pub(crate) fn is_nothing(&self) -> bool {
+        true
+    }
+
     /// How things stand now.
     pub(crate) fn stand(&mut self, _: impl FnOnce() -> Levels) {}
 

@@ -212,6 +212,11 @@ impl Unsaid {
         self.restarted += 1;
     }
 
+    /// Whether there is nothing to tell. How things stand may have changed in any case.
+    pub(crate) fn is_nothing(&self) -> bool {
+        false
+    }
+
     /// How things stand now.
     pub(crate) fn stand(&mut self, levels: impl FnOnce() -> Levels) {
         self.levels = Some(levels());

@@ -81,8 +81,8 @@ impl<T> Scheduler<T> {
     /// Nobody wants another run of it, however this one ends.
     pub(super) fn forbid_repeating(&mut self, key: JobKey) {
         if let Some(job) = self.jobs.get_mut(key.index) {
-            if job.is(key) {
-                job.spec.retry = Retry::default();
+            if job.is(key) && job.rare().retry.is_any() {
+                job.rare_mut().retry = Retry::NEVER;
             }
         }
     }
@@ -95,26 +95,28 @@ impl<T> Scheduler<T> {
 
     fn is_repeated(&self, key: JobKey, failure: Failure) -> bool {
         let job = &self.jobs[key.index];
-        self.may_repeat() && job.spec.retry.allows(failure, job.failures)
+        let rare = job.rare();
+        self.may_repeat() && rare.retry.allows(failure, rare.failures)
     }
 
     fn pause(&mut self, now: Moment, key: JobKey, blocked: bool) {
         let job = &mut self.jobs[key.index];
         job.sent = None;
-        job.failures += 1;
-        let until = now + job.spec.retry.pause(job.failures);
+        let rare = job.rare_mut();
+        rare.failures += 1;
+        let until = now + rare.retry.pause(rare.failures);
         self.list(key, until, blocked);
     }
 
     fn list(&mut self, key: JobKey, until: Moment, blocked: bool) {
-        let job = &mut self.jobs[key.index];
-        let deadline = job.spec.deadline.unwrap_or(NEVER);
+        let rare = self.jobs[key.index].rare_mut();
+        let deadline = rare.deadline.unwrap_or(NEVER);
         let listed = if blocked {
             deadline
         } else {
             until.min(deadline)
         };
-        job.pause = Some(Pause {
+        rare.pause = Some(Pause {
             until,
             blocked,
             listed,
@@ -137,7 +139,7 @@ impl<T> Scheduler<T> {
 
     /// The run before is over for certain.
     pub(super) fn unblock(&mut self, key: JobKey) {
-        let Some(pause) = self.job(key).and_then(|job| job.pause) else {
+        let Some(pause) = self.job(key).and_then(|job| job.rare().pause) else {
             return;
         };
         if pause.blocked {
@@ -149,17 +151,18 @@ impl<T> Scheduler<T> {
     /// Lets those back into the line whose pause is over.
     pub(super) fn end_pauses(&mut self, now: Moment) {
         while let Some((_, key)) = self.pausing.first().filter(|(at, _)| *at <= now).copied() {
-            let deadline = self.jobs[key.index].spec.deadline;
+            let deadline = self.jobs[key.index].rare().deadline;
             if deadline.is_some_and(|deadline| deadline <= now) {
                 self.resolve(key, Outcome::Expired(false));
                 continue;
             }
             self.pausing.pop_first();
-            let home = self.home_of(self.jobs[key.index].spec);
+            let home = self.home_of(self.jobs[key.index].rare().key);
             let job = &mut self.jobs[key.index];
-            job.pause = None;
+            let rare = job.rare_mut();
+            rare.pause = None;
             // It has been started in time once; only the deadline is left of its limits on waiting.
-            (job.until, job.home) = (deadline, home);
+            (rare.until, rare.home) = (deadline, home);
             self.line.push_back(job.waiter(key));
         }
     }

@@ -50,7 +50,7 @@ impl Sent {
         said: Moment,
         now: Moment,
     ) -> (bool, Option<Moment>) {
-        let Some(limit) = self.soft_timeout else {
+        let Some(limit) = self.limits.soft_timeout() else {
             return (false, None);
         };
         let due = begun + limit;

@@ -3,8 +3,9 @@
 
 use std::cmp::Reverse;
 
-use super::event::{Action, JobKey, JobSpec, Outcome, Ticket};
-use super::place::Sent;
+use super::event::{Action, JobKey, Outcome, Ticket};
+use super::job::Load;
+use super::place::{Limits, Sent};
 use super::{Scheduler, upkeep, waits};
 use crate::sys::clock::Moment;
 
@@ -37,26 +38,26 @@ impl<T> Scheduler<T> {
     }
 
     fn is_past_its_deadline(&self, now: Moment, key: JobKey) -> bool {
-        let deadline = self.jobs[key.index].spec.deadline;
+        let deadline = self.jobs[key.index].rare().deadline;
         deadline.is_some_and(|deadline| deadline <= now)
     }
 
     /// Whose turn it is: the lower goes first.
     pub(super) fn turn(&self, key: JobKey) -> (Reverse<i32>, u64) {
-        (Reverse(self.jobs[key.index].spec.priority), key.number)
+        (Reverse(self.jobs[key.index].rare().priority), key.number)
     }
 
     /// A place whose worker can take a job that may go to any.
     fn place_for(&mut self, now: Moment, key: JobKey) -> Option<usize> {
-        let spec = self.jobs[key.index].spec;
+        let load = self.jobs[key.index].load;
         self.idle_place()
-            .or_else(|| self.place_with_room(now, spec))
+            .or_else(|| self.place_with_room(now, load))
     }
 
     /// How long a call is expected to take.
-    fn expected(&self, spec: JobSpec) -> Option<u64> {
-        let each = self.costs.expected(spec.kind)?;
-        Some(each.saturating_mul(u64::from(spec.items.max(1))))
+    fn expected(&self, load: Load) -> Option<u64> {
+        let each = self.costs.expected(load.kind)?;
+        Some(each.saturating_mul(u64::from(load.items.max(1))))
     }
 
     /// The place whose worker became idle last: its memory is the warmest. One that nobody waits
@@ -78,33 +79,33 @@ impl<T> Scheduler<T> {
     }
 
     /// A place whose worker has so little left to do that a short call may wait there.
-    fn place_with_room(&mut self, now: Moment, spec: JobSpec) -> Option<usize> {
-        let expected = self.expected_ahead(spec)?;
+    fn place_with_room(&mut self, now: Moment, load: Load) -> Option<usize> {
+        let expected = self.expected_ahead(load)?;
         let late = upkeep::late(now);
         let count = self.places.len();
         let place = (0..count)
             .map(|step| (self.cursor + step) % count)
-            .find(|place| self.places[*place].has_room(expected, &spec, late))?;
+            .find(|place| self.places[*place].has_room(expected, load, late))?;
         self.cursor = place + 1;
         Some(place)
     }
 
     /// Whether a call may wait behind those that the worker of that place holds.
-    pub(super) fn has_room(&self, now: Moment, place: usize, spec: JobSpec) -> bool {
-        let expected = self.expected_ahead(spec);
+    pub(super) fn has_room(&self, now: Moment, place: usize, load: Load) -> bool {
+        let expected = self.expected_ahead(load);
         let late = upkeep::late(now);
-        expected.is_some_and(|expected| self.places[place].has_room(expected, &spec, late))
+        expected.is_some_and(|expected| self.places[place].has_room(expected, load, late))
     }
 
     /// How long a call is expected to take that may be sent ahead; `None` for one that may not.
-    fn expected_ahead(&self, spec: JobSpec) -> Option<u64> {
+    fn expected_ahead(&self, load: Load) -> Option<u64> {
         // A chunk may wait behind a chunk: it can be taken back from there.
-        let unknown = (spec.items > 0).then_some(0);
-        self.expected(spec).or(unknown)
+        let unknown = (load.items > 0).then_some(0);
+        self.expected(load).or(unknown)
     }
 
     fn assign(&mut self, now: Moment, place: usize, key: JobKey) {
-        let expected = self.expected(self.jobs[key.index].spec);
+        let expected = self.expected(self.jobs[key.index].load);
         let job = &mut self.jobs[key.index];
         self.line.take_first(job.waiter(key));
         let worker = self.places[place]
@@ -117,23 +118,21 @@ impl<T> Scheduler<T> {
                 sequence: 0,
             },
             job: key,
-            kind: job.spec.kind,
-            items: job.spec.items,
-            room: job.spec.room.is_some(),
+            kind: job.load.kind,
+            items: job.load.items,
+            room: job.room > 0,
             answered: 0,
             cut: false,
             uncut: now,
-            bytes: job.spec.bytes,
+            bytes: job.load.bytes,
             expected,
-            timeout: job.spec.timeout,
-            soft_timeout: job.spec.soft_timeout,
+            limits: Limits::of(job.rare()),
             asked: None,
             sent_at: now,
-            deadline: job.spec.deadline,
             // A room takes as long as there is somebody in it.
-            slow_call: self.rules.slow_call.filter(|_| job.spec.room.is_none()),
+            slow_call: self.rules.slow_call.filter(|_| job.room == 0),
             told: None,
-            until: job.until,
+            until: job.rare().until,
             check_at: None,
             recall: None,
             ending: None,

@@ -71,6 +71,15 @@ pub(crate) struct JobSpec {
     pub(crate) room: Option<u64>,
 }
 
+impl JobSpec {
+    /// Whether it has no limits, no rank and no key, and is run once.
+    pub(super) fn is_plain(&self) -> bool {
+        let limits = self.timeout.or(self.soft_timeout).or(self.queue_timeout);
+        let ranked = self.priority != 0 || self.key.is_some();
+        limits.is_none() && self.deadline.is_none() && !self.retry.is_any() && !ranked
+    }
+}
+
 /// Something that happened.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Event {

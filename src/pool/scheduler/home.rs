@@ -5,15 +5,15 @@
 //! workers: when one dies, the next in the place gets the calls. As long as the worker of its place
 //! is busy, a call waits aside of the line, and keeps nobody waiting who can go elsewhere.
 
-use super::event::{JobKey, JobSpec};
+use super::event::JobKey;
 use super::{Mode, Scheduler, waits};
 use crate::sys::clock::Moment;
 
 impl<T> Scheduler<T> {
-    /// The place for whose worker a job has to wait; `None` for any.
-    pub(super) fn home_of(&self, spec: JobSpec) -> Option<usize> {
+    /// The place for whose worker a job of that key has to wait; `None` for any.
+    pub(super) fn home_of(&self, key: Option<u64>) -> Option<usize> {
         // Where no worker can be started any more, any that lives must do.
-        let key = spec.key.filter(|_| self.mode != Mode::Stranded)?;
+        let key = key.filter(|_| self.mode != Mode::Stranded)?;
         (0..self.rules.workers).max_by_key(|place| affinity(key, *place))
     }
 
@@ -27,8 +27,8 @@ impl<T> Scheduler<T> {
             let Some(key) = self.line.first_aside(place, |key| waits(jobs, key)) else {
                 continue;
             };
-            let (spec, turn) = (jobs[key.index].spec, self.turn(key));
-            let can = self.places[place].is_idle() || self.has_room(now, place, spec);
+            let (load, turn) = (jobs[key.index].load, self.turn(key));
+            let can = self.places[place].is_idle() || self.has_room(now, place, load);
             if can && best.is_none_or(|(first, _, _)| turn < first) {
                 best = Some((turn, key, place));
             }
@@ -39,7 +39,7 @@ impl<T> Scheduler<T> {
     /// There are other places now: whoever waits for the worker of one waits for the right one.
     pub(super) fn move_homes(&mut self) {
         for key in self.leave_homes() {
-            let home = self.home_of(self.jobs[key.index].spec);
+            let home = self.home_of(self.jobs[key.index].rare().key);
             self.wait_at(home, key);
         }
     }
@@ -66,7 +66,7 @@ impl<T> Scheduler<T> {
 
     fn wait_at(&mut self, home: Option<usize>, key: JobKey) {
         let job = &mut self.jobs[key.index];
-        job.home = home;
+        job.wait_at(home);
         self.line.push_back(job.waiter(key));
     }
 }

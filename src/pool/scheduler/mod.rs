@@ -25,7 +25,8 @@
 //! The scheduler never guesses: it asks (`TakeBack`, `End`) and goes by the answer. That is why no
 //! order of result, cancel, limit, death and shutdown gives a call two outcomes or none.
 //!
-//! - [`event`]: the vocabulary. [`mod@line`], [`queue`]: who waits. [`place`]: what each worker holds.
+//! - [`event`]: the vocabulary. [`job`]: what is known of each job. [`mod@line`], [`queue`]: who waits.
+//!   [`place`]: what each worker holds.
 //! - [`dispatch`]: which worker gets a job. [`home`]: the place to which calls of one key go.
 //! - [`again`], [`retry`]: which is run again, and when. [`cost`]: how long calls take.
 //! - [`ask`]: asking calls to come to their ends. [`stop`]: ending them, and the pool.
@@ -39,6 +40,7 @@ mod cost;
 mod dispatch;
 mod event;
 mod home;
+mod job;
 mod line;
 mod place;
 mod queue;
@@ -58,9 +60,9 @@ use std::time::Duration;
 
 use slab::Slab;
 
-use self::again::Pause;
 use self::cost::Costs;
-use self::line::{Line, Waiter};
+use self::job::Job;
+use self::line::Line;
 use self::place::{Place, Worker};
 use crate::supervisor::policy::StartPolicy;
 use crate::sys::clock::Moment;
@@ -97,43 +99,6 @@ pub(crate) struct Rules {
     pub(crate) renewal: Renewal,
     /// A run that takes longer than this is told of.
     pub(crate) slow_call: Option<Duration>,
-}
-
-/// A job in the pool: what is known of it, what is attached to it, and where it is.
-#[derive(Debug)]
-struct Job<T> {
-    number: u64,
-    /// Which room it is; zero for a call.
-    room: u64,
-    spec: JobSpec,
-    attachment: T,
-    /// The moment until which it may wait.
-    until: Option<Moment>,
-    /// The worker that holds it; `None` while it waits in the line, or pauses.
-    sent: Option<(WorkerId, Ticket)>,
-    /// It waits to be run again.
-    pause: Option<Pause>,
-    /// How many of its runs have failed.
-    failures: u32,
-    /// The place for whose worker it waits in the line; `None` for any.
-    home: Option<usize>,
-}
-
-impl<T> Job<T> {
-    /// Whether that is its key, and not one of a job that was in its place before.
-    fn is(&self, key: JobKey) -> bool {
-        (self.number, self.room) == (key.number, key.room)
-    }
-
-    /// What the line has to know of it.
-    fn waiter(&self, key: JobKey) -> Waiter {
-        Waiter {
-            job: key,
-            priority: self.spec.priority,
-            until: self.until,
-            home: self.home,
-        }
-    }
 }
 
 /// Whether jobs are still accepted, and what becomes of those that are in.
@@ -265,19 +230,9 @@ impl<T> Scheduler<T> {
         };
         self.rooms += u64::from(spec.room.is_some());
         let room = spec.room.map_or(0, |_| self.rooms);
-        let waits_until = spec.queue_timeout.map(|limit| now + limit);
-        let until = waits_until.into_iter().chain(spec.deadline).min();
-        let job = Job {
-            number,
-            room,
-            spec,
-            attachment,
-            until,
-            sent: None,
-            pause: None,
-            failures: 0,
-            home: self.home_of(spec),
-        };
+        let home = self.home_of(spec.key);
+        let job = Job::new((number, room), now, &spec, home, attachment);
+        let until = job.rare().until;
         let key = JobKey {
             number,
             room,
@@ -388,6 +343,11 @@ impl<T> Scheduler<T> {
         self.actions.pop_front()
     }
 
+    /// Whether there is anything to be done.
+    pub(crate) fn has_actions(&self) -> bool {
+        !self.actions.is_empty()
+    }
+
     /// When `Tick` is due next.
     pub(crate) fn wake_at(&self) -> Option<Moment> {
         self.wake
@@ -450,7 +410,7 @@ impl<T> Scheduler<T> {
     /// Takes an unfinished job out and answers it.
     fn resolve(&mut self, key: JobKey, outcome: Outcome) {
         let job = self.jobs.remove(key.index);
-        if let Some(pause) = job.pause {
+        if let Some(pause) = job.rare().pause {
             self.pausing.remove(&(pause.listed, key));
         }
         let action = Action::Resolve(job.attachment, key, outcome, job.sent);

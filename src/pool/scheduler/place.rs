@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::ask::Asked;
-use super::event::{JobKey, JobSpec, Outcome, Ticket, WorkerId};
+use super::event::{JobKey, Outcome, Ticket, WorkerId};
+use super::job::{Load, Rare};
 use super::renewal::Stay;
 use super::upkeep::LIMIT_CHECK;
 use crate::sys::clock::Moment;
@@ -36,9 +37,9 @@ pub(super) struct Place {
 
 impl Place {
     /// Whether there is a worker in whose hands a call may wait.
-    pub(super) fn has_room(&self, expected: u64, spec: &JobSpec, late: Moment) -> bool {
+    pub(super) fn has_room(&self, expected: u64, load: Load, late: Moment) -> bool {
         let worker = self.worker.as_ref();
-        worker.is_some_and(|worker| worker.has_room(expected, spec, late))
+        worker.is_some_and(|worker| worker.has_room(expected, load, late))
     }
 
     /// Whether there is a worker that has nothing to do.
@@ -98,12 +99,9 @@ pub(super) struct Sent {
     pub(super) bytes: usize,
     /// How long it is expected to take; `None` if nobody knows.
     pub(super) expected: Option<u64>,
-    pub(super) timeout: Option<Duration>,
-    pub(super) soft_timeout: Option<Duration>,
+    pub(super) limits: Limits,
     pub(super) asked: Option<Asked>,
     pub(super) sent_at: Moment,
-    /// When it must be over.
-    pub(super) deadline: Option<Moment>,
     /// A run that takes longer than this is told of.
     pub(super) slow_call: Option<Duration>,
     /// The run of which that was told last, by its beginning.
@@ -118,19 +116,61 @@ pub(super) struct Sent {
     pub(super) ending: Option<Outcome>,
 }
 
+/// The limits of a call in a worker's hands, if it has any.
+#[derive(Debug)]
+pub(super) struct Limits(Option<Box<Bounds>>);
+
+#[derive(Debug)]
+struct Bounds {
+    timeout: Option<Duration>,
+    soft_timeout: Option<Duration>,
+    deadline: Option<Moment>,
+}
+
+impl Limits {
+    /// Those that a job has.
+    pub(super) fn of(rare: &Rare) -> Self {
+        let bounds = Bounds {
+            timeout: rare.timeout,
+            soft_timeout: rare.soft_timeout,
+            deadline: rare.deadline,
+        };
+        let none = matches!(
+            bounds,
+            Bounds {
+                timeout: None,
+                soft_timeout: None,
+                deadline: None,
+            }
+        );
+        Self((!none).then(|| Box::new(bounds)))
+    }
+
+    /// How long it should run.
+    pub(super) fn soft_timeout(&self) -> Option<Duration> {
+        self.0.as_deref()?.soft_timeout
+    }
+
+    /// When it must be over.
+    pub(super) fn deadline(&self) -> Option<Moment> {
+        self.0.as_deref()?.deadline
+    }
+}
+
 impl Sent {
     /// When its time is up if it was started at `begun`, and how it ends then.
     pub(super) fn time_is_up(&self, begun: Moment) -> Option<(Moment, Outcome)> {
-        let ran = self
+        let limits = self.limits.0.as_deref()?;
+        let ran = limits
             .timeout
             .map(|limit| (begun + limit, Outcome::RanTooLong));
-        let expired = self.deadline.map(|at| (at, Outcome::Expired(true)));
+        let expired = limits.deadline.map(|at| (at, Outcome::Expired(true)));
         ran.into_iter().chain(expired).min_by_key(|(at, _)| *at)
     }
 
     /// When the first of its limits passes if it was started at `begun`.
     pub(super) fn first_limit(&self, begun: Moment) -> Option<Moment> {
-        let soft = self.soft_timeout.map(|limit| begun + limit);
+        let soft = self.limits.soft_timeout().map(|limit| begun + limit);
         let up = self.time_is_up(begun).map(|(at, _)| at);
         soft.into_iter().chain(up).min()
     }
@@ -269,14 +309,14 @@ impl Worker {
     }
 
     /// Whether a call may be sent to wait behind those it holds.
-    pub(super) fn has_room(&self, expected: u64, spec: &JobSpec, late: Moment) -> bool {
-        if !self.takes_calls() || self.head_since < late || self.bytes + spec.bytes > AHEAD_BYTES {
+    pub(super) fn has_room(&self, expected: u64, load: Load, late: Moment) -> bool {
+        if !self.takes_calls() || self.head_since < late || self.bytes + load.bytes > AHEAD_BYTES {
             return false;
         }
         let Some(first) = self.ahead.front() else {
             return false;
         };
-        if spec.items > 0 && first.items > 0 {
+        if load.items > 0 && first.items > 0 {
             // One more chunk, so that nothing is waited for between the two.
             return self.ahead.len() < 2;
         }

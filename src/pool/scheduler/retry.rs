@@ -39,6 +39,15 @@ pub struct Retry {
 }
 
 impl Retry {
+    /// No failure is followed by another run.
+    pub(crate) const NEVER: Self = Self {
+        times: 0,
+        first: Duration::ZERO,
+        most: Duration::ZERO,
+        on_panic: false,
+        on_timeout: false,
+    };
+
     /// Whether any failure may be followed by another run.
     pub(crate) fn is_any(self) -> bool {
         self.times > 0

@@ -38,7 +38,7 @@ impl<T> Scheduler<T> {
     /// Answers a job that waits in the line, or to be run again.
     pub(super) fn leave_line(&mut self, key: JobKey, outcome: Outcome) {
         let job = &self.jobs[key.index];
-        if job.pause.is_some() {
+        if job.rare().pause.is_some() {
             return self.resolve(key, outcome);
         }
         let waiter = job.waiter(key);
@@ -120,11 +120,12 @@ impl<T> Scheduler<T> {
                 self.resolve(key, end.outcome(false));
             }
             (Recall::Move | Recall::Stalled, _) => {
-                let home = self.home_of(self.jobs[key.index].spec);
+                let home = self.home_of(self.jobs[key.index].rare().key);
                 let job = &mut self.jobs[key.index];
-                (job.sent, job.home) = (None, home);
+                job.sent = None;
+                job.wait_at(home);
                 self.line.push_front(job.waiter(key));
-                if let Some(until) = job.until {
+                if let Some(until) = job.rare().until {
                     self.wake_by(until);
                 }
             }

@@ -285,7 +285,7 @@ impl<T> Scheduler<T> {
                 continue;
             };
             // What has a key is not for others.
-            let bound = self.jobs[first.job.index].spec.key.is_some();
+            let bound = self.jobs[first.job.index].rare().key.is_some();
             if worker.phase != Phase::Ready || worker.stopping {
                 continue;
             }
@@ -314,8 +314,8 @@ impl<T> Scheduler<T> {
     pub(super) fn tick(&mut self, now: Moment) {
         self.wake = None;
         while let Some(key) = self.line.overdue(now) {
-            let job = &self.jobs[key.index];
-            let outcome = waited_too_long(job.until, job.spec.deadline);
+            let rare = self.jobs[key.index].rare();
+            let outcome = waited_too_long(rare.until, rare.deadline);
             self.leave_line(key, outcome);
         }
         self.end_pauses(now);
@@ -399,7 +399,7 @@ impl<T> Scheduler<T> {
             }
             let until = sent.until.take_if(|at| *at <= now);
             if until.is_some() {
-                overdue.push((sent.ticket, waited_too_long(until, sent.deadline)));
+                overdue.push((sent.ticket, waited_too_long(until, sent.limits.deadline())));
             }
         }
         for (ticket, outcome) in overdue {
@@ -485,7 +485,7 @@ impl<T> Scheduler<T> {
                 // The next item has limits of its own, and the same deadline: past that it is not
                 // to be begun, and is looked at if it was meanwhile.
                 let slow = sent.slow_call.map(|bound| now + bound);
-                let expired = sent.deadline.is_some_and(|at| at <= now);
+                let expired = sent.limits.deadline().is_some_and(|at| at <= now);
                 if let Some(due) = sent.first_limit(now).into_iter().chain(slow).min() {
                     let again = due.max(now + LIMIT_CHECK);
                     sent.check_at = Some(again);

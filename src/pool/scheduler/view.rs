@@ -150,7 +150,7 @@ impl<T> Scheduler<T> {
     pub(crate) fn is_short(&self, job: JobKey) -> bool {
         let expected = self
             .job(job)
-            .and_then(|job| self.costs.expected(job.spec.kind));
+            .and_then(|job| self.costs.expected(job.load.kind));
         expected.is_some_and(|nanos| Duration::from_nanos(nanos) < SHORT)
     }
 

@@ -5,10 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::pool::driver::Driver;
-use crate::pool::job::{Client, Deadline, Job};
+use crate::pool::job::{Client, Deadline, Job, Terms};
 use crate::pool::scheduler::Retry;
 use crate::pool::trace::{CallTrace, Origin};
-use crate::sys::clock::Moment;
 use crate::task::head::{CallHead, Labels};
 use crate::task::identity::Target;
 use crate::wire::packed::Packed;
@@ -27,6 +26,18 @@ pub(in crate::pool) struct Options {
 }
 
 impl Options {
+    /// Those of a call of which nothing is said.
+    pub(in crate::pool) const PLAIN: Self = Self {
+        timeout: None,
+        soft_timeout: None,
+        queue_timeout: None,
+        deadline: None,
+        retry: Retry::NEVER,
+        priority: 0,
+        key: None,
+        name: None,
+    };
+
     /// Makes a job of a call, or of many items; a deadline has been running since it was asked for.
     pub(in crate::pool) fn job(
         &self,
@@ -47,25 +58,17 @@ impl Options {
             deadline: deadline.map(|deadline| deadline.at),
             labels: Labels::new(name, trace.caller()),
         };
-        Job {
-            head: head.pack(),
-            argument,
-            kind: target.kind(),
-            is_async: false,
+        let terms = Terms {
             timeout: self.timeout.or(driver.plan.task_timeout),
-            soft_timeout: self.soft_timeout.or(driver.plan.task_soft_timeout),
+            soft_timeout: head.soft_timeout,
             queue_timeout: self.queue_timeout,
-            since: Moment::default(),
             deadline,
             retry: self.retry,
-            failures: Vec::new(),
             priority: self.priority,
             key: self.key,
-            client,
-            listener: None,
-            permit: None,
-            trace,
-        }
+            ..Terms::PLAIN
+        };
+        Job::new(head.pack(), argument, target.kind(), client, trace, terms)
     }
 }
 
