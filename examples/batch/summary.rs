@@ -108,15 +108,15 @@ impl fmt::Display for Summary {
         }
         let seconds = self.took.as_secs_f64();
         let rate = BinaryBytes((self.read as f64 / seconds.max(0.001)) as u64);
-        let processes = self.processes;
+        let processes = match self.processes {
+            1 => "1 process".to_owned(),
+            count => format!("{count} processes"),
+        };
         let end = if self.interrupted {
             "; interrupted"
         } else {
             ""
         };
-        writeln!(
-            f,
-            "in {seconds:.2} s ({rate}/s), with {processes} processes{end}"
-        )
+        writeln!(f, "in {seconds:.2} s ({rate}/s), with {processes}{end}")
     }
 }
