@@ -131,6 +131,9 @@ mod executor;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 pub mod guide;
+#[cfg(any(test, counting))]
+#[doc(hidden)]
+pub use pool::hot_path;
 mod pool;
 mod process;
 pub mod processes;

@@ -26,6 +26,8 @@ pub(crate) mod events;
 pub(crate) mod handle;
 pub(crate) mod histogram;
 pub(crate) mod holder;
+#[cfg(any(test, counting))]
+pub mod hot_path;
 pub(crate) mod in_place;
 mod job;
 pub(crate) mod map;

@@ -19,7 +19,7 @@
 pub(crate) mod callback;
 pub(crate) mod incoming;
 pub(crate) mod oom;
-mod outgoing;
+pub(crate) mod outgoing;
 pub(crate) mod policy;
 pub(crate) mod slot;
 pub(crate) mod start;

@@ -26,7 +26,7 @@ const KEPT: usize = 256 * 1024;
 
 /// The request pipe's write end and what is to go through it.
 #[derive(Debug)]
-pub(super) struct Outgoing {
+pub(crate) struct Outgoing {
     queue: Mutex<Queue>,
     writer: Mutex<Writer>,
 }
@@ -60,7 +60,7 @@ struct Writer {
 
 /// Where a flush has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Flushed {
+pub(crate) enum Flushed {
     /// Everything is in the pipe.
     All,
     /// There is more, but others should have a turn first.
@@ -74,7 +74,7 @@ pub(super) enum Flushed {
 }
 
 impl Outgoing {
-    pub(super) fn new(pipe: Arc<OwnedFd>, luggage: Arc<Luggage>) -> Self {
+    pub(crate) fn new(pipe: Arc<OwnedFd>, luggage: Arc<Luggage>) -> Self {
         let writer = Writer {
             pipe,
             luggage,
@@ -89,7 +89,7 @@ impl Outgoing {
     }
 
     /// Queues one frame: its header, its head, and an argument behind that.
-    pub(super) fn push(&self, mut header: Header, head: &[u8], argument: &Packed) {
+    pub(crate) fn push(&self, mut header: Header, head: &[u8], argument: &Packed) {
         header.beside = argument.has_descriptors();
         let mut queue = lock(&self.queue);
         if header.beside {
@@ -121,7 +121,7 @@ impl Outgoing {
     }
 
     /// Writes until everything is written or the pipe is full.
-    pub(super) fn flush(&self) -> Flushed {
+    pub(crate) fn flush(&self) -> Flushed {
         self.flush_with(lock(&self.writer))
     }
 
