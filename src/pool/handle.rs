@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::future::{Future, poll_fn};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -389,12 +389,33 @@ impl<R: Send + 'static> TaskHandle<R> {
         let holder = self.job.as_ref().map(|(holder, _)| holder.clone());
         let help = || holder.iter().for_each(|holder| holder.help());
         match (
-            blocking::wait(limit, |context| self.poll_result(context), help),
+            blocking::wait(limit, |context| self.poll_blocked(context), help),
             limit,
         ) {
             (None, Some(limit)) => Err(TaskError::new(Kind::Elapsed(limit))),
             (result, _) => result.expect("without a limit it waits for the result"),
         }
+    }
+
+    /// Looks for the answer, if that is what is best; `true` if whoever awaits it is not to sleep.
+    fn look_awake(&self) -> bool {
+        let lone = |(holder, key): &&(Arc<dyn Holder>, JobKey)| holder.is_lone(*key);
+        let Some((holder, key)) = self.job.as_ref().filter(lone) else {
+            return false;
+        };
+        self.reply.forget_waker();
+        holder.look(*key)
+    }
+
+    /// Polls on a thread that nobody else needs meanwhile.
+    #[track_caller]
+    fn poll_blocked(&mut self, context: &mut Context<'_>) -> Poll<Result<R, TaskError>> {
+        let awake = self.look_awake();
+        let polled = self.poll_result(context);
+        if awake && polled.is_pending() {
+            context.waker().wake_by_ref();
+        }
+        polled
     }
 
     #[track_caller]
@@ -426,10 +447,16 @@ impl<R: Send + 'static> Future for TaskHandle<R> {
     type Output = Result<R, TaskError>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let awake = self.look_awake();
         let polled = self.poll_result(context);
         if polled.is_pending() {
             if let Some((holder, _)) = &self.job {
                 holder.awaited_here();
+            }
+            if awake {
+                // All others of the runtime have a turn before the next look. Should it be lost,
+                // as by an executor of another make, the answer comes through the pipe.
+                let _ = pin!(tokio::task::yield_now()).poll(context);
             }
         }
         polled

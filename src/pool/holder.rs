@@ -31,6 +31,16 @@ pub(crate) trait Holder: RefUnwindSafe + Send + Sync {
     /// Somebody awaits a job on this thread, which may drive a runtime.
     fn awaited_here(&self);
 
+    /// Whether the answer to this job is awaited awake.
+    fn is_lone(&self, _key: JobKey) -> bool {
+        false
+    }
+
+    /// Looks for that answer for some microseconds; `false` if whoever awaits it is to sleep.
+    fn look(&self, _key: JobKey) -> bool {
+        false
+    }
+
     /// Somebody waits for a job on a blocked thread, and nothing is known of who drives what.
     fn help(&self);
 }
@@ -63,6 +73,14 @@ impl Holder for Driver {
 
     fn awaited_here(&self) {
         self.awaited_here();
+    }
+
+    fn is_lone(&self, key: JobKey) -> bool {
+        self.is_lone(key)
+    }
+
+    fn look(&self, key: JobKey) -> bool {
+        self.look(key)
     }
 
     fn help(&self) {

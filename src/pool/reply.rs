@@ -150,6 +150,11 @@ impl<R: Send + 'static> Reply<R> {
         Poll::Pending
     }
 
+    /// Whoever has polled is not woken, for he looks by himself.
+    pub(crate) fn forget_waker(&self) {
+        self.lock().waker = None;
+    }
+
     /// Takes the result if it is there.
     pub(crate) fn try_take(&self) -> Option<Result<R, TaskError>> {
         self.take().ok().flatten()

@@ -88,6 +88,29 @@ impl Incoming {
         })
     }
 
+    /// Takes what the worker has made visible and not written, as one who looks for it awake; tells
+    /// whether there was anything.
+    ///
+    /// # Errors
+    ///
+    /// When the stream is broken. Frames that came before the break are there.
+    pub(super) fn take(&mut self, page: &ControlPage) -> Result<bool, StreamError> {
+        if self.broken {
+            return Ok(false);
+        }
+        let count = page.take_rest(self.read, &mut self.buffer);
+        self.read += count as u64;
+        if count > 0 {
+            self.split()?;
+        }
+        Ok(count > 0)
+    }
+
+    /// Whether the worker has made anything visible that was not read.
+    pub(super) fn has_more(&self, page: &ControlPage) -> bool {
+        !self.broken && page.visible() != self.read
+    }
+
     /// Takes up what a dead worker had finished and not written to its pipe.
     pub(super) fn read_outbox(&mut self, page: &ControlPage) -> Result<(), StreamError> {
         if self.broken {

@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use futures::task::AtomicWaker;
+use rustix::thread::sched_getcpu;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::oneshot;
@@ -23,6 +24,7 @@ use super::incoming::{Incoming, Pipe};
 use super::outgoing::{Flushed, Outgoing};
 use super::stdio::Tail;
 use crate::process::Child;
+use crate::sys::clock::Moment;
 use crate::sys::memory::Memory;
 use crate::sys::pipe::Enlargement;
 use crate::sys::reactor;
@@ -85,6 +87,17 @@ pub(crate) enum Server {
     Home = 0,
     /// The crate's own thread, where nobody drives the pool's runtime.
     Keeper = 1,
+}
+
+/// How it went to look for what a worker says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sight {
+    /// Something was found, and handed over.
+    Found,
+    /// There was nothing for as long as was looked.
+    Nothing,
+    /// It was not looked: the worker is on this processor.
+    Barred,
 }
 
 /// Why the serving task was woken.
@@ -165,6 +178,47 @@ impl Slot {
         let reason = outcome.as_ref().err().map(ToString::to_string);
         self.hand_over(incoming, owner, reason);
         outcome.unwrap_or(Pipe::Ended)
+    }
+
+    /// Looks for something that the worker says, awake, until then at the longest, and hands it to the
+    /// owner. Not where the worker needs the processor that this would keep.
+    pub(crate) fn look<O: Owner>(self: &Arc<Self>, owner: &O, until: Moment) -> Sight {
+        let here = sched_getcpu();
+        if !self.page.ran_elsewhere(here) {
+            return Sight::Barred;
+        }
+        let _look = self.page.look(here);
+        loop {
+            if self.take(owner) {
+                return Sight::Found;
+            }
+            if Moment::now() >= until {
+                return Sight::Nothing;
+            }
+            std::hint::spin_loop();
+        }
+    }
+
+    /// Takes in what the page says is there, wherever it is; tells whether anything was.
+    fn take<O: Owner>(self: &Arc<Self>, owner: &O) -> bool {
+        // Whoever has the lock does the same.
+        let Ok(mut incoming) = self.incoming.try_lock() else {
+            return false;
+        };
+        if !incoming.has_more(&self.page) {
+            return false;
+        }
+        let mut taken = incoming.take(&self.page);
+        if let Ok(false) = taken {
+            // The worker was first, and writes it to the pipe.
+            taken = incoming.read(&self.responses).map(|_| true);
+        }
+        let reason = taken.err().map(|error| error.to_string());
+        if incoming.frames.is_empty() && reason.is_none() {
+            return false;
+        }
+        self.hand_over(incoming, owner, reason);
+        true
     }
 
     /// Hands the frames over under the lock, which keeps their order, and does the rest without.

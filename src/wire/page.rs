@@ -57,6 +57,7 @@
 //! its worker's calls fail, and no other.
 
 mod asked;
+mod awake;
 mod credit;
 
 use std::io;

@@ -11,11 +11,16 @@
 //! no room there is thrown away and counted, and nobody waits.
 
 use std::io;
+use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use rustix::thread::sched_getcpu;
 
 use super::watch::Watcher;
+use crate::sys::clock::Moment;
 use crate::wire::frame::{HEADER, Header, Kind};
 use crate::wire::page::{ControlPage, OUTBOX};
 
@@ -23,6 +28,12 @@ use crate::wire::page::{ControlPage, OUTBOX};
 /// and waits for no more than this to be written before it.
 #[cfg(feature = "tracing")]
 const RECORDS: usize = OUTBOX / 2;
+
+/// Nothing was taken that is not written.
+const NOTHING: u64 = u64::MAX;
+/// How long somebody who looks at the page is given to take what he finds there. He needs a tenth of
+/// it, and the write that is saved costs half of it.
+const MOMENT: Duration = Duration::from_micros(2);
 
 /// The response stream. The serving thread adds responses to it, and whatever threads a task has
 /// add what they have to say meanwhile; the serving thread and the watcher flush it.
@@ -34,11 +45,19 @@ pub(super) struct Outbox {
     adding: Mutex<()>,
     /// Up to where the stream is visible; written by whoever holds `adding`.
     visible: AtomicU64,
-    /// Up to where the stream is in the pipe; written by whoever holds `pipe`.
-    written: AtomicU64,
-    pipe: Mutex<OwnedFd>,
+    /// Where the part begins that was taken to be written and is not written; changed by whoever
+    /// holds `pipe`.
+    held: AtomicU64,
+    pipe: Mutex<Pipe>,
     /// Made before the first call, or never.
     records: OnceLock<Records>,
+}
+
+/// The response pipe, and the part of the stream that was taken to be written there and is not.
+#[derive(Debug)]
+struct Pipe {
+    end: OwnedFd,
+    taken: Range<u64>,
 }
 
 /// What is logged, on its way.
@@ -71,12 +90,15 @@ impl Drop for Runs<'_> {
 
 impl Outbox {
     pub(super) fn new(page: Arc<ControlPage>, pipe: OwnedFd) -> Self {
-        let (visible, written) = (AtomicU64::new(0), AtomicU64::new(0));
+        let pipe = Pipe {
+            end: pipe,
+            taken: 0..0,
+        };
         Self {
             page,
             adding: Mutex::new(()),
-            visible,
-            written,
+            visible: AtomicU64::new(0),
+            held: AtomicU64::new(NOTHING),
             pipe: Mutex::new(pipe),
             records: OnceLock::new(),
         }
@@ -136,7 +158,7 @@ impl Outbox {
     fn put_record(&self, state: &mut RecordState, record: &[u8], room: usize) -> bool {
         let at = self.visible.load(Ordering::Relaxed);
         let end = at + (HEADER + record.len()) as u64;
-        if end - self.written.load(Ordering::Acquire) > room as u64 {
+        if end.saturating_sub(self.free()) > room as u64 {
             return false;
         }
         let header = Header {
@@ -205,7 +227,7 @@ impl Outbox {
     ) -> io::Result<bool> {
         let at = self.visible.load(Ordering::Relaxed);
         let end = at + (HEADER + payload.len()) as u64;
-        if end - self.written.load(Ordering::Acquire) > OUTBOX as u64 {
+        if end.saturating_sub(self.free()) > OUTBOX as u64 {
             self.flush()?;
         }
         self.page.put(at, &header.to_bytes());
@@ -226,39 +248,52 @@ impl Outbox {
         payload: &[u8],
         claim: impl FnOnce() -> bool,
     ) -> io::Result<bool> {
-        let pipe = self.lock();
-        self.flush_into(&pipe)?;
-        write_all(&pipe, &header.to_bytes())?;
-        write_all(&pipe, payload)?;
+        let mut pipe = lock(&self.pipe);
+        self.flush_into(&mut pipe)?;
+        write_all(&pipe.end, &header.to_bytes())?;
+        write_all(&pipe.end, payload)?;
         claim();
         let end = self.visible.load(Ordering::Relaxed) + (HEADER + payload.len()) as u64;
+        self.page.pass_over(end);
         self.visible.store(end, Ordering::SeqCst);
-        self.written.store(end, Ordering::Release);
         self.page.show(end);
         // The frame is in the pipe either way; if the call was ended, the parent passes it by.
         Ok(true)
     }
 
-    /// Whether anything is visible that is not yet in the pipe.
+    /// Whether anything is visible that nobody has taken yet.
     pub(super) fn waits(&self) -> bool {
-        self.unwritten() > 0
+        self.visible.load(Ordering::SeqCst) > self.page.taken()
     }
 
-    /// Up to where the stream is in the pipe.
-    pub(super) fn written(&self) -> u64 {
-        self.written.load(Ordering::Acquire)
+    /// Up to where the stream was taken: to be written to the pipe, or by somebody who looks.
+    pub(super) fn taken(&self) -> u64 {
+        self.page.taken()
     }
 
-    fn unwritten(&self) -> u64 {
-        self.visible
-            .load(Ordering::SeqCst)
-            .saturating_sub(self.written.load(Ordering::Acquire))
+    /// Up to where the ring may be used again.
+    fn free(&self) -> u64 {
+        // In this order: what is seen to be taken is seen to be held, too, while it is.
+        let taken = self.page.taken();
+        taken.min(self.held.load(Ordering::Acquire))
+    }
+
+    /// Has everything that is visible go its way: whoever looks at the page for it may have it, else it
+    /// is written to the pipe.
+    pub(super) fn hand_over(&self) -> io::Result<()> {
+        if self.waits() && self.page.is_looked_at_from_elsewhere(sched_getcpu()) {
+            let until = Moment::now() + MOMENT;
+            while self.waits() && Moment::now() < until {
+                std::hint::spin_loop();
+            }
+        }
+        self.flush()
     }
 
     /// Writes everything that is visible to the pipe.
     pub(super) fn flush(&self) -> io::Result<()> {
-        if self.waits() {
-            self.flush_into(&self.lock())
+        if self.waits() || self.held.load(Ordering::Acquire) != NOTHING {
+            self.flush_into(&mut lock(&self.pipe))
         } else {
             Ok(())
         }
@@ -267,30 +302,36 @@ impl Outbox {
     /// The same, unless another thread is at it.
     pub(super) fn try_flush(&self) -> io::Result<()> {
         match self.pipe.try_lock() {
-            Ok(pipe) => self.flush_into(&pipe),
+            Ok(mut pipe) => self.flush_into(&mut pipe),
             Err(_) => Ok(()),
         }
     }
 
-    fn flush_into(&self, pipe: &OwnedFd) -> io::Result<()> {
+    fn flush_into(&self, pipe: &mut Pipe) -> io::Result<()> {
         loop {
-            let left = self.unwritten() as usize;
-            if left == 0 {
-                return Ok(());
+            let Range { start, end } = pipe.taken.clone();
+            if start == end {
+                self.held.store(NOTHING, Ordering::Release);
+                let (from, to) = (self.page.taken(), self.visible.load(Ordering::SeqCst));
+                if from >= to {
+                    return Ok(());
+                }
+                // Before it is taken: the ring is not used again there until it is written.
+                self.held.store(from, Ordering::Release);
+                if self.page.take(from, to) {
+                    pipe.taken = from..to;
+                }
+                continue;
             }
-            let written = self.written.load(Ordering::Relaxed);
-            match self.page.write_to(pipe, written, left) {
-                Ok(count) => self
-                    .written
-                    .store(written + count as u64, Ordering::Release),
+            match self.page.write_to(&pipe.end, start, (end - start) as usize) {
+                Ok(count) => {
+                    pipe.taken.start += count as u64;
+                    self.held.store(pipe.taken.start, Ordering::Release);
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, OwnedFd> {
-        lock(&self.pipe)
     }
 }
 
@@ -373,6 +414,58 @@ mod tests {
         }
     }
 
+    /// Parts of it are taken by who looks, parts come through the pipe, and what is larger than the ring
+    /// is among it.
+    #[test]
+    fn whoever_takes_which_part_the_stream_is_one() {
+        let (outbox, parent, pipe) = outbox();
+        crate::sys::pipe::set_nonblocking(&pipe).unwrap();
+        let sizes: Vec<usize> = (0..30_000_usize)
+            .map(|round| match round % 2_000 {
+                0 => OUTBOX + round,
+                _ => round * 37 % 700,
+            })
+            .collect();
+        let length: usize = sizes.iter().map(|size| HEADER + size).sum();
+        let mut got = bytes::BytesMut::new();
+        let mut taken = 0;
+        std::thread::scope(|scope| {
+            let worker = scope.spawn(|| {
+                for (round, size) in sizes.iter().enumerate() {
+                    assert!(respond(&outbox, &vec![round as u8; *size], true));
+                    match round % 5 {
+                        0..=2 => outbox.hand_over().unwrap(),
+                        3 => outbox.flush().unwrap(),
+                        _ => {}
+                    }
+                }
+                outbox.flush().unwrap();
+            });
+            while got.len() < length {
+                let _look = (got.len() % 7 > 0).then(|| parent.look(12_345));
+                let read = got.len() as u64;
+                taken += parent.take_rest(read, &mut got);
+                got.reserve(OUTBOX);
+                let count = crate::sys::pipe::read_more(&pipe, &mut got);
+                assert!(!matches!(count, Ok(0)) && got.len() <= length);
+            }
+            worker.join().unwrap();
+        });
+        assert!(0 < taken && taken < length);
+        assert_eq!(
+            (parent.visible(), parent.taken()),
+            (length as u64, length as u64)
+        );
+        let mut left = &got[..];
+        for (round, size) in sizes.iter().enumerate() {
+            let header = Header::read(left, usize::MAX).unwrap().unwrap();
+            assert_eq!(header.length, *size);
+            let payload = &left[HEADER..HEADER + size];
+            assert!(payload.iter().all(|byte| *byte == round as u8));
+            left = &left[HEADER + size..];
+        }
+    }
+
     #[cfg(feature = "tracing")]
     fn frames(stream: &[u8]) -> Vec<(Header, Vec<u8>)> {
         let (mut left, mut frames) = (stream, Vec::new());
@@ -444,7 +537,7 @@ mod tests {
         assert_eq!(frames(&parent.rest(0)).len(), kept);
         // The response finds room without anybody reading.
         assert!(respond(&outbox, &[1; OUTBOX / 2 - 2 * HEADER], true));
-        assert_eq!(outbox.written(), 0);
+        assert_eq!(outbox.taken(), 0);
         let all = frames(&parent.rest(0));
         assert_eq!(all.len(), kept + 2);
         let told = &all[kept].0;

@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use rustix::thread::sched_getcpu;
+
 use super::DEPTH;
 use super::intake::Intake;
 use super::outbox::Outbox;
@@ -171,7 +173,7 @@ impl Station {
                     _ => return Err(io::Error::other("a response where a request belongs")),
                 }
             }
-            self.desk.outbox.flush()?;
+            self.desk.outbox.hand_over()?;
             flush_stdio();
             if !self.intake.fill()? {
                 return Ok(());
@@ -254,6 +256,7 @@ impl Desk {
         if !self.page.begin(request.ticket, started) {
             return self.pass(request);
         }
+        self.page.runs_on(sched_getcpu());
         self.acknowledge(request)?;
         if self.outbox.waits() {
             watcher.wake();

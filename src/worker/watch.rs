@@ -95,7 +95,7 @@ impl Watcher {
 
 fn run(program: &OwnedFd, bell: &OwnedFd, awake: &AtomicBool, outbox: &Outbox) {
     let mut idle = 0;
-    let mut seen = outbox.written();
+    let mut seen = outbox.taken();
     loop {
         let ticking = awake.load(Ordering::SeqCst);
         let mut fds = [
@@ -116,13 +116,13 @@ fn run(program: &OwnedFd, bell: &OwnedFd, awake: &AtomicBool, outbox: &Outbox) {
         }
         if outbox.waits() {
             idle = 0;
-            let written = outbox.written();
+            let taken = outbox.taken();
             // Untouched since the last tick: the serving thread is inside a call.
-            if written == seen {
+            if taken == seen {
                 // An error here is met again by the serving thread, which ends the worker.
                 let _ = outbox.try_flush();
             }
-            seen = outbox.written();
+            seen = outbox.taken();
         } else {
             idle += 1;
         }

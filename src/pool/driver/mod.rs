@@ -18,13 +18,14 @@
 //! - [`updates`]: what tasks say while they run.
 //! - [`owner`]: what the workers' slots report. [`workers`]: starting, serving, killing them.
 //! - [`traces`]: the spans of calls. [`slow`]: runs that take longer than is usual.
-//! - [`in_place`]: jobs of a pool without workers.
+//! - [`in_place`]: jobs of a pool without workers. [`lone`]: calls whose answers are awaited awake.
 //! - [`telling`]: who still tells answers.
 //! - [`memory`]: how much of it the workers use. [`time`]: the timer, and the end of the pool's
 //!   runtime.
 
 mod chunks;
 mod in_place;
+mod lone;
 mod memory;
 mod owner;
 pub(super) mod parts;
@@ -46,6 +47,7 @@ use std::time::Duration;
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 
+use self::lone::{Lone, Patience};
 use self::parts::Trails;
 use self::rooms::rooms_of;
 use self::slow::SlowCall;
@@ -111,6 +113,8 @@ pub(crate) struct Driver {
     busy: Notify,
     /// Tells the timer that it has to wake up earlier.
     timer: Notify,
+    /// The call whose answer is awaited awake.
+    lone: Lone,
     /// Where events are told.
     pub(crate) hub: Arc<Hub>,
     /// Tells of calls that have a span.
@@ -214,6 +218,7 @@ impl Driver {
                 breaking: None,
                 armed: Moment(u64::MAX),
                 helping: false,
+                patience: Patience::default(),
                 oom_kills: oom::kills(),
                 counts: Counts::new(Moment::now()),
                 hub: hub.clone(),
@@ -225,6 +230,7 @@ impl Driver {
             }),
             busy: Notify::new(),
             timer: Notify::new(),
+            lone: Lone::default(),
             hub: hub.clone(),
             teller: Teller::default(),
             meters: Meters::new("process", plan.label.as_deref()),
@@ -484,7 +490,9 @@ impl Driver {
         match action {
             Action::Start(worker) => self.start_worker(state, worker),
             Action::Assign(worker, ticket, key) => {
-                state.assign(now, (worker, ticket), key, done);
+                if state.assign(now, (worker, ticket), key, done) {
+                    self.sent_alone(state, now, key);
+                }
                 if self.watches_memory() {
                     self.busy.notify_one();
                 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::task::AbortHandle;
 
 use super::chunks::{Origin, chunk_over};
+use super::lone::Patience;
 use super::parts::Trails;
 use super::rooms::rooms_of;
 use super::{Answered, Done};
@@ -50,6 +51,8 @@ pub(super) struct State {
     pub(super) armed: Moment,
     /// The keeper serves all workers, too.
     pub(super) helping: bool,
+    /// How it has gone to await answers awake.
+    pub(super) patience: Patience,
     pub(super) oom_kills: u64,
     pub(super) counts: Counts,
     /// Whether anybody wants to hear of what happens.
@@ -98,19 +101,19 @@ impl State {
         self.dismissed.resize(places, None);
     }
 
-    /// Sends a call to its worker.
+    /// Sends a call to its worker; tells whether it goes at once and is the only one.
     pub(super) fn assign(
         &mut self,
         now: Moment,
         (worker, ticket): (WorkerId, Ticket),
         key: JobKey,
         done: &mut Done,
-    ) {
+    ) -> bool {
         let Some(slot) = self.slot(worker) else {
-            return;
+            return false;
         };
         let Some(job) = self.scheduler.attachment(key) else {
-            return;
+            return false;
         };
         slot.page.offer(ticket);
         if let Some(listener) = &job.terms().listener {
@@ -156,6 +159,7 @@ impl State {
         if is_room {
             self.open_room(now, worker, key);
         }
+        first && !is_room && self.scheduler.unfinished() == 1
     }
 
     /// Takes in one frame from a worker.

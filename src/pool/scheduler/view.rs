@@ -146,12 +146,16 @@ impl<T> Scheduler<T> {
         state.filter(|state| state.id == worker)?.condemned
     }
 
+    /// How long the job is expected to run, if any of its kind has been.
+    pub(crate) fn expected_run(&self, job: JobKey) -> Option<Duration> {
+        let kind = self.job(job)?.load.kind;
+        self.costs.expected(kind).map(Duration::from_nanos)
+    }
+
     /// Whether the job is of a kind that takes so little time that a response may wait for it.
     pub(crate) fn is_short(&self, job: JobKey) -> bool {
-        let expected = self
-            .job(job)
-            .and_then(|job| self.costs.expected(job.load.kind));
-        expected.is_some_and(|nanos| Duration::from_nanos(nanos) < SHORT)
+        self.expected_run(job)
+            .is_some_and(|expected| expected < SHORT)
     }
 
     /// What a worker holds and has done.
