@@ -1,5 +1,5 @@
-//! Short calls one after another, whose callers wait for the answers awake: results, endings and
-//! deaths are what they are where callers sleep.
+//! Short calls one after another, whose callers wait for the answers awake, and workers that wait so
+//! for calls: results, endings and deaths are what they are where everybody sleeps.
 
 #[path = "support/deeds.rs"]
 mod deeds;
@@ -13,10 +13,10 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
-use deeds::{Misdeed, commit};
-use procpool::{ProcessPool, StartMethod};
+use deeds::{Misdeed, commit, send};
+use procpool::{ProcessPool, ProcessPoolBuilder, StartMethod};
 use serde::{Deserialize, Serialize};
-use support::{everywhere, pool, runtime, scene};
+use support::{PROMPTLY, builder, everywhere, is_alive, runtime, scene, soon};
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 enum Deed {
@@ -35,6 +35,14 @@ fn act(deed: Deed) -> String {
         Deed::End(misdeed) => commit(misdeed),
     }
     String::new()
+}
+
+/// A pool as it is by default, then one in which both sides wait awake, for much longer than a call
+/// takes.
+fn in_both_modes<F: Future<Output = ()>>(test: impl Fn(ProcessPool) -> F) {
+    let awake = |builder: ProcessPoolBuilder| builder.busy_poll(Duration::from_millis(20));
+    everywhere(|method| test(builder(1, method).build().unwrap()));
+    everywhere(|method| test(awake(builder(1, method)).build().unwrap()));
 }
 
 /// So many calls that are short, one after another.
@@ -71,8 +79,7 @@ fn wait(future: impl Future<Output = ()>) {
 /// Also those whose answers are larger than what the page has room for.
 #[test]
 fn answers_of_every_size_are_whole() {
-    everywhere(|method| async move {
-        let pool = pool(1, method);
+    in_both_modes(|pool| async move {
         for round in 0..2_000_usize {
             let size = match round % 200 {
                 0 => 100_000 + round,
@@ -87,8 +94,7 @@ fn answers_of_every_size_are_whole() {
 
 #[test]
 fn a_worker_that_dies_costs_the_call_that_it_ran() {
-    everywhere(|method| async move {
-        let pool = pool(1, method);
+    in_both_modes(|pool| async move {
         for misdeed in [Misdeed::ExitAtOnce(3), Misdeed::Abort].repeat(5) {
             talk(&pool, 50).await;
             let error = pool.submit(act, Deed::End(misdeed)).await.unwrap_err();
@@ -102,8 +108,7 @@ fn a_worker_that_dies_costs_the_call_that_it_ran() {
 /// After every number of microseconds that a caller may be awake.
 #[test]
 fn who_gives_up_waiting_loses_nothing() {
-    everywhere(|method| async move {
-        let pool = pool(1, method);
+    in_both_modes(|pool| async move {
         for micros in (0..60).chain(0..60) {
             talk(&pool, 10).await;
             let mut handle = pool.submit(act, Deed::Give(7));
@@ -122,8 +127,7 @@ fn who_gives_up_waiting_loses_nothing() {
 /// What was short may be long at any time.
 #[test]
 fn a_call_that_takes_longer_than_expected_is_waited_for_and_can_be_ended() {
-    everywhere(|method| async move {
-        let pool = pool(1, method);
+    in_both_modes(|pool| async move {
         for round in 0..10 {
             // So many that it is believed again that they are short.
             talk(&pool, 80).await;
@@ -143,6 +147,44 @@ fn a_call_that_takes_longer_than_expected_is_waited_for_and_can_be_ended() {
     });
 }
 
+/// At any moment of its wait, which is short after a call and long after the last one.
+#[test]
+fn a_worker_that_is_killed_while_it_waits_awake_is_replaced() {
+    in_both_modes(|pool| async move {
+        for round in 0..12 {
+            talk(&pool, 20).await;
+            let pid = pool.stats().workers[0].pid;
+            tokio::time::sleep(Duration::from_micros(round * 100)).await;
+            assert!(send(pid, libc::SIGKILL));
+            assert!(soon(PROMPTLY, || !is_alive(pid)).await);
+        }
+        talk(&pool, 1).await;
+        pool.shutdown().await;
+    });
+}
+
+/// It leaves at once, and does not go on looking for calls.
+#[test]
+fn a_pool_is_shut_down_while_its_workers_wait_awake() {
+    everywhere(|method| async move {
+        let longest = builder(2, method).busy_poll(Duration::from_secs(1));
+        let pool = longest.build().unwrap();
+        talk(&pool, 20).await;
+        pool.shutdown().await;
+    });
+}
+
+#[test]
+fn nobody_waits_awake_for_longer_than_a_second() {
+    let second = Duration::from_secs(1);
+    let builder = || builder(1, StartMethod::ForkServer);
+    let error = builder()
+        .busy_poll(second + Duration::from_nanos(1))
+        .build();
+    assert!(error.unwrap_err().to_string().contains("busy polling"));
+    drop(builder().busy_poll(Duration::ZERO).build().unwrap());
+}
+
 static TURNS: AtomicU32 = AtomicU32::new(0);
 
 /// They have their turns on the same thread, however many calls are made there.
@@ -151,7 +193,7 @@ fn other_tasks_of_the_runtime_go_on() {
     let scene = scene();
     let runtime = runtime(1);
     runtime.block_on(async {
-        let pool = pool(1, StartMethod::ForkServer);
+        let pool = builder(1, StartMethod::ForkServer).build().unwrap();
         talk(&pool, 50).await;
         let other = tokio::spawn(async {
             loop {
@@ -174,7 +216,7 @@ fn other_tasks_of_the_runtime_go_on() {
 fn an_executor_of_another_make_ends() {
     let scene = scene();
     let runtime = runtime(2);
-    let pool = runtime.block_on(async { pool(1, StartMethod::ForkServer) });
+    let pool = runtime.block_on(async { builder(1, StartMethod::ForkServer).build().unwrap() });
     let talks = {
         let pool = pool.clone();
         move || wait(talk(&pool, 300))

@@ -1,5 +1,5 @@
-//! How programs end beneath their pools: killed while workers start or while requests are being
-//! written, and killed together with the fork server. Nothing is left within a second.
+//! How programs end beneath their pools: killed while workers start, while requests are being
+//! written or while both sides wait awake, and killed together with the fork server. Nothing is left within a second.
 
 mod support;
 
@@ -53,7 +53,7 @@ fn time_to_vanish(mark: &str) -> Duration {
 fn kill_at_moments(moments: u64) {
     let _scene = scene();
     for method in StartMethod::available() {
-        for act in ["starting", "writing"] {
+        for act in ["starting", "writing", "talking"] {
             for moment in 0..moments {
                 let (mut program, mark) = start_marked(KILLED, &format!("{method} {act} {moment}"));
                 assert_eq!(program.hear(), "going on");
@@ -76,10 +76,12 @@ fn go_on(role: &str) {
     let act = words.next().unwrap();
     let pool = |workers| {
         let pool = ProcessPool::builder().workers(workers);
-        pool.start_method(method)
-            .stderr(Stdio::null())
-            .build()
-            .unwrap()
+        let pool = pool.start_method(method).stderr(Stdio::null());
+        match act {
+            // Workers wait for their calls awake.
+            "talking" => pool.busy_poll(Duration::from_millis(1)).build().unwrap(),
+            _ => pool.build().unwrap(),
+        }
     };
     let count: fn(Vec<u64>) -> usize = |numbers| numbers.len();
     runtime(2).block_on(async {
@@ -97,6 +99,9 @@ fn go_on(role: &str) {
                         handle.await.unwrap();
                     }
                     pool.terminate().await;
+                }
+                "talking" => {
+                    wide.submit(own_pid, ()).await.unwrap();
                 }
                 _ => {
                     let handles = [(); 4].map(|()| wide.submit(count, numbers.clone()));

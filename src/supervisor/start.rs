@@ -41,6 +41,8 @@ pub(crate) struct Recipe {
     pub(crate) depth: u8,
     /// The longest payload of a call or a result.
     pub(crate) max_frame: usize,
+    /// How long each waits awake for its next call.
+    pub(crate) busy_poll: Duration,
     /// How many tasks a worker runs at most.
     pub(crate) max_tasks: Option<NonZeroU64>,
     /// How many bytes of memory a worker uses at most.
@@ -118,6 +120,7 @@ async fn start_in_time(
         name: name.clone(),
         depth: recipe.depth,
         max_frame: recipe.max_frame as u64,
+        busy_poll: recipe.busy_poll.as_nanos() as u64,
         attributes: recipe.attributes_at(place),
         initializer: recipe.initializer,
         finalizer: recipe.finalizer.clone(),

@@ -41,6 +41,9 @@ pub(super) const FAILED: i32 = 70;
 /// but a worker must not hold the memory of its largest result for good.
 pub(super) const KEPT: usize = 16 * 1024 * 1024;
 
+/// If it takes longer to look for a call and to let others run, there are others.
+const TURN: Duration = Duration::from_micros(50);
+
 /// Serves until the request pipe ends, then exits. `start` is what the pool said of this worker,
 /// `program` the pidfd of the program that it serves, `channel` its pipes and its page.
 pub(super) fn serve(start: WorkerStart, program: Arc<OwnedFd>, channel: Vec<OwnedFd>) -> ! {
@@ -65,6 +68,8 @@ struct Station {
     intake: Intake,
     desk: Rc<Desk>,
     watcher: Rc<Watcher>,
+    /// How long it waits awake for its next call.
+    busy_poll: Duration,
     /// Where async calls are run, once there has been one.
     room: Option<Room>,
     /// What is run before it leaves; empty for nothing.
@@ -141,6 +146,7 @@ impl Station {
             intake,
             desk: Rc::new(desk),
             watcher: Rc::new(watcher),
+            busy_poll: Duration::from_nanos(start.busy_poll),
             room: None,
             finalizer: start.finalizer,
             scratch: Vec::new(),
@@ -175,10 +181,30 @@ impl Station {
             }
             self.desk.outbox.hand_over()?;
             flush_stdio();
-            if !self.intake.fill()? {
+            if !self.receive()? {
                 return Ok(());
             }
         }
+    }
+
+    /// Waits for more calls, awake first if that is wanted. False when there will be none.
+    fn receive(&mut self) -> io::Result<bool> {
+        let mut last = Moment::now();
+        let until = last + self.busy_poll;
+        // Whoever calls from this processor needs it to go on.
+        while last < until && self.desk.page.is_called_from_elsewhere(sched_getcpu()) {
+            if let Some(more) = self.intake.try_fill()? {
+                return Ok(more);
+            }
+            std::thread::yield_now();
+            let now = Moment::now();
+            if last.until(now) > TURN {
+                // There are others who need it.
+                break;
+            }
+            last = now;
+        }
+        self.intake.fill()
     }
 
     /// Runs async calls for as long as there are any.

@@ -129,6 +129,7 @@ mod tests {
             name: "worker".to_owned(),
             depth: 1,
             max_frame: 1,
+            busy_poll: 0,
             attributes: Attributes::default(),
             initializer: false,
             finalizer: Vec::new(),

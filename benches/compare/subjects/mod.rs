@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
 
+use crate::goals::OURS;
 use crate::place::{Place, cores};
 use crate::work::Job;
 
@@ -60,6 +61,14 @@ impl Scene {
     /// These of the ways, on runtimes of their own.
     pub(crate) fn ways(self, names: &[&'static str], pass: impl Pass) -> Vec<Timed> {
         names.iter().map(|name| self.way(name, pass)).collect()
+    }
+
+    /// `procpool` in a pool whose sides wait for each other awake.
+    pub(crate) fn awake(self, pass: impl Pass) -> Timed {
+        self.place.take();
+        let runtime = self.runtime(OURS);
+        let pool = pool::Pool::start_awake(&runtime, self.place);
+        self.timed(OURS, runtime, pool, pass)
     }
 
     fn way(self, name: &'static str, pass: impl Pass) -> Timed {

@@ -1,6 +1,7 @@
 //! `procpool` itself.
 
 use std::future::Future;
+use std::time::Duration;
 
 use procpool::{ProcessPool, ProcessPoolBuilder};
 use tokio::runtime::Runtime;
@@ -15,6 +16,12 @@ impl Pool {
     pub(crate) fn start(runtime: &Runtime, place: Place) -> Self {
         Self(start(runtime, place, place.workers()))
     }
+
+    /// One whose sides wait for each other awake, each on a core of its own.
+    pub(crate) fn start_awake(runtime: &Runtime, place: Place) -> Self {
+        let builder = builder(place, 1).busy_poll(Duration::from_micros(100));
+        Self(ready(runtime, build(runtime, builder)))
+    }
 }
 
 impl Way for Pool {
@@ -26,7 +33,10 @@ impl Way for Pool {
 
 /// A pool all of whose workers are ready.
 pub(crate) fn start(runtime: &Runtime, place: Place, workers: usize) -> ProcessPool {
-    let pool = build(runtime, builder(place, workers));
+    ready(runtime, build(runtime, builder(place, workers)))
+}
+
+fn ready(runtime: &Runtime, pool: ProcessPool) -> ProcessPool {
     runtime.block_on(pool.ready()).expect("its workers start");
     pool
 }

@@ -48,13 +48,15 @@ pub(super) fn lone_free_block_on(setting: &Setting) -> Vec<Subject> {
 }
 
 pub(super) fn lone_latency_mode(setting: &Setting) -> Vec<Subject> {
-    eprintln!("  procpool is left out: it has no such mode yet");
     let scene = Scene {
         flavor: Flavor::Multi,
         seat: Seat::Spawned,
         place: Place::Free,
     };
-    setting.repeated(micros, scene.ways(&["spawn_blocking"], Flights(1)))
+    let mut timed = vec![scene.awake(Flights(1))];
+    timed.extend(scene.ways(&["spawn_blocking"], Flights(1)));
+    timed.push(pipe::timed(Place::Free));
+    setting.repeated(micros, timed)
 }
 
 fn lone(setting: &Setting, place: Place, flavor: Flavor, seat: Seat) -> Vec<Subject> {

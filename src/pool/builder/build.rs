@@ -28,6 +28,8 @@ const LONGEST_FRAME: usize = u32::MAX as usize - 64 * 1024;
 /// How long a worker may take to drop an async task that was ended: far more than a task should
 /// run between two of its awaits.
 const YIELD_LIMIT: Duration = Duration::from_secs(1);
+/// For how long anybody waits awake: much longer, and it would be a busy core by another name.
+const LONGEST_POLL: Duration = Duration::from_secs(1);
 /// How many workers there may be: more than any program needs, and each place costs memory.
 pub(crate) const MOST_WORKERS: usize = 1 << 16;
 
@@ -58,6 +60,7 @@ impl ProcessPoolBuilder {
             start_timeout,
             handshake_timeout,
             max_frame,
+            busy_poll,
             max_pending,
             max_async_per_worker,
             max_tasks_per_worker,
@@ -141,6 +144,10 @@ impl ProcessPoolBuilder {
             max_frame <= LONGEST_FRAME,
             "the largest frame must be less than 4 GiB",
         )?;
+        check(
+            busy_poll.is_none_or(|limit| limit <= LONGEST_POLL),
+            "busy polling must not go on for longer than a second",
+        )?;
         let named = worker_name
             .as_ref()
             .is_none_or(|name| !name.is_empty() && !name.contains('\0'));
@@ -192,6 +199,7 @@ impl ProcessPoolBuilder {
                 name: worker_name.unwrap_or_else(default_name),
                 depth: crate::worker::depth() + 1,
                 max_frame,
+                busy_poll: busy_poll.unwrap_or_default(),
                 max_tasks,
                 max_memory: max_memory_per_worker,
                 retire_when,
@@ -208,6 +216,7 @@ impl ProcessPoolBuilder {
             max_pending,
             task_timeout: task_timeout.map(bounded),
             task_soft_timeout: task_soft_timeout.map(bounded),
+            busy_poll,
             rooms: RoomRules {
                 most: max_async_per_worker,
                 grace: bounded(abort_grace),

@@ -9,9 +9,11 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use rustix::thread::sched_getcpu;
+
 use super::state::State;
 use super::{Driver, look};
-use crate::pool::scheduler::{JobKey, Progress};
+use crate::pool::scheduler::{JobKey, Progress, WorkerId};
 use crate::supervisor::slot::Sight;
 use crate::sys::clock::Moment;
 
@@ -36,6 +38,8 @@ pub(super) struct Lone(AtomicU64);
 /// How it has gone so far. What decides is here.
 #[derive(Debug, Default)]
 pub(super) struct Patience {
+    /// For how long an answer is to be awaited awake, if that was said: then it is done each time.
+    asked_for: Option<Duration>,
     /// When the last call was sent that was the only one.
     sent: Moment,
     /// The last call whose answer was awaited awake; zero if that is told.
@@ -51,9 +55,20 @@ pub(super) struct Patience {
 }
 
 impl Patience {
+    pub(super) fn new(asked_for: Option<Duration>) -> Self {
+        Self {
+            asked_for,
+            ..Self::default()
+        }
+    }
+
     /// A call was sent that is the only one, and `awake` is the one whose answer is awaited awake now,
     /// which is none if that was given up. Tells whether to await this one's awake.
     fn sent(&mut self, now: Moment, call: u64, expected: Option<Duration>, awake: u64) -> bool {
+        if let Some(limit) = self.asked_for {
+            (self.until, self.again) = (now + limit, now + limit);
+            return expected.is_none_or(|expected| expected < limit);
+        }
         let pause = std::mem::replace(&mut self.sent, now).until(now);
         match std::mem::take(&mut self.call) {
             0 => {}
@@ -86,7 +101,10 @@ impl Patience {
 
 impl Driver {
     /// A call was sent that is the only one, to a worker that had nothing to do.
-    pub(super) fn sent_alone(&self, state: &mut State, now: Moment, key: JobKey) {
+    pub(super) fn sent_alone(&self, state: &mut State, now: Moment, worker: WorkerId, key: JobKey) {
+        if let Some(slot) = state.slot(worker).filter(|_| self.plan.busy_poll.is_some()) {
+            slot.page.calls_from(sched_getcpu());
+        }
         let expected = state.scheduler.expected_run(key);
         let awake = self.lone.0.load(Ordering::Relaxed);
         if state.patience.sent(now, key.number(), expected, awake) {
@@ -147,6 +165,19 @@ mod tests {
         assert!(patience.sent(at(1_000), 5, SHORT, 4));
         assert!(!patience.sent(at(2_001), 6, SHORT, 5), "too long a pause");
         assert!(patience.sent(at(2_002), 7, SHORT, 0));
+    }
+
+    #[test]
+    fn where_it_is_asked_for_it_is_done_each_time() {
+        let mut patience = Patience::new(Some(Duration::from_micros(50)));
+        assert!(patience.sent(at(0), 1, None, 0), "the first of all");
+        assert!(patience.sent(at(1_000_000), 2, SHORT, 0), "in vain before");
+        assert_eq!(patience.spell(at(1_000_049)), Some(at(1_000_050)));
+        assert_eq!(patience.spell(at(1_000_050)), None);
+        assert!(!patience.sent(at(1_000_060), 3, Some(SOON * 5), 2));
+        let mut never = Patience::new(Some(Duration::ZERO));
+        never.sent(at(0), 1, SHORT, 0);
+        assert_eq!(never.spell(at(0)), None);
     }
 
     #[test]

@@ -82,6 +82,8 @@ pub(crate) struct Plan {
     pub(crate) task_timeout: Option<Duration>,
     pub(crate) rooms: RoomRules,
     pub(crate) task_soft_timeout: Option<Duration>,
+    /// For how long answers are awaited awake, if that was said.
+    pub(crate) busy_poll: Option<Duration>,
     pub(crate) home: Handle,
     /// What it is called, if it was given a name.
     pub(crate) label: Option<String>,
@@ -218,7 +220,7 @@ impl Driver {
                 breaking: None,
                 armed: Moment(u64::MAX),
                 helping: false,
-                patience: Patience::default(),
+                patience: Patience::new(plan.busy_poll),
                 oom_kills: oom::kills(),
                 counts: Counts::new(Moment::now()),
                 hub: hub.clone(),
@@ -491,7 +493,7 @@ impl Driver {
             Action::Start(worker) => self.start_worker(state, worker),
             Action::Assign(worker, ticket, key) => {
                 if state.assign(now, (worker, ticket), key, done) {
-                    self.sent_alone(state, now, key);
+                    self.sent_alone(state, now, worker, key);
                 }
                 if self.watches_memory() {
                     self.busy.notify_one();

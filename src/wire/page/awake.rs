@@ -19,6 +19,7 @@ use super::{ControlPage, OUTBOX, RING};
 const TAKEN: usize = 128;
 const LOOKING: usize = 192;
 const RAN_ON: usize = 256;
+const CALLED_FROM: usize = LOOKING + 4;
 
 /// Whoever looks, until this is dropped.
 pub(crate) struct Look<'a>(&'a AtomicU32);
@@ -63,6 +64,18 @@ impl ControlPage {
     pub(crate) fn is_looked_at_from_elsewhere(&self, processor: usize) -> bool {
         let looking = self.mapping.half_word(LOOKING).load(Ordering::Relaxed);
         looking != 0 && looking != number(processor)
+    }
+
+    /// Parent: says from which processor the worker is called.
+    pub(crate) fn calls_from(&self, processor: usize) {
+        let word = self.mapping.half_word(CALLED_FROM);
+        word.store(number(processor), Ordering::Relaxed);
+    }
+
+    /// Worker: whether it was called last from another processor than that.
+    pub(crate) fn is_called_from_elsewhere(&self, processor: usize) -> bool {
+        let from = self.mapping.half_word(CALLED_FROM).load(Ordering::Relaxed);
+        from != 0 && from != number(processor)
     }
 
     /// Worker: says on which processor it is.
