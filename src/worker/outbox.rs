@@ -254,8 +254,8 @@ impl Outbox {
         write_all(&pipe.end, payload)?;
         claim();
         let end = self.visible.load(Ordering::Relaxed) + (HEADER + payload.len()) as u64;
-        self.page.pass_over(end);
         self.visible.store(end, Ordering::SeqCst);
+        self.page.pass_over(end);
         self.page.show(end);
         // The frame is in the pipe either way; if the call was ended, the parent passes it by.
         Ok(true)
@@ -291,12 +291,21 @@ impl Outbox {
     }
 
     /// Writes everything that is visible to the pipe.
+    ///
+    /// # Errors
+    ///
+    /// Those of the pipe, and if the page says that more was taken than there was: a task has written
+    /// there, and nobody would hear of anything any more.
     pub(super) fn flush(&self) -> io::Result<()> {
-        if self.waits() || self.held.load(Ordering::Acquire) != NOTHING {
-            self.flush_into(&mut lock(&self.pipe))
-        } else {
-            Ok(())
+        let taken = self.page.taken();
+        let visible = self.visible.load(Ordering::SeqCst);
+        if taken > visible {
+            return Err(io::Error::other("its page makes no sense"));
         }
+        if taken < visible || self.held.load(Ordering::Acquire) != NOTHING {
+            return self.flush_into(&mut lock(&self.pipe));
+        }
+        Ok(())
     }
 
     /// The same, unless another thread is at it.
@@ -412,6 +421,14 @@ mod tests {
             assert!(payload.iter().all(|byte| *byte == round as u8));
             left = &left[HEADER + header.length..];
         }
+    }
+
+    #[test]
+    fn a_page_that_says_that_more_was_taken_than_there_was_is_an_error() {
+        let (outbox, parent, _pipe) = outbox();
+        assert!(respond(&outbox, b"one", true));
+        parent.pass_over(u64::MAX / 2);
+        assert!(outbox.hand_over().is_err());
     }
 
     /// Parts of it are taken by who looks, parts come through the pipe, and what is larger than the ring
