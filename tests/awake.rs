@@ -202,8 +202,10 @@ fn other_tasks_of_the_runtime_go_on() {
             }
         });
         let before = TURNS.load(Ordering::Relaxed);
-        talk(&pool, 500).await;
-        assert!(TURNS.load(Ordering::Relaxed) - before >= 500);
+        // No machine makes them in less than five milliseconds, and there is a turn in less than
+        // a tenth of one.
+        talk(&pool, 5_000).await;
+        assert!(TURNS.load(Ordering::Relaxed) - before >= 50);
         other.abort();
         pool.shutdown().await;
     });

@@ -25,6 +25,8 @@ const SOON: Duration = Duration::from_micros(20);
 const SPELL: Duration = Duration::from_micros(5);
 /// If their turn takes longer, they have something to do.
 const TURN: Duration = Duration::from_micros(10);
+/// If answers are there at once, the runtime has its turn after so long.
+const LAST_TURN: Duration = Duration::from_micros(50);
 /// Calls that follow each other within this are a conversation.
 const PAUSE: Duration = Duration::from_millis(1);
 /// Each time that it was in vain, twice as many calls are awaited asleep; so often. Each time that
@@ -48,6 +50,8 @@ pub(super) struct Patience {
     until: Moment,
     /// When its caller is to look again.
     again: Moment,
+    /// When the runtime had its turn last.
+    turn: Moment,
     /// How much oftener it was in vain than not.
     misses: u32,
     /// How many calls are to be awaited asleep.
@@ -89,12 +93,17 @@ impl Patience {
         true
     }
 
-    /// Until when its caller may look this time; `None` if he is to sleep.
+    /// Until when its caller may look this time, which is over at once if the runtime is to have its
+    /// turn; `None` if he is to sleep.
     fn spell(&mut self, now: Moment) -> Option<Moment> {
         if now >= self.until || self.again.until(now) > TURN {
             return None;
         }
-        self.again = (now + SPELL).min(self.until);
+        if self.turn.until(now) > LAST_TURN {
+            (self.again, self.turn) = (now, now);
+        } else {
+            self.again = (now + SPELL).min(self.until);
+        }
         Some(self.again)
     }
 }
@@ -131,6 +140,9 @@ impl Driver {
         let spell = slot.and_then(|slot| Some((slot, state.patience.spell(now)?)));
         drop(state);
         if let Some(((slot, ticket), until)) = spell {
+            if until <= now {
+                return true;
+            }
             let sight = slot.look(self, until);
             if sight == Sight::Nothing && look(&slot.page, ticket) == Progress::Waiting {
                 // It may be for this processor that the worker waits.
@@ -172,6 +184,7 @@ mod tests {
         let mut patience = Patience::new(Some(Duration::from_micros(50)));
         assert!(patience.sent(at(0), 1, None, 0), "the first of all");
         assert!(patience.sent(at(1_000_000), 2, SHORT, 0), "in vain before");
+        assert_eq!(patience.spell(at(1_000_048)), Some(at(1_000_048)));
         assert_eq!(patience.spell(at(1_000_049)), Some(at(1_000_050)));
         assert_eq!(patience.spell(at(1_000_050)), None);
         assert!(!patience.sent(at(1_000_060), 3, Some(SOON * 5), 2));
@@ -185,10 +198,22 @@ mod tests {
         let mut patience = Patience::default();
         patience.sent(at(0), 1, SHORT, 0);
         assert!(patience.sent(at(1), 2, SHORT, 0));
+        assert_eq!(patience.spell(at(2)), Some(at(2)), "a turn before all");
         assert_eq!(patience.spell(at(2)), Some(at(7)));
         assert_eq!(patience.spell(at(8)), Some(at(13)));
         assert_eq!(patience.spell(at(29)), None, "others have used their turn");
         assert_eq!(patience.spell(at(31)), None, "time is up");
+    }
+
+    #[test]
+    fn the_runtime_has_its_turn_even_if_every_answer_is_there_at_once() {
+        let mut patience = Patience::new(Some(Duration::from_micros(50)));
+        let mut turns = 0;
+        for call in 0..1_000 {
+            patience.sent(at(call), call, SHORT, 0);
+            turns += u32::from(patience.spell(at(call)) == Some(at(call)));
+        }
+        assert_eq!(turns, 1_000 / 51 + 1);
     }
 
     #[test]
