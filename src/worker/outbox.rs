@@ -363,7 +363,7 @@ fn write_all(pipe: &OwnedFd, mut bytes: &[u8]) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sys::pipe::pipe;
+    use crate::sys::pipe::{pipe, read_more, set_nonblocking};
     use crate::wire::frame::Kind;
     use crate::wire::page;
 
@@ -443,7 +443,7 @@ mod tests {
         let read = got.len() as u64;
         assert_eq!(parent.take_rest(read, &mut got), 0);
         got.reserve(OUTBOX);
-        crate::sys::pipe::read_more(&pipe, &mut got).unwrap();
+        read_more(&pipe, &mut got).unwrap();
         assert_eq!(got.len(), 2 * HEADER + 12);
         assert!(got.ends_with(b"written"));
     }
@@ -453,13 +453,10 @@ mod tests {
     #[test]
     fn whoever_takes_which_part_the_stream_is_one() {
         let (outbox, parent, pipe) = outbox();
-        crate::sys::pipe::set_nonblocking(&pipe).unwrap();
-        let sizes: Vec<usize> = (0..30_000_usize)
-            .map(|round| match round % 2_000 {
-                0 => OUTBOX + round,
-                _ => round * 37 % 700,
-            })
-            .collect();
+        set_nonblocking(&pipe).unwrap();
+        let large = |round: usize| round % 2_000 == 0;
+        let size = |round| if large(round) { OUTBOX } else { 0 } + round * 37 % 700;
+        let sizes: Vec<usize> = (0..30_000).map(size).collect();
         let length: usize = sizes.iter().map(|size| HEADER + size).sum();
         let mut got = bytes::BytesMut::new();
         std::thread::scope(|scope| {
@@ -479,7 +476,7 @@ mod tests {
                 let read = got.len() as u64;
                 parent.take_rest(read, &mut got);
                 got.reserve(OUTBOX);
-                let count = crate::sys::pipe::read_more(&pipe, &mut got);
+                let count = read_more(&pipe, &mut got);
                 assert!(!matches!(count, Ok(0)) && got.len() <= length);
             }
             worker.join().unwrap();
