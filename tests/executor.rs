@@ -460,7 +460,7 @@ fn hold_nested((left, gate): (u32, String)) {
         .blocking_wait(None);
 }
 
-/// CF-044.
+/// CF-044, CF-113: workers are daemons, and may have children, which are killed with them.
 #[test]
 fn terminating_a_pool_ends_the_pools_within_its_tasks() {
     everywhere(|method| async move {
