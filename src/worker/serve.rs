@@ -41,7 +41,8 @@ pub(super) const FAILED: i32 = 70;
 /// but a worker must not hold the memory of its largest result for good.
 pub(super) const KEPT: usize = 16 * 1024 * 1024;
 
-/// If it takes longer to look for a call and to let others run, there are others.
+/// If it takes longer to look for a call, others are running here in between. That is noticed rather than
+/// asked for: to yield to somebody is to lose milliseconds to him.
 const TURN: Duration = Duration::from_micros(50);
 
 /// Serves until the request pipe ends, then exits. `start` is what the pool said of this worker,
@@ -196,7 +197,6 @@ impl Station {
             if let Some(more) = self.intake.try_fill()? {
                 return Ok(more);
             }
-            std::thread::yield_now();
             let now = Moment::now();
             if last.until(now) > TURN {
                 // There are others who need it.

@@ -16,10 +16,11 @@ use super::outbox::Outbox;
 /// finished result waits behind a running call.
 const TICK: Timespec = Timespec {
     tv_sec: 0,
-    tv_nsec: 250_000,
+    tv_nsec: 400_000,
 };
-/// After so many ticks with nothing to do the thread sleeps until the bell rings.
-const IDLE_TICKS: u32 = 8;
+/// After so many ticks with nothing to do the thread sleeps until the bell rings. Few, for where there are
+/// many workers most of their ticks are such.
+const IDLE_TICKS: u32 = 2;
 
 /// The serving thread's side: wakes the watcher when something may have to be flushed.
 #[derive(Clone, Debug)]

@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use rustix::thread::sched_getcpu;
 
+use super::Driver;
 use super::state::State;
-use super::{Driver, look};
-use crate::pool::scheduler::{JobKey, Progress, WorkerId};
+use crate::pool::scheduler::{JobKey, WorkerId};
 use crate::supervisor::slot::Sight;
 use crate::sys::clock::Moment;
 
@@ -136,19 +136,11 @@ impl Driver {
         }
         let alone = state.scheduler.unfinished() == 1;
         let sent = state.scheduler.holder(key).filter(|_| alone);
-        let slot = sent.and_then(|(worker, ticket)| Some((state.slot(worker)?.clone(), ticket)));
+        let slot = sent.and_then(|(worker, _)| state.slot(worker).cloned());
         let spell = slot.and_then(|slot| Some((slot, state.patience.spell(now)?)));
         drop(state);
-        if let Some(((slot, ticket), until)) = spell {
-            if until <= now {
-                return true;
-            }
-            let sight = slot.look(self, until);
-            if sight == Sight::Nothing && look(&slot.page, ticket) == Progress::Waiting {
-                // It may be for this processor that the worker waits.
-                std::thread::yield_now();
-            }
-            if sight != Sight::Barred {
+        if let Some((slot, until)) = spell {
+            if until <= now || slot.look(self, until) != Sight::Barred {
                 return true;
             }
         }
