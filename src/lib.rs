@@ -92,6 +92,7 @@
 //! | [`TaskError`], [`PanicInfo`], [`WorkerExit`], [`Exit`] | why there is no result |
 //! | [`RemoteError`] | an error that a task can return, made by `?` from any other |
 //! | [`Fd`] | a file, a socket or another owner of a descriptor as an argument or result |
+//! | [`Payload`], [`payload`] | megabytes as a part of an argument or a result, by memory that is used again |
 //! | [`Value`], [`Array`], [`ValueGuard`] | plain old data that several processes change in place, one at a time |
 //! | [`RawValue`], [`RawArray`], [`AtomicPrimitive`] | the same without a lock: copies, and atomics |
 //! | [`SharedMemory`], [`SharedSlice`] | a block of bytes that all may write, and a table that is read in place |
@@ -199,6 +200,8 @@ pub use sys::attributes::Resource;
 pub use task::Call;
 #[cfg(feature = "json")]
 pub use task::Json;
+pub use task::bulk::Payload;
+pub use task::bulk::adapt as payload;
 pub use task::{Fd, HookOutcome, PanicInfo, RemoteError};
 pub use thread_pool::ThreadPool;
 pub use thread_pool::async_progress::ThreadAsyncProgressTask;

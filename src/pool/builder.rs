@@ -19,6 +19,7 @@ use self::worker::WorkerOptions;
 use super::scheduler::Restart;
 use crate::process::StartMethod;
 use crate::supervisor::stdio::Stdio;
+use crate::task::slabs;
 
 /// The longest time that is told from no limit. Clocks overflow when a century or `Duration::MAX`
 /// is added to them; this, as long as tokio's longest sleep, is far from there.
@@ -64,6 +65,7 @@ pub struct ProcessPoolBuilder {
     handshake_timeout: Duration,
     max_frame: usize,
     busy_poll: Option<Duration>,
+    large_payloads: usize,
     max_pending: Option<usize>,
     max_async_per_worker: usize,
     max_tasks_per_worker: Option<usize>,
@@ -95,6 +97,7 @@ impl Default for ProcessPoolBuilder {
             handshake_timeout: Duration::from_secs(10),
             max_frame: 1 << 30,
             busy_poll: None,
+            large_payloads: slabs::LIMIT,
             max_pending: None,
             max_async_per_worker: 64,
             max_tasks_per_worker: None,
@@ -193,6 +196,17 @@ impl ProcessPoolBuilder {
     /// Nothing is set aside for it: memory is used as bytes arrive.
     pub fn max_frame(mut self, bytes: usize) -> Self {
         self.max_frame = bytes;
+        self
+    }
+
+    /// Sets how many bytes of memory a process may have for [large payloads](crate::Payload) to go through: the
+    /// program and each worker, for what they send, and as much again for copies of what they receive. Default: 1 GiB. What finds no room there takes
+    /// the pipe, which is slower; with zero, all of it does. Nothing is set aside for it: memory is used as it is
+    /// filled, and given back a second after its last use.
+    ///
+    /// The pools of a program share its part: it may have what the most generous of them allows.
+    pub fn large_payloads(mut self, bytes: usize) -> Self {
+        self.large_payloads = bytes;
         self
     }
 

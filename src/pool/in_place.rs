@@ -104,7 +104,7 @@ struct Ending {
 impl Sink for Ending {
     fn publish(&mut self, verdict: Verdict<'_>) {
         self.raw = Some(match verdict {
-            Verdict::Returned(result, beside) => {
+            Verdict::Returned(result, beside, _) => {
                 Raw::Returned(Packed::beside(Packed::copy_of(result), beside))
             }
             Verdict::Panicked(panic) => Raw::Failed(TaskError::new(Kind::Panicked(panic))),

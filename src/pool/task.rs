@@ -315,8 +315,8 @@ fn prepare<R: Send + 'static>(
         let target = target.map_err(|error| TaskError::new(Kind::Foreign(error)))?;
         let argument = argument.map_err(|error| TaskError::new(Kind::EncodeArgument(error)))?;
         let limit = driver.plan.recipe.max_frame;
-        if argument.len() > limit {
-            let size = argument.len();
+        let size = argument.size();
+        if size > limit {
             return Err(TaskError::new(Kind::TooLarge {
                 what: ARGUMENT,
                 size,

@@ -43,6 +43,8 @@ pub(crate) struct Recipe {
     pub(crate) max_frame: usize,
     /// How long each waits awake for its next call.
     pub(crate) busy_poll: Duration,
+    /// How much memory it may have for large payloads.
+    pub(crate) large_payloads: usize,
     /// How many tasks a worker runs at most.
     pub(crate) max_tasks: Option<NonZeroU64>,
     /// How many bytes of memory a worker uses at most.
@@ -121,6 +123,7 @@ async fn start_in_time(
         depth: recipe.depth,
         max_frame: recipe.max_frame as u64,
         busy_poll: recipe.busy_poll.as_nanos() as u64,
+        large_payloads: recipe.large_payloads as u64,
         attributes: recipe.attributes_at(place),
         initializer: recipe.initializer,
         finalizer: recipe.finalizer.clone(),

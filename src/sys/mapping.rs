@@ -30,9 +30,16 @@ unsafe impl Sync for Mapping {}
 /// Makes an anonymous file of `length` zero bytes that nobody can shrink or grow, so that no
 /// access to a mapping of it can fault because another process cut it short.
 pub(crate) fn sealed_file(name: &str, length: usize) -> io::Result<OwnedFd> {
+    let file = open_file(name, length)?;
+    rustix::fs::fcntl_add_seals(&file, SealFlags::SEAL)?;
+    Ok(file)
+}
+
+/// The same, which can still be given more seals.
+pub(crate) fn open_file(name: &str, length: usize) -> io::Result<OwnedFd> {
     let file = rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
     rustix::fs::ftruncate(&file, length as u64)?;
-    rustix::fs::fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
+    rustix::fs::fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::GROW)?;
     Ok(file)
 }
 

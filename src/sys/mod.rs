@@ -3,6 +3,7 @@
 pub(crate) mod attributes;
 pub(crate) mod bell;
 pub(crate) mod blocking;
+pub(crate) mod buffer;
 pub(crate) mod build_id;
 pub(crate) mod clock;
 #[cfg(feature = "auto-init")]
@@ -27,6 +28,7 @@ pub(crate) mod ready;
 pub(crate) mod required;
 pub(crate) mod secret;
 pub(crate) mod signal;
+pub(crate) mod slab;
 pub(crate) mod socket;
 pub(crate) mod stack;
 pub(crate) mod start;

@@ -62,10 +62,10 @@ enum Said {
 /// Where the system refuses; whatever has arrived then is no answer.
 pub(crate) fn send(socket: &OwnedFd, verdict: Verdict<'_>) -> io::Result<()> {
     let failure = match verdict {
-        Verdict::Returned(result, beside) if result.len() <= MOST => {
+        Verdict::Returned(result, beside, _) if result.len() <= MOST => {
             return send_result(socket, result, &beside);
         }
-        Verdict::Returned(result, _) => Failure::TooLarge(result.len() as u64),
+        Verdict::Returned(result, ..) => Failure::TooLarge(result.len() as u64),
         Verdict::Panicked(panic) => Failure::Panicked(panic),
         Verdict::ArgumentUndecodable(error) => Failure::Undecodable(error),
         Verdict::ResultUnencodable(error) => Failure::Unencodable(error),
@@ -167,7 +167,7 @@ mod tests {
             for count in [0, 1, 253] {
                 let beside = (0..count).map(|_| File::open("/dev/null").unwrap().into());
                 let result = vec![7; length];
-                let answer = told(Verdict::Returned(&result, beside.collect())).unwrap();
+                let answer = told(Verdict::Returned(&result, beside.collect(), 0)).unwrap();
                 let Answer::Returned(packed) = answer else {
                     panic!("{answer:?}")
                 };

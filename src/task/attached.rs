@@ -10,6 +10,8 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use serde::{de, ser};
 
+use super::slabs;
+
 /// The most descriptors beside one value: what the system takes beside one message.
 pub(crate) const MOST: usize = 253;
 
@@ -21,21 +23,67 @@ const ELSEWHERE: &str = "a descriptor travels only as a part of a task's argumen
 
 thread_local! {
     /// What has been attached to the value that is being encoded.
-    static COLLECTED: RefCell<Option<Attached>> = const { RefCell::new(None) };
-    /// What came beside the value that is being decoded, and was not taken yet.
-    static SUPPLIED: RefCell<Option<Vec<Option<OwnedFd>>>> = const { RefCell::new(None) };
+    static COLLECTED: RefCell<Option<Collected>> = const { RefCell::new(None) };
+    /// What came beside the value that is being decoded.
+    static SUPPLIED: RefCell<Option<Supplied>> = const { RefCell::new(None) };
+}
+
+struct Collected {
+    list: Attached,
+    /// Where slabs go as well: how many bytes are in them.
+    slabs: Option<usize>,
+}
+
+struct Supplied {
+    /// What was not taken yet.
+    list: Vec<Option<OwnedFd>>,
+    origin: Origin,
+    /// How many bytes were taken out of slabs.
+    taken: usize,
+}
+
+/// Where a value comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// The program that we serve, and that has chosen what we run.
+    Parent,
+    /// Anywhere else.
+    Other,
 }
 
 /// Encodes, and gives what was attached meanwhile.
 pub(crate) fn collect<T>(encode: impl FnOnce() -> T) -> (T, Attached) {
-    let mut list = Inside::new(&COLLECTED, Attached::new());
+    let (encoded, collected) = collect_into(None, encode);
+    (encoded, collected.list)
+}
+
+/// The same for a call, or its result: large bytes go in slabs. Gives how many do.
+pub(crate) fn collect_with_slabs<T>(encode: impl FnOnce() -> T) -> (T, Attached, usize) {
+    let (encoded, collected) = collect_into(Some(0), encode);
+    (encoded, collected.list, collected.slabs.unwrap_or_default())
+}
+
+fn collect_into<T>(slabs: Option<usize>, encode: impl FnOnce() -> T) -> (T, Collected) {
+    let list = Attached::new();
+    let mut inside = Inside::new(&COLLECTED, Collected { list, slabs });
     let encoded = encode();
-    (encoded, list.leave())
+    (encoded, inside.leave())
 }
 
 /// Decodes what came with these descriptors. Those that nobody takes are closed.
 pub(crate) fn supply<T>(attached: Attached, decode: impl FnOnce() -> T) -> T {
-    let _list = Inside::new(&SUPPLIED, attached.into_iter().map(Some).collect());
+    supply_from(Origin::Other, attached, decode)
+}
+
+/// The same where it is known from whom it came.
+pub(crate) fn supply_from<T>(origin: Origin, attached: Attached, decode: impl FnOnce() -> T) -> T {
+    let list = attached.into_iter().map(Some).collect();
+    let supplied = Supplied {
+        list,
+        origin,
+        taken: 0,
+    };
+    let _inside = Inside::new(&SUPPLIED, supplied);
     decode()
 }
 
@@ -47,8 +95,9 @@ pub(crate) fn supply<T>(attached: Attached, decode: impl FnOnce() -> T) -> T {
 /// a message.
 pub(crate) fn attach<E: ser::Error>(descriptor: impl AsFd) -> Result<u32, E> {
     let copy = descriptor.as_fd().try_clone_to_owned();
-    COLLECTED.with_borrow_mut(|list| {
-        let list = list.as_mut().ok_or_else(|| E::custom(ELSEWHERE))?;
+    COLLECTED.with_borrow_mut(|collected| {
+        let collected = collected.as_mut();
+        let list = &mut collected.ok_or_else(|| E::custom(ELSEWHERE))?.list;
         if list.len() == MOST {
             return Err(E::custom(format_args!(
                 "no more than {MOST} descriptors travel with one value"
@@ -67,14 +116,67 @@ pub(crate) fn attach<E: ser::Error>(descriptor: impl AsFd) -> Result<u32, E> {
 ///
 /// Where nothing is being decoded that came with descriptors, or not with that one.
 pub(crate) fn take<E: de::Error>(place: u32) -> Result<OwnedFd, E> {
-    SUPPLIED.with_borrow_mut(|list| {
-        let list = list.as_mut().ok_or_else(|| E::custom(ELSEWHERE))?;
+    SUPPLIED.with_borrow_mut(|supplied| {
+        let supplied = supplied.as_mut();
+        let list = &mut supplied.ok_or_else(|| E::custom(ELSEWHERE))?.list;
         let count = list.len();
         let descriptor = list.get_mut(place as usize).and_then(Option::take);
         descriptor.ok_or_else(|| {
             E::custom(format_args!(
                 "descriptor {place} of the {count} that came with it is not there"
             ))
+        })
+    })
+}
+
+/// Puts bytes into a slab that goes with what is being encoded, and gives its place. `None` where they
+/// are to go another way: because nothing is being encoded that slabs go with, or there is no room.
+pub(super) fn attach_slab(bytes: &[u8]) -> Option<u32> {
+    let admitted = |collected: &Option<Collected>| {
+        let collected = collected.as_ref();
+        collected.is_some_and(|one| one.slabs.is_some() && one.list.len() + 2 <= MOST)
+    };
+    if !COLLECTED.with_borrow(admitted) {
+        return None;
+    }
+    let (file, lease) = slabs::place(bytes)?;
+    COLLECTED.with_borrow_mut(|collected| {
+        let collected = collected.as_mut()?;
+        let place = collected.list.len() as u32;
+        collected.list.extend([file, lease]);
+        collected.slabs = Some(collected.slabs? + bytes.len());
+        Some(place)
+    })
+}
+
+/// A slab that came beside a value, whatever it may be.
+pub(super) struct SlabTaken {
+    pub(super) file: OwnedFd,
+    pub(super) lease: OwnedFd,
+    pub(super) origin: Origin,
+}
+
+/// Takes the slab at that place from beside what is being decoded, to take so many bytes out of it.
+///
+/// # Errors
+///
+/// As [`take`], and where that is more than one message may bring.
+pub(super) fn take_slab<E: de::Error>(place: u32, length: usize) -> Result<SlabTaken, E> {
+    let (file, lease) = (take(place)?, take(place.saturating_add(1))?);
+    SUPPLIED.with_borrow_mut(|supplied| {
+        let supplied = supplied.as_mut().ok_or_else(|| E::custom(ELSEWHERE))?;
+        let limit = slabs::limit();
+        let taken = supplied.taken.checked_add(length);
+        supplied.taken = taken.filter(|taken| *taken <= limit).ok_or_else(|| {
+            E::custom(format_args!(
+                "{length} bytes in shared memory are more than the {limit} that may come so"
+            ))
+        })?;
+        let origin = supplied.origin;
+        Ok(SlabTaken {
+            file,
+            lease,
+            origin,
         })
     })
 }

@@ -60,7 +60,7 @@ impl<R: Serialize + DeserializeOwned> Call<R> {
     {
         Self {
             target: Target::of_async(function),
-            argument: payload::pack(argument),
+            argument: payload::pack_call(argument),
             decode: payload::unpack::<R>,
             is_async: true,
         }
@@ -74,7 +74,7 @@ impl<R: Serialize + DeserializeOwned> Call<R> {
     {
         Self {
             target: Target::of(function),
-            argument: payload::pack(argument),
+            argument: payload::pack_call(argument),
             decode: payload::unpack::<R>,
             is_async: false,
         }
@@ -123,7 +123,7 @@ macro_rules! constructors {
             {
                 Self {
                     target: Target::of(function),
-                    argument: payload::pack(&$arguments),
+                    argument: payload::pack_call(&$arguments),
                     decode: payload::unpack::<R>,
                     is_async: false,
                 }

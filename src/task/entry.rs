@@ -25,7 +25,7 @@ use std::task::{Context, Poll};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::attached::{self, Attached};
+use super::attached::{self, Attached, Origin};
 use super::error::{DecodeError, EncodeError};
 use super::hook::{Hook, HookOutcome};
 use super::identity::{Target, UnknownTarget};
@@ -73,8 +73,9 @@ impl<'a> From<&'a [u8]> for Argument<'a> {
 /// How one call ended.
 #[derive(Debug)]
 pub(crate) enum Verdict<'a> {
-    /// The function returned, and this is its result, encoded, and what goes with it.
-    Returned(&'a [u8], Attached),
+    /// The function returned, and this is its result, encoded, and what goes with it; and how many
+    /// bytes that are not among these.
+    Returned(&'a [u8], Attached, usize),
     /// The function panicked.
     Panicked(PanicInfo),
     /// The arguments could not be read, and the function was not called.
@@ -220,17 +221,22 @@ unsafe fn enter_async<F, Arguments>(
 
 fn decoded<Arguments: DeserializeOwned>(argument: Argument<'_>) -> Result<Arguments, DecodeError> {
     let Argument { bytes, beside } = argument;
-    panic::catch(|| attached::supply(beside, || payload::decode::<Arguments>(bytes)))
-        .unwrap_or_else(|panic| Err(DecodeError::panicked::<Arguments>(&panic)))
+    panic::catch(|| {
+        attached::supply_from(Origin::Parent, beside, || {
+            payload::decode::<Arguments>(bytes)
+        })
+    })
+    .unwrap_or_else(|panic| Err(DecodeError::panicked::<Arguments>(&panic)))
 }
 
 /// Tells the verdict of a call that has returned.
 fn tell<R: Serialize>(result: R, scratch: &mut Vec<u8>, sink: &mut dyn Sink) {
     scratch.clear();
-    let encoded = panic::catch(|| attached::collect(|| payload::encode(&result, scratch)));
+    let encoded =
+        panic::catch(|| attached::collect_with_slabs(|| payload::encode(&result, scratch)));
     sink.publish(match encoded {
-        Ok((Ok(()), beside)) => Verdict::Returned(scratch, beside),
-        Ok((Err(error), _)) => Verdict::ResultUnencodable(error),
+        Ok((Ok(()), beside, slabs)) => Verdict::Returned(scratch, beside, slabs),
+        Ok((Err(error), ..)) => Verdict::ResultUnencodable(error),
         Err(panic) => Verdict::ResultUnencodable(EncodeError::panicked::<R>(&panic)),
     });
     panic::contain(|| drop(result));

@@ -90,7 +90,7 @@ struct Said(Result<(), String>);
 impl Sink for Said {
     fn publish(&mut self, verdict: Verdict<'_>) {
         self.0 = match verdict {
-            Verdict::Returned(result, _) => {
+            Verdict::Returned(result, ..) => {
                 payload::decode(result).unwrap_or_else(|error| Err(error.to_string()))
             }
             Verdict::Panicked(panic) => Err(format!("it panicked: {panic}")),

@@ -32,6 +32,7 @@
 //! - `payload`: values and bytes, with `encoder`, `decoder` and their `limits`; `transit`: that a
 //!   value is between the two
 //! - `attached`: descriptors, which travel beside the bytes; `fd`: what owns one, as a value
+//! - `slabs`: memory by which large bytes travel; `bulk`: large bytes, as a value
 //! - `json`: for types that this format cannot carry
 //! - `panic`: what is known of a panic, and how it is caught
 //! - `answer`: how the one call of a process ended, on its way to its parent
@@ -40,6 +41,7 @@
 
 pub(crate) mod answer;
 pub(crate) mod attached;
+pub(crate) mod bulk;
 pub(crate) mod call;
 pub(crate) mod cancel;
 pub(crate) mod context;
@@ -63,6 +65,7 @@ pub(crate) mod progress;
 #[cfg(feature = "tracing")]
 pub(crate) mod record;
 pub(crate) mod remote;
+pub(crate) mod slabs;
 mod transit;
 pub(crate) mod waiting;
 

@@ -30,6 +30,12 @@ pub(crate) fn pack<T: Serialize + ?Sized>(value: &T) -> Result<Packed, EncodeErr
     Ok(Packed::beside(packed?, descriptors))
 }
 
+/// The same for the arguments of a call: what is large in them goes in slabs, where there are any.
+pub(crate) fn pack_call<T: Serialize + ?Sized>(value: &T) -> Result<Packed, EncodeError> {
+    let (packed, descriptors, slabs) = attached::collect_with_slabs(|| pack_bytes(value));
+    Ok(Packed::beside(packed?, descriptors).and_slabs(slabs))
+}
+
 /// Reads a `T`, which takes the descriptors that it has from beside the bytes.
 pub(crate) fn unpack<T: DeserializeOwned>(packed: &Packed) -> Result<T, DecodeError> {
     attached::supply(packed.take_descriptors(), || decode(packed))

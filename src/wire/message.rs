@@ -34,6 +34,8 @@ pub(crate) struct WorkerStart {
     pub(crate) max_frame: u64,
     /// How long it waits awake for its next call, in nanoseconds.
     pub(crate) busy_poll: u64,
+    /// How much memory it may have for large payloads.
+    pub(crate) large_payloads: u64,
     /// What its process is to be like.
     pub(crate) attributes: Attributes,
     /// Whether an initializer, a hook as `task` encodes it, is in a file beside this.

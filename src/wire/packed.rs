@@ -28,6 +28,8 @@ pub(crate) enum Packed {
 pub(crate) struct Parcel {
     bytes: Bytes,
     descriptors: Mutex<Vec<OwnedFd>>,
+    /// How many bytes are in memory that goes as descriptors.
+    slabs: usize,
 }
 
 impl Packed {
@@ -43,7 +45,29 @@ impl Packed {
         }
         let bytes = bytes.to_bytes();
         let descriptors = Mutex::new(descriptors);
-        Self::Beside(Arc::new(Parcel { bytes, descriptors }))
+        Self::Beside(Arc::new(Parcel {
+            bytes,
+            descriptors,
+            slabs: 0,
+        }))
+    }
+
+    /// Notes how many bytes are in memory that goes as descriptors. For who has just put them there.
+    pub(crate) fn and_slabs(mut self, bytes: usize) -> Self {
+        if let Self::Beside(parcel) = &mut self {
+            if let Some(parcel) = Arc::get_mut(parcel) {
+                parcel.slabs = bytes;
+            }
+        }
+        self
+    }
+
+    /// How many bytes it is, with those that go beside.
+    pub(crate) fn size(&self) -> usize {
+        match self {
+            Self::Beside(parcel) => parcel.bytes.len() + parcel.slabs,
+            Self::Few(..) | Self::Many(_) => self.len(),
+        }
     }
 
     /// Whether it was made with descriptors, also when they are not there any more.

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -68,6 +69,21 @@ impl Intake {
         match poll(&mut pipe, Some(&Timespec::default())) {
             Ok(0) | Err(Errno::INTR) => Ok(None),
             Ok(_) => self.fill().map(Some),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Waits until there is something to read, or the end; false if that takes longer.
+    pub(super) fn wait(&self, limit: Duration) -> io::Result<bool> {
+        let limit = Timespec {
+            tv_sec: limit.as_secs() as i64,
+            tv_nsec: i64::from(limit.subsec_nanos()),
+        };
+        let mut pipe = [PollFd::new(&self.pipe, PollFlags::IN)];
+        match poll(&mut pipe, Some(&limit)) {
+            Ok(ready) => Ok(ready > 0),
+            // Whatever that was, it does not say that nobody wants anything.
+            Err(Errno::INTR) => Ok(true),
             Err(error) => Err(error.into()),
         }
     }

@@ -27,6 +27,7 @@ use crate::task::entry::{self, Argument, Sink, Verdict};
 use crate::task::head::CallHead;
 use crate::task::panic::PanicInfo;
 use crate::task::progress::Outlet;
+use crate::task::slabs::{self, Slabs};
 use crate::task::{hook, panic};
 use crate::wire::frame::{Header, Kind};
 use crate::wire::luggage::Luggage;
@@ -77,6 +78,8 @@ struct Station {
     finalizer: Vec<u8>,
     /// Where results are encoded; kept, because fresh memory costs more than copying.
     scratch: Vec<u8>,
+    /// What large payloads go through, if they may.
+    slabs: Option<Arc<Slabs>>,
 }
 
 /// The part that answers.
@@ -111,6 +114,8 @@ impl Station {
         page.keep_from_forks()?;
         let outbox = Arc::new(Outbox::new(page.clone(), responses));
         let max_frame = start.max_frame as usize;
+        // This loop gives back what is unused, so nobody else has to.
+        let slabs = slabs::hold(start.large_payloads as usize, |_| {});
         let mut desk = Desk {
             page,
             outbox: outbox.clone(),
@@ -151,6 +156,7 @@ impl Station {
             room: None,
             finalizer: start.finalizer,
             scratch: Vec::new(),
+            slabs,
         })
     }
 
@@ -204,7 +210,19 @@ impl Station {
             }
             last = now;
         }
+        self.give_back()?;
         self.intake.fill()
+    }
+
+    /// Gives back the memory of large payloads if no call comes for a while.
+    fn give_back(&self) -> io::Result<()> {
+        let slabs = self.slabs.as_ref().filter(|slabs| slabs.is_anything());
+        if let Some(slabs) = slabs {
+            if !self.intake.wait(slabs::IDLE)? {
+                slabs.clear();
+            }
+        }
+        Ok(())
     }
 
     /// Runs async calls for as long as there are any.
@@ -449,11 +467,11 @@ impl Spoken<'_> {
 pub(super) fn spoken(verdict: Verdict<'_>, max_frame: usize) -> Spoken<'_> {
     let mut beside = Attached::new();
     let (kind, payload) = match verdict {
-        Verdict::Returned(result, _) if result.len() > max_frame => {
-            let size = (result.len() as u64).to_le_bytes();
+        Verdict::Returned(result, _, slabs) if result.len() + slabs > max_frame => {
+            let size = ((result.len() + slabs) as u64).to_le_bytes();
             (Kind::TooLarge, size.to_vec().into())
         }
-        Verdict::Returned(result, attached) => {
+        Verdict::Returned(result, attached, _) => {
             beside = attached;
             (Kind::Returned, Cow::Borrowed(result))
         }

@@ -98,7 +98,7 @@ struct Opinion(bool);
 impl Sink for Opinion {
     fn publish(&mut self, verdict: Verdict<'_>) {
         match verdict {
-            Verdict::Returned(answer, _) => self.0 = payload::decode(answer).unwrap_or(true),
+            Verdict::Returned(answer, ..) => self.0 = payload::decode(answer).unwrap_or(true),
             Verdict::Panicked(panic) => {
                 eprintln!("procpool: the function that tells when a worker retires: {panic}");
             }
@@ -128,6 +128,7 @@ mod tests {
         let start = WorkerStart {
             name: "worker".to_owned(),
             depth: 1,
+            large_payloads: 0,
             max_frame: 1,
             busy_poll: 0,
             attributes: Attributes::default(),

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use futures::{SinkExt, StreamExt};
+use procpool::Payload;
 
 use super::Setting;
 use super::payload::{bytes, look, memcpy, rate, sized};
@@ -40,19 +41,19 @@ const SCENE: Scene = Scene {
 };
 
 fn procpool(size: usize) -> Timed {
-    fn echo(bytes: Bytes) -> (u64, Bytes) {
-        (look(&bytes), bytes)
+    fn echo(payload: Payload) -> (u64, Payload) {
+        (look(&payload), payload)
     }
     let runtime = SCENE.runtime("procpool");
     let pool = pool::start(&runtime, SCENE.place, 1);
-    let stage = (pool, runtime, Bytes::from(bytes(size)));
+    let stage = (pool, runtime, Payload::from(bytes(size)));
     let timed = move |count| {
-        let (pool, runtime, bytes) = &stage;
-        let expected = look(bytes);
+        let (pool, runtime, payload) = &stage;
+        let expected = look(payload);
         runtime.block_on(async {
             let begun = Instant::now();
             for _ in 0..count {
-                let answer = pool.submit(echo, bytes.clone()).await;
+                let answer = pool.submit(echo, payload.clone()).await;
                 let (seen, back) = answer.expect("there is room for it");
                 assert_eq!((seen, look(&back), back.len()), (expected, expected, size));
             }

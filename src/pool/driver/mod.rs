@@ -54,7 +54,7 @@ use self::slow::SlowCall;
 use self::state::State;
 pub(super) use self::state::{id_of, look};
 use self::telling::{Tellers, Telling};
-use self::time::Anchor;
+use self::time::{Anchor, watch_slabs};
 use super::admission;
 use super::error::{ResizeError, ResizeFault, TaskError};
 use super::events::Hub;
@@ -73,6 +73,7 @@ use crate::supervisor::slot::{Server, Slot};
 use crate::supervisor::start::Recipe;
 use crate::supervisor::{Owner, oom};
 use crate::sys::clock::Moment;
+use crate::task::slabs;
 
 /// What a pool is, once its options are settled.
 pub(crate) struct Plan {
@@ -201,6 +202,10 @@ impl Driver {
             Venue::Workers(launcher) => (Some(Arc::new(launcher)), None),
             Venue::InPlace(in_place) => (None, Some(in_place)),
         };
+        let slabs = launcher
+            .is_some()
+            .then(|| slabs::hold(plan.recipe.large_payloads, watch_slabs(keeper.handle())))
+            .flatten();
         let driver = Arc::new_cyclic(|this| Self {
             room,
             workers: AtomicUsize::new(workers),
@@ -228,6 +233,7 @@ impl Driver {
                 turns: 0,
                 ended: HashMap::new(),
                 launcher,
+                _slabs: slabs,
                 _keeper: Some(keeper),
             }),
             busy: Notify::new(),

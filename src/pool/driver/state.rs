@@ -22,6 +22,7 @@ use crate::pool::trace::CallTrace;
 use crate::process::{Keeper, Launcher, StartError};
 use crate::supervisor::slot::Slot;
 use crate::sys::clock::Moment;
+use crate::task::slabs::Slabs;
 use crate::wire::codec::Frame;
 use crate::wire::frame::{Header, Kind as FrameKind};
 use crate::wire::{Ticket, page};
@@ -66,6 +67,8 @@ pub(super) struct State {
     /// What keeps the crate's thread and starts processes; gone when the pool is finished.
     pub(super) launcher: Option<Arc<Launcher>>,
     pub(super) _keeper: Option<Arc<Keeper>>,
+    /// What large payloads go through, while there is anybody to send them to.
+    pub(super) _slabs: Option<Arc<Slabs>>,
 }
 
 impl State {

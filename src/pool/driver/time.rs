@@ -1,7 +1,7 @@
 //! The passing of time, and the end of the pool's runtime.
 
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -11,6 +11,7 @@ use super::Driver;
 use crate::pool::scheduler::Event;
 use crate::process::Sleep;
 use crate::sys::clock::Moment;
+use crate::task::slabs::{self, Slabs};
 
 impl Driver {
     /// Sleeps by the crate's own clockwork: the caller's runtime may have none.
@@ -107,6 +108,22 @@ impl Drop for Anchor {
         }
     }
 }
+/// Who has what large payloads have used given back when it was not used for a while: a task on the
+/// crate's thread, as long as there is anything.
+pub(super) fn watch_slabs(keeper: &Handle) -> impl Fn(Weak<Slabs>) + Send + Sync + 'static {
+    let keeper = keeper.clone();
+    move |slabs| {
+        keeper.spawn(async move {
+            loop {
+                tokio::time::sleep(slabs::IDLE).await;
+                if !slabs.upgrade().is_some_and(|slabs| slabs.trim()) {
+                    return;
+                }
+            }
+        });
+    }
+}
+
 /// Does something after something else, on that runtime; or when the runtime ends before that, which
 /// the crate's own does as soon as the last pool is over.
 fn after(

@@ -148,10 +148,12 @@ impl Driver {
     pub(super) fn finish(&self, state: &mut State) {
         let launcher = state.launcher.take();
         let keeper = state._keeper.take();
+        let slabs = state._slabs.take();
         let Some(driver) = self.this.upgrade() else {
             return;
         };
         self.keeper.spawn(async move {
+            drop(slabs);
             if let Some(launcher) = launcher {
                 launcher.close().await;
             }

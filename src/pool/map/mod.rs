@@ -256,9 +256,9 @@ fn count(answered: &mut u64) -> u64 {
 
 fn pack<A: Serialize>(item: &A, limit: usize) -> Result<Packed, TaskError> {
     let packed =
-        payload::pack(item).map_err(|error| TaskError::new(Kind::EncodeArgument(error)))?;
-    if packed.len() > limit {
-        let size = packed.len();
+        payload::pack_call(item).map_err(|error| TaskError::new(Kind::EncodeArgument(error)))?;
+    let size = packed.size();
+    if size > limit {
         return Err(TaskError::new(Kind::TooLarge {
             what: ARGUMENT,
             size,

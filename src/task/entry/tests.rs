@@ -28,7 +28,7 @@ impl Sink for Vec<Told> {
     fn publish(&mut self, verdict: Verdict<'_>) {
         note("published");
         self.push(match verdict {
-            Verdict::Returned(bytes, _) => Told::Returned(bytes.to_vec()),
+            Verdict::Returned(bytes, ..) => Told::Returned(bytes.to_vec()),
             Verdict::Panicked(panic) => Told::Panicked(panic),
             Verdict::ArgumentUndecodable(error) => Told::ArgumentUndecodable(error),
             Verdict::ResultUnencodable(error) => Told::ResultUnencodable(error),

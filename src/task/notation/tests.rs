@@ -15,7 +15,7 @@ struct Result(Option<Vec<u8>>);
 impl Sink for Result {
     fn publish(&mut self, verdict: Verdict<'_>) {
         match verdict {
-            Verdict::Returned(bytes, _) => self.0 = Some(bytes.to_vec()),
+            Verdict::Returned(bytes, ..) => self.0 = Some(bytes.to_vec()),
             other => panic!("{other:?}"),
         }
     }
