@@ -320,9 +320,12 @@ impl Worker {
             // One more chunk, so that nothing is waited for between the two.
             return self.ahead.len() < 2;
         }
-        // Only a call of known length is ever put behind another, so the first one tells.
-        first.expected.is_some()
-            && self.expected.saturating_add(expected) + HAND_OVER_NANOS <= AHEAD.as_nanos() as u64
+        // Only a call of known length is ever put behind another, so the first one tells. It is no part
+        // of what waits, but nothing waits behind a long one.
+        let most = AHEAD.as_nanos() as u64;
+        let waiting = self.expected.saturating_sub(cost(first));
+        first.expected.is_some_and(|first| first <= most)
+            && waiting.saturating_add(expected) + HAND_OVER_NANOS <= most
     }
 
     /// Notes that a call is sent, and gives the sending its name.
