@@ -199,7 +199,12 @@ fn the_readme_begins_with_the_two_commands() {
 
 #[test]
 fn the_pages_link_to_what_exists() {
-    for page in ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"] {
+    for page in [
+        "README.md",
+        "ARCHITECTURE.md",
+        "CONTRIBUTING.md",
+        "PERFORMANCE.md",
+    ] {
         let text = read(page);
         let links = text
             .split("](")
