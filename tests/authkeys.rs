@@ -142,7 +142,10 @@ fn nobody_finds_the_key_around_a_process_or_in_its_core() {
             }
             for entry in fs::read_dir(format!("/proc/{pid}/fd")).unwrap() {
                 let open = fs::read_link(entry.unwrap().path()).unwrap_or_default();
-                assert!(!open.to_string_lossy().contains("authkey"), "{open:?}");
+                assert!(
+                    !open.to_string_lossy().contains("memfd:procpool-authkey"),
+                    "{open:?}"
+                );
             }
             match in_core(pid, key.expose()) {
                 Ok(places) => assert!(places.is_empty(), "in {pid}: {places:#?}"),
