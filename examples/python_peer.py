@@ -1,6 +1,6 @@
 """The Python side of `python_peer.rs`, which starts it: asks, and prints what it is answered.
 
-Needs nothing but Python 3.12 or later. Older ones, from 3.8 on, need `AuthMode::PythonMd5` there.
+Needs nothing but Python 3.8 or later. With those before 3.12 the other side has to use `AuthMode::PythonMd5`.
 """
 
 import sys

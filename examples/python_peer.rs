@@ -12,7 +12,7 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::{ExitCode, Stdio};
 
-use procpool::{AuthKey, Connection, Listener, ProcessPool};
+use procpool::{AuthKey, AuthMode, Connection, Listener, ProcessPool};
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, Command};
@@ -39,7 +39,9 @@ async fn main() -> Result<ExitCode, Box<dyn Error>> {
         .iter()
         .map(|byte| format!("{byte:02x}"))
         .collect();
-    let builder = Listener::builder().authkey(AuthKey::new(&key)?);
+    let builder = Listener::builder()
+        .authkey(AuthKey::new(&key)?)
+        .auth_mode(mode().await?);
     let mut listener = builder.bind(folder.0.join("socket"))?;
 
     let mut python = start(&listener.address().to_string(), &key).await?;
@@ -55,6 +57,20 @@ async fn main() -> Result<ExitCode, Box<dyn Error>> {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
+    })
+}
+
+/// How the Python at hand proves a key: before 3.12 it knows nothing better than HMAC-MD5.
+async fn mode() -> Result<AuthMode, Box<dyn Error>> {
+    let script = "import sys; sys.exit(sys.version_info < (3, 12))";
+    let mut asked = Command::new("python3");
+    asked.args(["-c", script]).stdin(Stdio::null());
+    let knows = asked.status().await;
+    let knows = knows.map_err(|error| format!("python3: {error}"))?;
+    Ok(if knows.success() {
+        AuthMode::Python
+    } else {
+        AuthMode::PythonMd5
     })
 }
 
