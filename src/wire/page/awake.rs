@@ -53,41 +53,47 @@ impl ControlPage {
         self.taken_word().store(to, Ordering::Release);
     }
 
+    /// Says on which processor somebody is.
+    fn note(&self, place: usize, processor: usize) -> &AtomicU32 {
+        let word = self.mapping.half_word(place);
+        word.store(number(processor), Ordering::Relaxed);
+        word
+    }
+
+    /// Whether it was said last that he is on another processor than that.
+    fn is_elsewhere(&self, place: usize, processor: usize) -> bool {
+        let noted = self.mapping.half_word(place).load(Ordering::Relaxed);
+        noted != 0 && noted != number(processor)
+    }
+
     /// Parent: says that somebody looks, on that processor.
     pub(crate) fn look(&self, processor: usize) -> Look<'_> {
-        let looking = self.mapping.half_word(LOOKING);
-        looking.store(number(processor), Ordering::Relaxed);
-        Look(looking)
+        Look(self.note(LOOKING, processor))
     }
 
     /// Worker: whether somebody looks who is on another processor than that.
     pub(crate) fn is_looked_at_from_elsewhere(&self, processor: usize) -> bool {
-        let looking = self.mapping.half_word(LOOKING).load(Ordering::Relaxed);
-        looking != 0 && looking != number(processor)
+        self.is_elsewhere(LOOKING, processor)
     }
 
     /// Parent: says from which processor the worker is called.
     pub(crate) fn calls_from(&self, processor: usize) {
-        let word = self.mapping.half_word(CALLED_FROM);
-        word.store(number(processor), Ordering::Relaxed);
+        self.note(CALLED_FROM, processor);
     }
 
     /// Worker: whether it was called last from another processor than that.
     pub(crate) fn is_called_from_elsewhere(&self, processor: usize) -> bool {
-        let from = self.mapping.half_word(CALLED_FROM).load(Ordering::Relaxed);
-        from != 0 && from != number(processor)
+        self.is_elsewhere(CALLED_FROM, processor)
     }
 
     /// Worker: says on which processor it is.
     pub(crate) fn runs_on(&self, processor: usize) {
-        let word = self.mapping.half_word(RAN_ON);
-        word.store(number(processor), Ordering::Relaxed);
+        self.note(RAN_ON, processor);
     }
 
     /// Parent: whether it was on another processor than that when it said so last.
     pub(crate) fn ran_elsewhere(&self, processor: usize) -> bool {
-        let ran_on = self.mapping.half_word(RAN_ON).load(Ordering::Relaxed);
-        ran_on != 0 && ran_on != number(processor)
+        self.is_elsewhere(RAN_ON, processor)
     }
 
     /// Parent: takes what the stream has after `read`, which is how much of it has been read; appends
