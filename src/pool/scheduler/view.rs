@@ -148,14 +148,18 @@ impl<T> Scheduler<T> {
 
     /// How long the job is expected to run, if any of its kind has been.
     pub(crate) fn expected_run(&self, job: JobKey) -> Option<Duration> {
-        let kind = self.job(job)?.load.kind;
-        self.costs.expected(kind).map(Duration::from_nanos)
+        self.expected_nanos(job).map(Duration::from_nanos)
+    }
+
+    fn expected_nanos(&self, job: JobKey) -> Option<u64> {
+        self.costs.expected(self.job(job)?.load.kind)
     }
 
     /// Whether the job is of a kind that takes so little time that a response may wait for it.
     pub(crate) fn is_short(&self, job: JobKey) -> bool {
-        self.expected_run(job)
-            .is_some_and(|expected| expected < SHORT)
+        // Asked for every call: in numbers.
+        let short = SHORT.as_nanos() as u64;
+        self.expected_nanos(job).is_some_and(|nanos| nanos < short)
     }
 
     /// What a worker holds and has done.
