@@ -5,11 +5,12 @@ mod support;
 
 #[path = "support/deeds.rs"]
 mod deeds;
+#[path = "support/kin.rs"]
+mod kin;
 #[path = "support/terminal.rs"]
 mod terminal;
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::{Command, Stdio as Pipe};
@@ -21,10 +22,11 @@ use deeds::{
     Misdeed, Scratch, commit, hang, own_pid, pid_in, send, start_a_sleeper_and_hang, state_of,
     touch, wait_for,
 };
+use kin::{key, lineage};
 use procpool::connection::{Sender, blocking_wait};
 use procpool::{
-    AuthKey, Connection, Fd, Process, ProcessBuilder, ProcessPool, StartMethod, Stdio,
-    active_children, current_process, one_way, parent_process, pipe, processes, wait,
+    Connection, Fd, Process, ProcessBuilder, ProcessPool, StartMethod, Stdio, active_children,
+    one_way, pipe, processes, wait,
 };
 use support::{PROMPTLY, children, descendants, eventually, is_alive, runtime, scene, soon};
 use terminal::{begin_session, own_terminal, terminal, write_from_behind};
@@ -112,66 +114,6 @@ fn memory() {
         .unwrap();
     assert_eq!(process.blocking_join(None).unwrap(), 7);
     assert_eq!(MARK.load(Ordering::Relaxed), 7);
-}
-
-/// CF-124, CF-128, CF-264, CF-268.
-fn lineage() {
-    let _scene = scene();
-    fn introduce(_: ()) -> (String, String, u32, bool, String) {
-        let within = Process::spawn(
-            |()| current_process().start_method().unwrap().to_string(),
-            (),
-        );
-        let within = within.blocking_wait().unwrap().blocking_join(None).unwrap();
-        let (own, parent) = (current_process(), parent_process().unwrap());
-        let alive = blocking_wait([parent.as_fd()], Some(Duration::ZERO))
-            .unwrap()
-            .is_empty();
-        (
-            own.name().to_owned(),
-            parent.name().to_owned(),
-            parent.pid(),
-            alive,
-            within,
-        )
-    }
-    let process = fork()
-        .name("copy")
-        .spawn(introduce, ())
-        .blocking_wait()
-        .unwrap();
-    assert_eq!(active_children()[0].name(), "copy");
-    let told = process.blocking_join(None).unwrap();
-    let names = ("copy".to_owned(), "MainProcess".to_owned());
-    assert_eq!(
-        told,
-        (
-            names.0,
-            names.1,
-            std::process::id(),
-            true,
-            "fork".to_owned()
-        )
-    );
-    assert!(active_children().is_empty());
-    assert_eq!(current_process().name(), "MainProcess");
-}
-
-/// CF-124: what the copy changes is not its parent's.
-fn key() {
-    let _scene = scene();
-    let change = |()| {
-        let own = current_process().authkey().unwrap();
-        current_process().set_authkey(AuthKey::new("another").unwrap());
-        let new = Process::spawn(|()| current_process().authkey().unwrap(), ());
-        let new = new.blocking_wait().unwrap().blocking_join(None).unwrap();
-        (own, new)
-    };
-    let process = fork().spawn(change, ()).blocking_wait().unwrap();
-    let (first, new) = process.blocking_join(None).unwrap();
-    let own = current_process().authkey().unwrap();
-    assert_eq!(first.expose(), own.expose());
-    assert_eq!(new.expose(), b"another");
 }
 
 /// CF-125, CF-150, CF-153.
