@@ -310,7 +310,9 @@ impl Worker {
 
     /// Whether a call may be sent to wait behind those it holds.
     pub(super) fn has_room(&self, expected: u64, load: Load, late: Moment) -> bool {
-        if !self.takes_calls() || self.head_since < late || self.bytes + load.bytes > AHEAD_BYTES {
+        // What was relieved stays so, even for somebody who has read the clock before that and comes after it.
+        let late = self.relieved || self.head_since < late;
+        if !self.takes_calls() || late || self.bytes + load.bytes > AHEAD_BYTES {
             return false;
         }
         let Some(first) = self.ahead.front() else {

@@ -21,6 +21,25 @@ fn what_does_not_come_back_from_behind_a_late_call_is_not_asked_for_again() {
 }
 
 #[test]
+fn nothing_is_sent_behind_a_late_call_by_one_whose_clock_is_a_little_behind() {
+    let mut desk = Desk::ready(2);
+    desk.teach(1, US);
+    desk.submit_all(1, &["a", "b", "c"]);
+    let [late, free] = desk.behind("c", ["a", "b"]);
+    desk.start(late);
+    desk.start(free);
+    desk.pass(2 * MS);
+    // It has read the clock, and then somebody else was first to have the core.
+    desk.now = Moment(desk.now.0 - 1_000_000);
+    desk.submit_all(1, &["d"]);
+    desk.now = desk.now + MS;
+    // Both stayed behind a call that never ended.
+    desk.finish(free, US);
+    assert_eq!(desk.worker_of("c"), desk.worker_of(free));
+    assert_eq!(desk.worker_of("d"), desk.worker_of(free));
+}
+
+#[test]
 fn an_abort_is_not_forgotten_when_its_worker_is_late_at_the_same_moment() {
     let mut desk = Desk::ready(2);
     desk.teach(1, US);
