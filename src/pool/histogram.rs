@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::sys::clock::nanos;
+
 /// Steps for each doubling, as a power of two: lengths are told to within an eighth.
 const FINE: u32 = 3;
 /// Lengths are told apart from this on, in nanoseconds, as a power of two.
@@ -31,8 +33,9 @@ const STEPS: usize = DOUBLINGS << FINE;
 pub struct Histogram {
     steps: Box<[u64; STEPS]>,
     count: u64,
-    total: Duration,
-    max: Duration,
+    /// In nanoseconds, which is what there is of each call: 584 years together at the most.
+    total: u64,
+    max: u64,
 }
 
 impl Default for Histogram {
@@ -40,8 +43,8 @@ impl Default for Histogram {
         Self {
             steps: Box::new([0; STEPS]),
             count: 0,
-            total: Duration::ZERO,
-            max: Duration::ZERO,
+            total: 0,
+            max: 0,
         }
     }
 }
@@ -49,6 +52,11 @@ impl Default for Histogram {
 impl Histogram {
     /// Counts one.
     pub(crate) fn record(&mut self, length: Duration) {
+        self.record_nanos(nanos(length));
+    }
+
+    /// Counts one of so many nanoseconds.
+    pub(crate) fn record_nanos(&mut self, length: u64) {
         self.steps[step_of(length)] += 1;
         self.count += 1;
         // A worker may say what it likes of how long it took.
@@ -63,17 +71,17 @@ impl Histogram {
 
     /// Returns how long they took together.
     pub fn total(&self) -> Duration {
-        self.total
+        Duration::from_nanos(self.total)
     }
 
     /// Returns the mean; `None` if there were none.
     pub fn mean(&self) -> Option<Duration> {
-        (self.count > 0).then(|| self.total.div_f64(self.count as f64))
+        (self.count > 0).then(|| self.total().div_f64(self.count as f64))
     }
 
     /// Returns the longest; `None` if there were none.
     pub fn max(&self) -> Option<Duration> {
-        (self.count > 0).then_some(self.max)
+        (self.count > 0).then_some(Duration::from_nanos(self.max))
     }
 
     /// Returns a length that this part of them did not exceed, 0.5 for the median; `None` if there
@@ -85,13 +93,12 @@ impl Histogram {
             seen += count;
             seen >= rank
         })?;
-        Some(end_of(step).min(self.max))
+        Some(end_of(step).min(Duration::from_nanos(self.max)))
     }
 }
 
 /// The step that a length falls into.
-fn step_of(length: Duration) -> usize {
-    let nanos = u64::try_from(length.as_nanos()).unwrap_or(u64::MAX);
+fn step_of(nanos: u64) -> usize {
     let Some(doubling) = nanos.checked_ilog2().and_then(|log| log.checked_sub(FIRST)) else {
         return 0;
     };
@@ -116,7 +123,7 @@ impl fmt::Display for Histogram {
             quantile(0.5),
             quantile(0.9),
             quantile(0.99),
-            self.max,
+            Duration::from_nanos(self.max),
         )
     }
 }
@@ -153,7 +160,7 @@ mod tests {
         for exponent in 0..40 {
             for near in [0, 1, 7] {
                 let nanos = (1u64 << exponent) + near * (1 << exponent) / 8;
-                let end = end_of(step_of(Duration::from_nanos(nanos))).as_nanos() as u64;
+                let end = end_of(step_of(nanos)).as_nanos() as u64;
                 assert!(end > nanos, "{nanos} ends at {end}");
                 assert!(
                     nanos < 1 << FIRST || end <= nanos + nanos / 8 + 1,
@@ -182,7 +189,11 @@ mod tests {
     fn no_length_is_too_short_or_too_long() {
         let histogram = of([Duration::ZERO, Duration::MAX, Duration::MAX]);
         assert_eq!(histogram.count(), 3);
-        assert_eq!(histogram.max(), Some(Duration::MAX));
+        let longest = Duration::from_nanos(u64::MAX);
+        assert_eq!(
+            (histogram.max(), histogram.total()),
+            (Some(longest), longest)
+        );
         assert!(histogram.quantile(0.1).unwrap() < Duration::from_micros(1));
     }
 }

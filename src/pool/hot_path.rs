@@ -240,7 +240,7 @@ impl Line {
         let completed = self
             .scheduler
             .complete(self.now, self.worker, header.ticket, took);
-        let Ok(Some((mut job, _))) = completed else {
+        let Ok(Some(mut job)) = completed else {
             panic!("it has that call");
         };
         self.scheduler.settle(self.now);

@@ -19,7 +19,7 @@ use super::meter::Unsaid;
 use super::scheduler::{Progress, Scheduler};
 use super::trace::CallTrace;
 use crate::supervisor::slot::Slot;
-use crate::sys::clock::Moment;
+use crate::sys::clock::{Moment, nanos};
 
 /// Counters that only grow; kept by the driver.
 #[derive(Clone, Debug)]
@@ -71,12 +71,14 @@ impl Counts {
         since: Moment,
         took: Duration,
     ) {
-        let ago = since.until(now);
-        self.rate.count(now);
+        // Counted for every call: in numbers.
+        let (ago, took) = (now.0.saturating_sub(since.0), nanos(took));
         let (waited, ran) = (ago.saturating_sub(took), took.min(ago));
-        self.waited.record(waited);
-        self.ran.record(ran);
-        self.unsaid.took(waited, ran);
+        self.rate.count(now);
+        self.waited.record_nanos(waited);
+        self.ran.record_nanos(ran);
+        self.unsaid
+            .took(Duration::from_nanos(waited), Duration::from_nanos(ran));
         match error {
             None => {
                 self.completed += 1;

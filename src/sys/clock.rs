@@ -38,13 +38,15 @@ impl Moment {
     }
 }
 
+/// How many nanoseconds a length has; a moment cannot be further away than the most there are.
+pub(crate) fn nanos(length: Duration) -> u64 {
+    u64::try_from(length.as_nanos()).unwrap_or(u64::MAX)
+}
+
 impl Add<Duration> for Moment {
     type Output = Self;
 
     fn add(self, length: Duration) -> Self {
-        Self(
-            self.0
-                .saturating_add(u64::try_from(length.as_nanos()).unwrap_or(u64::MAX)),
-        )
+        Self(self.0.saturating_add(nanos(length)))
     }
 }

@@ -553,7 +553,7 @@ impl Driver {
             Action::Cut(worker, ticket, key) => state.cut(now, (worker, ticket), key, done),
             Action::Repeat(key, outcome) => state.repeat(key, outcome),
             Action::Resolve(job, key, outcome, sent) => {
-                state.resolve(now, job, key, outcome, sent, done);
+                state.resolve(now, *job, key, outcome, sent, done);
                 // Before the worker is released, as above.
                 self.act_for_rooms(state, now, done);
             }

@@ -236,7 +236,7 @@ impl State {
         }
         let completed = self.scheduler.complete(now, worker, ticket, took);
         let unknown = |_| format!("an answer to a call that it does not have: {ticket:?}");
-        let Some((mut job, _)) = completed.map_err(unknown)? else {
+        let Some(mut job) = completed.map_err(unknown)? else {
             self.traces.remove(&(worker, ticket));
             return Ok(());
         };

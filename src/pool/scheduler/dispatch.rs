@@ -12,7 +12,8 @@ use crate::sys::clock::Moment;
 impl<T> Scheduler<T> {
     /// Sends waiting jobs, in their order, to workers that have nothing to do or little.
     pub(super) fn dispatch(&mut self, now: Moment) {
-        loop {
+        self.stuck = None;
+        while !self.line.is_empty() {
             let jobs = &self.jobs;
             let open = self.line.first(|key| waits(jobs, key));
             let bound = self.first_at_home(now);
@@ -32,7 +33,10 @@ impl<T> Scheduler<T> {
                 // Where the first cannot go, those may that wait for nothing but that place.
                 open.or(bound)
             };
-            let Some((key, place)) = placed else { return };
+            let Some((key, place)) = placed else {
+                self.stuck = open.map(|key| self.jobs[key.index].rare().priority);
+                return;
+            };
             self.assign(now, place, key);
         }
     }
@@ -82,12 +86,11 @@ impl<T> Scheduler<T> {
     fn place_with_room(&mut self, now: Moment, load: Load) -> Option<usize> {
         let expected = self.expected_ahead(load)?;
         let late = upkeep::late(now);
-        let count = self.places.len();
-        let place = (0..count)
-            .map(|step| (self.cursor + step) % count)
-            .find(|place| self.places[*place].has_room(expected, load, late))?;
-        self.cursor = place + 1;
-        Some(place)
+        let places = &self.places;
+        self.roomy.find(load, places.len(), |place| {
+            let place = places.get(place);
+            place.is_some_and(|place| place.has_room(expected, load, late))
+        })
     }
 
     /// Whether a call may wait behind those that the worker of that place holds.
@@ -137,17 +140,23 @@ impl<T> Scheduler<T> {
             recall: None,
             ending: None,
         };
-        let slow = sent.slow_call.map(|bound| now + bound);
-        sent.check_at = sent.first_limit(now).into_iter().chain(slow).min();
-        let limits = sent.check_at.into_iter().chain(sent.until);
+        if sent.is_looked_at() {
+            let slow = sent.slow_call.map(|bound| now + bound);
+            sent.check_at = sent.first_limit(now).into_iter().chain(slow).min();
+        }
+        let (check_at, until) = (sent.check_at, sent.until);
         let ticket = worker.send(sent, now);
+        let first = worker.ahead.len() == 1;
         // What else the worker has to be looked at for has been seen to.
-        let head = worker.look_at.filter(|_| worker.ahead.len() == 1);
+        let head = worker.look_at.filter(|_| first);
         let id = worker.id;
         job.sent = Some((id, ticket));
         self.actions.push_back(Action::Assign(id, ticket, key));
-        if let Some(wake) = limits.chain(head).min() {
+        for wake in [check_at, until, head].into_iter().flatten() {
             self.wake_by(wake);
+        }
+        if first {
+            self.roomy.add(place);
         }
     }
 }

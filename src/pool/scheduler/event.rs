@@ -193,7 +193,7 @@ pub(crate) enum Action<T> {
     /// is another attempt.
     Repeat(JobKey, Outcome),
     /// Answer the job's caller. The sending that has ended like this, if it was sent.
-    Resolve(T, JobKey, Outcome, Option<(WorkerId, Ticket)>),
+    Resolve(Box<T>, JobKey, Outcome, Option<(WorkerId, Ticket)>),
     /// No new job is accepted from here on.
     Closed,
     /// What has not been begun ends like this from here on, and what has as

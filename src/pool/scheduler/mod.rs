@@ -27,7 +27,8 @@
 //!
 //! - [`event`]: the vocabulary. [`job`]: what is known of each job. [`mod@line`], [`queue`]: who waits.
 //!   [`place`]: what each worker holds.
-//! - [`dispatch`]: which worker gets a job. [`home`]: the place to which calls of one key go.
+//! - [`dispatch`]: which worker gets a job. [`room`]: which of them are asked for room. [`home`]: the
+//!   place to which calls of one key go.
 //! - [`again`], [`retry`]: which is run again, and when. [`cost`]: how long calls take.
 //! - [`ask`]: asking calls to come to their ends. [`stop`]: ending them, and the pool.
 //! - [`upkeep`]: workers and time.
@@ -46,6 +47,7 @@ mod place;
 mod queue;
 mod renewal;
 mod retry;
+mod room;
 #[cfg(test)]
 mod simulator;
 mod size;
@@ -62,10 +64,11 @@ use slab::Slab;
 
 use self::cost::Costs;
 use self::job::Job;
-use self::line::Line;
+use self::line::{Line, Waiter};
 use self::place::{Place, Worker};
+use self::room::Candidates;
 use crate::supervisor::policy::StartPolicy;
-use crate::sys::clock::Moment;
+use crate::sys::clock::{Moment, nanos};
 
 pub use self::event::Restart;
 pub(crate) use self::event::{
@@ -156,8 +159,14 @@ pub(crate) struct Scheduler<T> {
     idle: Vec<usize>,
     /// How many places have no worker.
     vacant: usize,
-    /// Where the search for room begins, so that all get their share.
-    cursor: usize,
+    /// Places whose worker may have room for one more.
+    roomy: Candidates,
+    /// The priority of the first of those in line who may go anywhere, when it could go nowhere and
+    /// nothing has happened since but that others have joined it.
+    stuck: Option<i32>,
+    /// A worker that has answered, so that it has less to do than before, and when it did so last: what
+    /// comes of that is seen to once for all its answers, as of then.
+    answered: Option<(WorkerId, Moment)>,
     workers_started: u64,
     /// The place whose worker is being renewed by plan, or was last.
     renewing: Option<usize>,
@@ -189,7 +198,9 @@ impl<T> Scheduler<T> {
             places: (0..rules.workers).map(|_| Place::default()).collect(),
             idle: Vec::new(),
             vacant: rules.workers,
-            cursor: 0,
+            roomy: Candidates::default(),
+            stuck: None,
+            answered: None,
             workers_started: 0,
             renewing: None,
             costs: Costs::default(),
@@ -231,20 +242,29 @@ impl<T> Scheduler<T> {
         self.rooms += u64::from(spec.room.is_some());
         let room = spec.room.map_or(0, |_| self.rooms);
         let home = self.home_of(spec.key);
-        let job = Job::new((number, room), now, &spec, home, attachment);
-        let until = job.rare().until;
+        let entry = self.jobs.vacant_entry();
         let key = JobKey {
             number,
             room,
-            index: self.jobs.insert(job),
+            index: entry.key(),
         };
-        let waiter = self.jobs[key.index].waiter(key);
+        let job = entry.insert(Job::new((number, room), now, &spec, home, attachment));
+        let waiter = job.waiter(key);
         self.line.push_back(waiter);
-        if let Some(until) = until {
+        if let Some(until) = waiter.until {
             self.wake_by(until);
         }
-        self.settle(now);
+        if !self.merely_joins(waiter) {
+            self.settle(now);
+        }
         key
+    }
+
+    /// Whether nothing can go on because of a job that has just joined the line: it stands behind one
+    /// that could go nowhere, and no worker can be started for it.
+    fn merely_joins(&self, waiter: Waiter) -> bool {
+        let behind = self.stuck.is_some_and(|first| waiter.priority <= first);
+        behind && waiter.home.is_none() && self.vacant == 0 && self.mode == Mode::Open
     }
 
     /// Takes numbers for so many calls; the first of them.
@@ -276,7 +296,10 @@ impl<T> Scheduler<T> {
         worker: WorkerId,
         ticket: Ticket,
         took: Duration,
-    ) -> Result<Option<(T, JobKey)>, UnknownCall> {
+    ) -> Result<Option<T>, UnknownCall> {
+        if self.answered.is_some_and(|(before, _)| before != worker) {
+            self.see_to_answered();
+        }
         let Some(state) = self.worker(worker) else {
             return Err(UnknownCall);
         };
@@ -293,20 +316,33 @@ impl<T> Scheduler<T> {
                 Err(UnknownCall)
             };
         }
-        let Some(sent) = state.finish_first(now) else {
+        let Some(done) = state.finish_first(now) else {
             return Err(UnknownCall);
         };
-        if !sent.room {
-            self.costs.learn(sent.kind, took / sent.items.max(1));
+        state.served = true;
+        self.policy.served();
+        if !done.room {
+            let each = match done.items {
+                0 | 1 => nanos(took),
+                items => nanos(took) / u64::from(items),
+            };
+            self.costs.learn(done.kind, each);
         }
-        let job = self.jobs.remove(sent.job.index);
-        self.has_served(worker);
-        self.rest(now, worker);
-        Ok(Some((job.attachment, sent.job)))
+        self.stuck = None;
+        self.answered = Some((worker, now));
+        let job = self.jobs.remove(done.job.index);
+        Ok(Some(job.attachment))
+    }
+
+    fn see_to_answered(&mut self) {
+        if let Some((worker, at)) = self.answered.take() {
+            self.rest(at, worker);
+        }
     }
 
     /// Tells the scheduler what happened.
     pub(crate) fn handle(&mut self, now: Moment, event: Event) {
+        self.see_to_answered();
         match event {
             Event::Ready(worker) => self.ready(now, worker),
             Event::StartFailed(worker, failure) => self.start_failed(now, worker, failure),
@@ -355,6 +391,7 @@ impl<T> Scheduler<T> {
 
     /// After every change: whatever can go on goes on.
     pub(crate) fn settle(&mut self, now: Moment) {
+        self.see_to_answered();
         self.dispatch(now);
         self.relieve(now);
         self.start_workers(now);
@@ -364,7 +401,12 @@ impl<T> Scheduler<T> {
 
     /// A worker has less to do than before. Puts one that has nothing to do where the next job will find it.
     fn rest(&mut self, now: Moment, worker: WorkerId) {
+        self.stuck = None;
         self.renew(now, worker);
+        if self.worker(worker).is_none() {
+            return;
+        }
+        self.roomy.add(worker.place);
         let Some(state) = self.worker(worker) else {
             return;
         };
@@ -413,7 +455,7 @@ impl<T> Scheduler<T> {
         if let Some(pause) = job.rare().pause {
             self.pausing.remove(&(pause.listed, key));
         }
-        let action = Action::Resolve(job.attachment, key, outcome, job.sent);
+        let action = Action::Resolve(Box::new(job.attachment), key, outcome, job.sent);
         self.actions.push_back(action);
     }
 }

@@ -20,7 +20,7 @@ pub(super) const STALL_CHECK: Duration = Duration::from_millis(100);
 /// A worker that runs nothing and still has not passed by that call after this time is replaced.
 pub(super) const STALL_LIMIT: Duration = Duration::from_secs(2);
 /// How many bytes of calls may wait in a worker: one default pipe.
-const AHEAD_BYTES: usize = 64 * 1024;
+pub(super) const AHEAD_BYTES: usize = 64 * 1024;
 
 /// A worker slot's place in the plan; outlives the workers that fill it.
 #[derive(Debug, Default)]
@@ -157,7 +157,32 @@ impl Limits {
     }
 }
 
+/// What is left to be known of a call that its worker has answered.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Finished {
+    pub(super) job: JobKey,
+    pub(super) kind: u64,
+    pub(super) items: u32,
+    pub(super) room: bool,
+}
+
+impl Finished {
+    fn of(sent: &Sent) -> Self {
+        Self {
+            job: sent.job,
+            kind: sent.kind,
+            items: sent.items,
+            room: sent.room,
+        }
+    }
+}
+
 impl Sent {
+    /// Whether there is a moment at which it is to be looked at, while it runs.
+    pub(super) fn is_looked_at(&self) -> bool {
+        self.limits.0.is_some() || self.slow_call.is_some()
+    }
+
     /// When its time is up if it was started at `begun`, and how it ends then.
     pub(super) fn time_is_up(&self, begun: Moment) -> Option<(Moment, Outcome)> {
         let limits = self.limits.0.as_deref()?;
@@ -361,33 +386,41 @@ impl Worker {
     }
 
     /// Takes out the first call because it is done; its lane is free again.
-    pub(super) fn finish_first(&mut self, now: Moment) -> Option<Sent> {
-        let sent = self.take(0, now)?;
-        self.free_lane(sent.ticket);
+    pub(super) fn finish_first(&mut self, now: Moment) -> Option<Finished> {
+        let first = self.ahead.front()?;
+        let (ticket, finished) = (first.ticket, Finished::of(first));
+        self.take(0, now);
+        self.free_lane(ticket);
         self.done += 1;
-        if sent.items == 0 && !sent.room {
+        if finished.items == 0 && !finished.room {
             self.stay.spend();
         }
-        Some(sent)
+        Some(finished)
     }
 
     /// Takes out a call that the worker must not run (any more). Its lane stays taken until the
     /// worker says that it has passed by.
-    pub(super) fn withdraw(&mut self, ticket: Ticket, now: Moment) -> Option<Sent> {
-        let position = self.position(ticket)?;
-        let sent = self.take(position, now)?;
-        self.recalled.push(ticket);
-        Some(sent)
+    pub(super) fn withdraw(&mut self, ticket: Ticket, now: Moment) {
+        if let Some(position) = self.position(ticket) {
+            self.take(position, now);
+            self.recalled.push(ticket);
+        }
     }
 
-    fn take(&mut self, position: usize, now: Moment) -> Option<Sent> {
-        let sent = self.ahead.remove(position)?;
-        self.expected = self.expected.saturating_sub(cost(&sent));
+    /// Takes out the call that is there.
+    fn take(&mut self, position: usize, now: Moment) {
+        // It is large, and looked at where it is.
+        let sent = &self.ahead[position];
+        self.expected = self.expected.saturating_sub(cost(sent));
         self.bytes -= sent.bytes;
-        if position == 0 && !self.ahead.is_empty() {
+        if position > 0 {
+            self.ahead.remove(position);
+            return;
+        }
+        self.ahead.pop_front();
+        if !self.ahead.is_empty() {
             self.new_head(now);
         }
-        Some(sent)
     }
 
     /// Another call is the first now. Whether it has been started is looked at after a while: the
@@ -397,7 +430,8 @@ impl Worker {
         self.look_at = Some(now + STALL_CHECK);
         self.relieved = false;
         self.silent = None;
-        if let Some(first) = self.ahead.front_mut() {
+        let first = self.ahead.front_mut();
+        if let Some(first) = first.filter(|first| first.is_looked_at()) {
             // It may have been begun just now.
             let slow = first.slow_call.map(|bound| now + bound);
             let due = first.first_limit(now).into_iter().chain(slow).min();

@@ -1,6 +1,7 @@
 //! A queue of waiting jobs: the highest priority first, first in first out within one, with a way
 //! out of the middle.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, VecDeque};
 
 use super::event::JobKey;
@@ -10,9 +11,14 @@ use super::event::JobKey;
 /// A job that leaves from the middle stays behind as a gap: a key whose job waits no longer, which
 /// the owner can tell. Gaps are passed over when they come to the front and swept when they are
 /// the larger half, so leaving is cheap and memory stays bounded.
+///
+/// Mostly all have the same priority, so those of the highest are at hand, and the others beside.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
-    by_priority: BTreeMap<i32, VecDeque<JobKey>>,
+    highest: i32,
+    order: VecDeque<JobKey>,
+    /// Those of lower priorities.
+    others: BTreeMap<i32, VecDeque<JobKey>>,
     waiting: usize,
     /// How many keys are kept, gaps included.
     kept: usize,
@@ -32,7 +38,7 @@ impl Queue {
     /// How many keys are kept, gaps included, and for how many priorities.
     #[cfg(test)]
     pub(super) fn kept(&self) -> (usize, usize) {
-        (self.kept, self.by_priority.len())
+        (self.kept, 1 + self.others.len())
     }
 
     /// Lets a job in behind the others of its priority.
@@ -48,33 +54,39 @@ impl Queue {
     fn entered(&mut self, priority: i32) -> &mut VecDeque<JobKey> {
         self.waiting += 1;
         self.kept += 1;
-        self.by_priority.entry(priority).or_default()
+        match priority.cmp(&self.highest) {
+            Ordering::Equal => &mut self.order,
+            Ordering::Less if !(self.order.is_empty() && self.others.is_empty()) => {
+                self.others.entry(priority).or_default()
+            }
+            Ordering::Less | Ordering::Greater => {
+                if !self.order.is_empty() {
+                    let order = std::mem::take(&mut self.order);
+                    self.others.insert(self.highest, order);
+                }
+                self.highest = priority;
+                &mut self.order
+            }
+        }
     }
 
     /// The first job; `waits` tells a job from a gap.
     pub(super) fn first(&mut self, waits: impl Fn(JobKey) -> bool) -> Option<JobKey> {
-        while let Some(mut highest) = self.by_priority.last_entry() {
-            let order = highest.get_mut();
-            while let Some(job) = order.front() {
+        loop {
+            while let Some(job) = self.order.front() {
                 if self.waiting > 0 && waits(*job) {
                     return Some(*job);
                 }
-                order.pop_front();
+                self.order.pop_front();
                 self.kept -= 1;
             }
-            // The last one stays, with its memory: mostly it is the only one there ever is.
-            if self.by_priority.len() == 1 {
-                return None;
-            }
-            self.by_priority.pop_last();
+            (self.highest, self.order) = self.others.pop_last()?;
         }
-        None
     }
 
     /// Takes out the job that [`first`](Self::first) has just named.
     pub(super) fn take_first(&mut self) {
-        let highest = self.by_priority.last_entry();
-        if highest.is_some_and(|mut highest| highest.get_mut().pop_front().is_some()) {
+        if self.order.pop_front().is_some() {
             self.kept -= 1;
             self.waiting -= 1;
         }
@@ -84,7 +96,8 @@ impl Queue {
     pub(super) fn leave_gap(&mut self, waits: impl Fn(JobKey) -> bool) {
         self.waiting -= 1;
         if self.kept > 32 && self.kept > 2 * self.waiting {
-            self.by_priority.retain(|_, order| {
+            self.order.retain(|job| waits(*job));
+            self.others.retain(|_, order| {
                 order.retain(|job| waits(*job));
                 !order.is_empty()
             });

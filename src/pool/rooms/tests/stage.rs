@@ -379,13 +379,13 @@ impl Stage {
                 let took = Duration::from_micros(1);
                 let completed = self.scheduler.complete(self.now, worker, ticket, took);
                 match completed.expect("it is there") {
-                    Some((Job::Room, _)) => {
+                    Some(Job::Room) => {
                         let around = Around(&self.scheduler, &self.actors);
                         self.rooms
                             .closed(&around, worker)
                             .expect("nobody is left in it");
                     }
-                    Some((Job::Blocking(number), _)) => {
+                    Some(Job::Blocking(number)) => {
                         self.records.entry(number).or_default().answers += 1;
                     }
                     None => {}

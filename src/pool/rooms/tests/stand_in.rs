@@ -80,18 +80,19 @@ impl Stage {
                 self.rooms.over(now, &around, outcome);
                 self.act_for_rooms();
             }
-            Action::Resolve(Job::Room, key, outcome, _) => {
-                let around = Around(&self.scheduler, &self.actors);
-                self.rooms.broke(now, &around, key, outcome);
-                self.act_for_rooms();
-            }
-            Action::Resolve(Job::Blocking(number), _, outcome, _) => {
-                self.records
+            Action::Resolve(job, key, outcome, _) => match *job {
+                Job::Room => {
+                    let around = Around(&self.scheduler, &self.actors);
+                    self.rooms.broke(now, &around, key, outcome);
+                    self.act_for_rooms();
+                }
+                Job::Blocking(number) => self
+                    .records
                     .entry(number)
                     .or_default()
                     .outcomes
-                    .push(outcome);
-            }
+                    .push(outcome),
+            },
             Action::Finished => {
                 assert!(self.rooms.is_idle(), "finished with calls in it");
                 self.finished = true;

@@ -69,8 +69,8 @@ impl World<'_> {
             }
             Action::Ask(worker, ticket, begun_by, why) => self.ask(worker, ticket, begun_by, why),
             Action::Cut(worker, ticket, key) => self.cut(worker, ticket, key),
-            Action::Resolve(job, key, outcome, sent) if self.chunks.contains_key(&job) => {
-                self.break_chunk(job, key, outcome, sent);
+            Action::Resolve(job, key, outcome, sent) if self.chunks.contains_key(&*job) => {
+                self.break_chunk(*job, key, outcome, sent);
             }
             Action::Repeat(key, outcome) => {
                 let job = self.core.attachment(key).copied();
@@ -80,6 +80,7 @@ impl World<'_> {
                     .repeated(job, Some(outcome), &self.processes, now);
             }
             Action::Resolve(job, key, outcome, _) => {
+                let job = *job;
                 let (processes, starts) = (&self.processes, &self.starts);
                 self.ledger
                     .resolved((job, true), key, outcome, processes, starts, self.now);

@@ -52,7 +52,7 @@ impl World<'_> {
                         continue;
                     }
                     match self.core.complete(self.now, id, frame.ticket, took) {
-                        Ok(Some((answered, _))) => {
+                        Ok(Some(answered)) => {
                             self.ledger.responded(answered, job, id);
                             if frame.items > 0 {
                                 self.chunk_over(frame);

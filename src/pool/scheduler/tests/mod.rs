@@ -220,7 +220,7 @@ impl Desk {
             .core
             .complete(self.now, worker, ticket, took)
             .expect("the call is known");
-        let (answered, _) = answered.expect("the call is unanswered");
+        let answered = answered.expect("the call is unanswered");
         assert_eq!(answered, name);
         self.answers.insert(name, Answer::Response);
         self.core.settle(self.now);
@@ -313,6 +313,7 @@ impl Desk {
             Action::Kill(worker) => self.killed.push(worker),
             Action::Release(_) | Action::Closed | Action::Over(_) => {}
             Action::Resolve(name, key, outcome, _) => {
+                let name = *name;
                 assert_eq!(self.keys[name], key);
                 let before = self.answers.insert(name, Answer::Told(outcome));
                 assert_eq!(before, None, "{name} is answered once");
