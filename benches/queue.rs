@@ -10,7 +10,9 @@
 //! - `python`: a `multiprocessing.Queue` of as many items between Pythons, where there is one. It
 //!   measures itself.
 //!
-//! At 1 MiB there is `memcpy` besides: one copy of an item, in warm memory.
+//! At 1 MiB there is `queue_payload` besides, the same queue with items that are a [`Payload`], which go
+//! through slabs (one copy on either side, none under the queue's lock); and `memcpy`, one copy of an item,
+//! in warm memory. It is the goal that `queue_payload` has half of its rate.
 
 #[path = "support/python.rs"]
 mod python;
@@ -22,7 +24,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use criterion::{Criterion, Throughput};
 use ipc_channel::ipc::{self, IpcBytesReceiver, IpcOneShotServer, IpcSender};
-use procpool::{Connection, Fd, Process, Queue, pipe};
+use procpool::{Connection, Fd, Payload, Process, Queue, pipe};
 use python::Python;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -51,6 +53,12 @@ fn main() {
             let mut crew = Crew::new(&queue, producers, consumers, size);
             measure("queue", &mut |count| crew.pass(count));
             drop(crew);
+
+            if size == 1 << 20 {
+                let queue = Queue::<Payload>::with_bounds(ROOM, BYTES).expect("room for a queue");
+                let mut crew = Crew::new(&queue, producers, consumers, size);
+                measure("queue_payload", &mut |count| crew.pass(count));
+            }
 
             let mut crew = Crew::new(&Locked::new(), producers, consumers, size);
             measure("locked_pipe", &mut |count| crew.pass(count));
@@ -85,22 +93,31 @@ fn main() {
 
 /// A way for items.
 trait Way: Clone + Serialize + DeserializeOwned + Send + 'static {
-    fn put(&self, item: &Bytes);
+    type Item: From<Bytes> + Send;
+    fn put(&self, item: &Self::Item);
     fn get(&self) -> usize;
 }
 
-impl Way for Queue<Bytes> {
-    fn put(&self, item: &Bytes) {
+impl<T> Way for Queue<T>
+where
+    T: From<Bytes> + AsRef<[u8]> + Clone + Serialize + DeserializeOwned + Send + 'static,
+{
+    type Item = T;
+
+    fn put(&self, item: &T) {
         let put = self.blocking_put(item.clone(), None);
         put.expect("somebody gets it");
     }
 
     fn get(&self) -> usize {
-        self.blocking_get(None).expect("somebody puts it").len()
+        let item = self.blocking_get(None).expect("somebody puts it");
+        item.as_ref().len()
     }
 }
 
 impl Way for Locked {
+    type Item = Bytes;
+
     fn put(&self, item: &Bytes) {
         let length = (item.len() as u32).to_le_bytes();
         self.exclusively(0, |mut entry, _| {
@@ -140,7 +157,7 @@ struct Member {
 impl Crew {
     fn new<W: Way>(way: &W, producers: usize, consumers: usize, size: usize) -> Self {
         fn produce<W: Way>((way, size, mut orders): (W, usize, Connection<(), u64>)) {
-            let item = Bytes::from(vec![7; size]);
+            let item = W::Item::from(Bytes::from(vec![7; size]));
             while let Ok(count) = orders.blocking_recv(None) {
                 (0..count).for_each(|_| way.put(&item));
                 orders.blocking_send(&(), None).expect("somebody waits");

@@ -15,9 +15,11 @@
 //! | --- | --- |
 //! | nothing is `used` | empty; the next record is at the beginning, where the memory is warm |
 //! | `used` is the length | the ring is made longer for the next record, up to the bound |
-//! | `used` is the bound | not a word is left |
+//! | `used` and `slabs` are the bound | not a word is left |
 //! | `items` is its bound | no item more, whatever room there is |
 //! | `finished` | nothing more comes in; what is in it comes out |
+//!
+//! What is large in an item may lie in slabs, beside the ring. It counts for the bound as if it were in it.
 //!
 //! A ring is as long as it has to be: so little is in use of a large bound, and stays in the caches, however
 //! many items come and go. It is doubled when it is full, after what is at its beginning was copied
@@ -27,9 +29,32 @@
 //! is done, or dies with it in hand and it is lost. When nothing is unfinished everything was done, and
 //! what is put next begins a new batch, of which nothing is lost yet.
 
-/// How long a record is: its header, and the rest rounded up to whole words.
-pub(super) fn footprint(length: usize, has_parcel: bool) -> u64 {
-    1 + u64::from(has_parcel) + length.div_ceil(8) as u64
+/// What an item takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Extent {
+    /// How many words its record has in the ring.
+    pub(super) words: u64,
+    /// How many words of it lie elsewhere, in slabs.
+    pub(super) slabs: u64,
+    /// Whether there are descriptors beside it.
+    pub(super) has_parcel: bool,
+}
+
+impl Extent {
+    /// A record has a header, for a parcel its number, for slabs how many words are in them, and the bytes
+    /// rounded up to whole words.
+    pub(super) fn of(length: usize, slabs: u64, has_parcel: bool) -> Self {
+        Self {
+            words: 1 + u64::from(has_parcel) + u64::from(slabs > 0) + length.div_ceil(8) as u64,
+            slabs,
+            has_parcel,
+        }
+    }
+
+    /// What counts for the bound.
+    pub(super) fn total(self) -> u64 {
+        self.words.saturating_add(self.slabs)
+    }
 }
 
 /// How large a queue may get.
@@ -37,7 +62,7 @@ pub(super) fn footprint(length: usize, has_parcel: bool) -> u64 {
 pub(super) struct Bounds {
     /// How many items it takes.
     pub(super) items: u64,
-    /// How many words its ring has.
+    /// How many words its ring has, and what lies in slabs together with it.
     pub(super) words: u64,
 }
 
@@ -91,6 +116,8 @@ pub(super) struct Books {
     pub(super) items: u64,
     /// How many of them have descriptors beside them.
     pub(super) parcels: u64,
+    /// How many words of theirs lie in slabs.
+    pub(super) slabs: u64,
     /// Whether nothing more comes in.
     pub(super) finished: bool,
     /// How many items were put and are neither done nor lost.
@@ -113,10 +140,10 @@ pub(super) struct Hand {
 }
 
 /// How many words books are, written down.
-pub(super) const WORDS: usize = 11;
+pub(super) const WORDS: usize = 12;
 
-/// How many of them come first and change where what is done is not counted.
-pub(super) const WORDS_UNCOUNTED: usize = 6;
+/// How many of them come first and change where what is done is not counted: no more than a cache line has.
+pub(super) const WORDS_UNCOUNTED: usize = 7;
 
 impl Books {
     /// Of a queue with nothing in it.
@@ -135,6 +162,7 @@ impl Books {
             used,
             items,
             parcels,
+            slabs,
             finished,
             unfinished,
             lost,
@@ -147,7 +175,8 @@ impl Books {
         } = self;
         let finished = finished.into();
         [
-            length, head, used, items, parcels, finished, unfinished, lost, place, owner, count,
+            length, head, used, items, parcels, slabs, finished, unfinished, lost, place, owner,
+            count,
         ]
     }
 
@@ -159,6 +188,7 @@ impl Books {
             used,
             items,
             parcels,
+            slabs,
             finished,
             unfinished,
             lost,
@@ -172,6 +202,7 @@ impl Books {
             used,
             items,
             parcels,
+            slabs,
             finished: finished != 0,
             unfinished,
             lost,
@@ -193,11 +224,14 @@ impl Books {
             && (self.items == 0) == (self.used == 0)
             && self.items <= bounds.items
             && self.parcels <= self.items
+            && self.slabs <= bounds.words - self.used
+            // Slabs are in parcels.
+            && (self.slabs == 0 || self.parcels > 0)
     }
 
-    /// Whether a record of so many words can come in now.
-    pub(super) fn has_room(&self, words: u64, bounds: Bounds) -> bool {
-        self.items < bounds.items && words <= bounds.words - self.used
+    /// Whether an item can come in now.
+    pub(super) fn has_room(&self, item: Extent, bounds: Bounds) -> bool {
+        self.items < bounds.items && item.total() <= bounds.words - self.used - self.slabs
     }
 
     /// Makes the ring longer, if a record of so many words needs it, for which there is room within the
@@ -224,27 +258,28 @@ impl Books {
         wrap(self.head + self.used, self.length)
     }
 
-    /// Brings in a record of so many words, for which the ring is long enough. It was written at the
-    /// tail.
-    pub(super) fn bring_in(&mut self, words: u64, has_parcel: bool) {
-        self.used += words;
+    /// Brings in an item for which the ring is long enough. Its record was written at the tail.
+    pub(super) fn bring_in(&mut self, item: Extent) {
+        self.used += item.words;
         self.items += 1;
-        self.parcels += u64::from(has_parcel);
+        self.parcels += u64::from(item.has_parcel);
+        self.slabs += item.slabs;
     }
 
-    /// Takes out the oldest record. Tells `false`, and changes nothing, where there is none like it.
+    /// Takes out the oldest item. Tells `false`, and changes nothing, where there is none like it.
     #[must_use]
-    pub(super) fn take_out(&mut self, words: u64, has_parcel: bool) -> bool {
-        let left = self.used.checked_sub(words);
-        let parcels = self.parcels.checked_sub(has_parcel.into());
-        let (Some(used), Some(parcels)) = (left, parcels) else {
+    pub(super) fn take_out(&mut self, item: Extent) -> bool {
+        let left = self.used.checked_sub(item.words);
+        let parcels = self.parcels.checked_sub(item.has_parcel.into());
+        let slabs = self.slabs.checked_sub(item.slabs);
+        let (Some(used), Some(parcels), Some(slabs)) = (left, parcels, slabs) else {
             return false;
         };
-        if self.items == 0 || (self.items == 1) != (used == 0) {
+        if self.items == 0 || (self.items == 1) != (used == 0) || (slabs > 0 && parcels == 0) {
             return false;
         }
-        (self.items, self.parcels) = (self.items - 1, parcels);
-        self.head = wrap(self.head + words, self.length);
+        (self.items, self.parcels, self.slabs) = (self.items - 1, parcels, slabs);
+        self.head = wrap(self.head + item.words, self.length);
         self.used = used;
         if used == 0 {
             self.head = 0;
@@ -291,40 +326,81 @@ mod tests {
         words: 20,
     };
 
+    /// An item that is in the ring, all of it.
+    fn item(words: u64, has_parcel: bool) -> Extent {
+        Extent {
+            words,
+            has_parcel,
+            ..Extent::default()
+        }
+    }
+
     #[test]
     fn a_record_has_a_header_and_whole_words() {
         for (length, words) in [(0, 1), (1, 2), (8, 2), (9, 3), (1 << 20, (1 << 17) + 1)] {
-            assert_eq!(footprint(length, false), words);
-            assert_eq!(footprint(length, true), words + 1);
+            assert_eq!(Extent::of(length, 0, false).total(), words);
+            assert_eq!(Extent::of(length, 0, true).total(), words + 1);
+            let with_slabs = Extent::of(length, 100, true);
+            assert_eq!(with_slabs.words, words + 2);
+            assert_eq!(with_slabs.total(), words + 102);
         }
+    }
+
+    #[test]
+    fn what_lies_in_slabs_counts_for_the_bound_and_takes_nothing_of_the_ring() {
+        let mut books = Books::new(BOUNDS);
+        let large = |slabs| Extent {
+            slabs,
+            ..item(3, true)
+        };
+        assert!(books.has_room(large(17), BOUNDS) && !books.has_room(large(18), BOUNDS));
+        assert!(!books.has_room(large(u64::MAX), BOUNDS));
+        books.bring_in(large(10));
+        assert_eq!((books.used, books.slabs), (3, 10));
+        assert!(books.has_room(item(7, false), BOUNDS) && !books.has_room(item(8, false), BOUNDS));
+        books.bring_in(item(7, true));
+        assert!(books.are_sound(BOUNDS) && !books.has_room(item(1, false), BOUNDS));
+        for wrong in [large(9), large(11), item(3, true), item(3, false)] {
+            let mut books = books;
+            // What is left has to be the other item's.
+            let taken = books.take_out(wrong) && books.take_out(item(7, true));
+            assert!(!taken || !books.are_sound(BOUNDS), "{wrong:?}");
+        }
+        assert!(books.take_out(large(10)) && books.take_out(item(7, true)));
+        assert_eq!(books, Books::new(BOUNDS));
     }
 
     #[test]
     fn both_bounds_are_exact() {
         let mut books = Books::new(BOUNDS);
         for _ in 0..4 {
-            assert!(books.has_room(5, BOUNDS));
-            books.bring_in(5, false);
+            assert!(books.has_room(item(5, false), BOUNDS));
+            books.bring_in(item(5, false));
         }
-        assert!(!books.has_room(1, BOUNDS), "four items, and not a word");
-        assert!(books.take_out(5, false));
-        assert!(books.has_room(5, BOUNDS) && !books.has_room(6, BOUNDS));
+        assert!(
+            !books.has_room(item(1, false), BOUNDS),
+            "four items, and not a word"
+        );
+        assert!(books.take_out(item(5, false)));
+        assert!(books.has_room(item(5, false), BOUNDS) && !books.has_room(item(6, false), BOUNDS));
         let few = |items| Books {
             items,
             used: items,
             ..Books::new(BOUNDS)
         };
-        assert!(few(3).has_room(1, BOUNDS) && !few(4).has_room(1, BOUNDS));
+        assert!(
+            few(3).has_room(item(1, false), BOUNDS) && !few(4).has_room(item(1, false), BOUNDS)
+        );
     }
 
     #[test]
     fn what_is_empty_begins_anew() {
         let mut books = Books::new(BOUNDS);
-        books.bring_in(7, true);
-        books.bring_in(3, false);
-        assert!(books.take_out(7, true) && books.take_out(3, false));
+        books.bring_in(item(7, true));
+        books.bring_in(item(3, false));
+        assert!(books.take_out(item(7, true)) && books.take_out(item(3, false)));
         assert_eq!(books, Books::new(BOUNDS));
-        assert!(!books.take_out(1, false));
+        assert!(!books.take_out(item(1, false)));
     }
 
     #[test]
@@ -335,10 +411,11 @@ mod tests {
             used: 12,
             items: 3,
             parcels: 1,
+            slabs: 8,
             ..Books::default()
         };
         assert!(sound.are_sound(BOUNDS) && Books::new(BOUNDS).are_sound(BOUNDS));
-        let mut unsound = [sound; 7];
+        let mut unsound = [sound; 9];
         unsound[0].head = 20;
         unsound[1].used = 21;
         unsound[2].items = 5;
@@ -346,11 +423,13 @@ mod tests {
         unsound[4].items = 0;
         unsound[5].length = 21;
         unsound[6] = Books::default();
+        unsound[7].slabs = 9;
+        unsound[8].parcels = 0;
         for books in unsound {
             assert!(!books.are_sound(BOUNDS), "{books:?}");
         }
         for (words, has_parcel) in [(13, false), (12, false), (u64::MAX / 2, true)] {
-            assert!(!{ sound }.take_out(words, has_parcel));
+            assert!(!{ sound }.take_out(item(words, has_parcel)));
         }
     }
 
@@ -366,26 +445,28 @@ mod tests {
         for _ in 0..100 {
             for _ in 0..2 {
                 assert_eq!(books.lengthen(least / 2, bounds), None);
-                books.bring_in(least / 2, false);
+                books.bring_in(item(least / 2, false));
             }
-            assert!(books.take_out(least / 2, false) && books.take_out(least / 2, false));
+            assert!(
+                books.take_out(item(least / 2, false)) && books.take_out(item(least / 2, false))
+            );
         }
         assert_eq!(books.length, least, "whatever comes and goes");
-        books.bring_in(least, false);
+        books.bring_in(item(least, false));
         let moved = Moved {
             words: 0,
             to: least,
         };
         assert_eq!(books.lengthen(bounds.words - least, bounds), Some(moved));
         assert_eq!(books.length, bounds.words);
-        books.bring_in(1, false);
-        assert!(books.take_out(least, false));
+        books.bring_in(item(1, false));
+        assert!(books.take_out(item(least, false)));
         assert_eq!(
             books.length,
             half(half(bounds.words)),
             "no longer than to its end"
         );
-        assert!(books.take_out(1, false));
+        assert!(books.take_out(item(1, false)));
         assert_eq!(books, Books::new(bounds));
     }
 
@@ -394,10 +475,10 @@ mod tests {
         let mut books = Books::new(BOUNDS);
         assert!(!books.count_done());
         for _ in 0..4 {
-            books.bring_in(1, false);
+            books.bring_in(item(1, false));
             books.count_put();
         }
-        assert!(books.take_out(1, false) && books.take_out(1, false));
+        assert!(books.take_out(item(1, false)) && books.take_out(item(1, false)));
         assert!(books.count_done());
         books.count_lost(2);
         assert_eq!(
@@ -405,7 +486,7 @@ mod tests {
             (2, 1),
             "two are still in it"
         );
-        assert!(books.take_out(1, false) && books.take_out(1, false));
+        assert!(books.take_out(item(1, false)) && books.take_out(item(1, false)));
         assert!(books.count_done());
         books.count_lost(1);
         assert_eq!((books.unfinished, books.lost), (0, 2));
@@ -430,31 +511,42 @@ mod tests {
             let (mut books, mut list) = (Books::new(bounds), VecDeque::new());
             let mut memory = vec![0; words as usize];
             for number in 1..5_000 {
-                let used: u64 = list.iter().map(|(_, words, _)| words).sum();
+                let used: u64 = list
+                    .iter()
+                    .map(|(_, item): &(_, Extent)| item.total())
+                    .sum();
                 if next(20) < 11 {
-                    let (words, has_parcel) = (1 + next(words / 5), next(3) == 0);
-                    let room = list.len() < 40 && used + words <= bounds.words;
-                    assert_eq!(books.has_room(words, bounds), room);
+                    let has_parcel = next(3) == 0;
+                    let in_slabs = has_parcel && next(2) == 0;
+                    let item = Extent {
+                        words: 1 + next(words / 5),
+                        slabs: if in_slabs { next(words / 3) } else { 0 },
+                        has_parcel,
+                    };
+                    let room = list.len() < 40 && used + item.total() <= bounds.words;
+                    assert_eq!(books.has_room(item, bounds), room);
                     if room {
-                        if let Some(moved) = books.lengthen(words, bounds) {
+                        if let Some(moved) = books.lengthen(item.words, bounds) {
                             memory.copy_within(..moved.words as usize, moved.to as usize);
                         }
-                        for word in 0..words {
+                        for word in 0..item.words {
                             memory[((books.tail() + word) % books.length) as usize] = number;
                         }
-                        books.bring_in(words, has_parcel);
-                        list.push_back((number, words, has_parcel));
+                        books.bring_in(item);
+                        list.push_back((number, item));
                     }
-                } else if let Some((number, words, has_parcel)) = list.pop_front() {
+                } else if let Some((number, item)) = list.pop_front() {
                     let place = |word| ((books.head + word) % books.length) as usize;
-                    assert!((0..words).all(|word| memory[place(word)] == number));
-                    assert!(books.take_out(words, has_parcel));
+                    assert!((0..item.words).all(|word| memory[place(word)] == number));
+                    assert!(books.take_out(item));
                 }
                 assert!(books.are_sound(bounds));
                 assert_eq!(books, Books::of_words(books.to_words()));
                 assert_eq!(books.items, list.len() as u64);
-                let parcels = list.iter().filter(|(_, _, has)| *has);
+                let parcels = list.iter().filter(|(_, item)| item.has_parcel);
                 assert_eq!(books.parcels, parcels.count() as u64);
+                let slabs = list.iter().map(|(_, item)| item.slabs);
+                assert_eq!(books.slabs, slabs.sum::<u64>());
             }
         }
     }

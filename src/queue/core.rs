@@ -10,7 +10,7 @@
 //! | --- | --- | --- |
 //! | while a record is written | as before: it lies behind the tail | garbage, where the next record will be |
 //! | while the ring is made longer | as before: it ends where it did | copies beyond its end |
-//! | after its descriptors were sent | as before | a parcel with a number that no record has: thrown away |
+//! | after its descriptors were sent | as before | a parcel with a number that no record has: thrown away, and with it what lies in slabs |
 //! | after those who sleep were woken | as before | nothing: they find nothing, and sleep again |
 //! | while the other books are written | as before | garbage in books that are not valid |
 //! | after the version was stored | the item is in it, or out of it | nothing |
@@ -31,8 +31,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::books::{self, Books, Bounds, Moved};
 use super::parcels::Parcels;
+use super::upkeep;
 use crate::sync::Lock;
 use crate::sync::cell::Cell;
+use crate::task::slabs;
 
 const KIND: &str = "queue";
 
@@ -135,6 +137,7 @@ impl Core {
     }
 
     fn of(cell: Cell, parcels: Parcels) -> Self {
+        slabs::keep_by(upkeep::keep);
         let cell = Arc::new(cell);
         Self {
             lock: Lock::within(&cell, LOCK.0, LOCK.1),
@@ -322,6 +325,7 @@ impl<'de> Deserialize<'de> for Arrived {
 
 #[cfg(test)]
 mod tests {
+    use super::books::Extent;
     use super::*;
 
     fn core(words: u64) -> Core {
@@ -357,7 +361,7 @@ mod tests {
         let core = core(5);
         let before = core.books().unwrap();
         let mut books = before;
-        books.bring_in(3, false);
+        books.bring_in(Extent::of(16, 0, false));
         // All but the last store: as if it had been killed there.
         let bank = BANKS[(core.version() & 1 ^ 1) as usize];
         for (place, word) in (bank..).zip(books.to_words()) {

@@ -9,11 +9,15 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, ser};
 use tokio::task::coop::consume_budget;
 
-use super::books::{Bounds, footprint};
+use super::books::Bounds;
 use super::core::{Core, GETTERS, JOINERS, PUTTERS, Side};
 use super::encoded::Encoded;
 use super::error::Fault;
 use super::turn::Turn;
+
+/// Where so many items in a queue have descriptors, no more slabs go into it: the system takes a few hundred
+/// parcels, and no put shall wait for that whose bytes the ring has room for.
+const CROWD: u64 = 64;
 
 /// A queue of items as bytes. A clone is closed with it.
 #[derive(Clone, Debug)]
@@ -82,6 +86,15 @@ impl Handle {
     pub(super) fn finish(&self) -> Result<(), Fault> {
         self.core()?.turn()?.finish();
         Ok(())
+    }
+
+    /// An item as bytes, with what is large in it in slabs, where those find room.
+    pub(super) fn encode<T: Serialize>(&self, item: &T) -> Result<Encoded, Fault> {
+        let encoded = Encoded::of(item).map_err(Fault::Encode)?;
+        if encoded.slabs == 0 || self.core().is_ok_and(|core| takes_slabs(&core, &encoded)) {
+            return Ok(encoded);
+        }
+        Encoded::without_slabs(item).map_err(Fault::Encode)
     }
 
     /// Puts an item, when there is room.
@@ -185,7 +198,7 @@ impl Handle {
     /// The queue, if it can ever have room for this.
     fn core_for(&self, item: &Encoded) -> Result<Arc<Core>, Fault> {
         let core = self.core()?;
-        let words = footprint(item.len(), !item.descriptors.is_empty());
+        let words = item.extent().total();
         match words > core.bounds.words {
             true => Err(Fault::TooLarge {
                 needed: words * 8,
@@ -232,6 +245,12 @@ impl Handle {
             })
         }
     }
+}
+
+/// Whether an item may be put as it is, with its slabs. The words for these may be just those that it is
+/// too large by.
+fn takes_slabs(core: &Core, item: &Encoded) -> bool {
+    core.glance().parcels < CROWD && item.extent().total() <= core.bounds.words
 }
 
 /// What came of one try: nothing yet, or the end of it.

@@ -15,7 +15,8 @@
 // - `handle`: the queue of bytes, until it is closed in this process
 // - `wait`: three ways to wait; `turn`: what is done with the lock; `core`: the memory, and why a kill
 //   does no harm; `books`: what is where in it
-// - `encoded`: an item as bytes; `parcels`: descriptors on their way
+// - `encoded`: an item as bytes; `parcels`: descriptors on their way; `upkeep`: what is kept for
+//   large items
 mod books;
 mod core;
 mod encoded;
@@ -28,6 +29,7 @@ mod plain;
 mod simple;
 mod streams;
 mod turn;
+mod upkeep;
 mod wait;
 
 pub use self::error::{GetError, JoinError, PutError};

@@ -41,6 +41,10 @@ pub(super) const BYTES: usize = 1 << (usize::BITS / 2 - 2);
 /// [`with_bounds`](Self::with_bounds) also their size. Both are exact. Of items with descriptors some
 /// hundreds can be in a queue at a time, which is the system's limit; a put beyond that waits.
 ///
+/// What a [`Payload`](crate::Payload) has in shared memory counts as if it were in the queue. If many items
+/// are in it that have descriptors, or the system has no room for more of these, a payload goes with the
+/// other bytes of its item, so that none has to wait for that.
+///
 /// # When a process dies
 ///
 /// What it has put is there, and what it had got is gone with it. Killed in the middle of either, it has
@@ -62,6 +66,12 @@ pub(super) const BYTES: usize = 1 << (usize::BITS / 2 - 2);
 ///
 /// Where there is an item, or room, no system call, unless somebody sleeps who is to be woken. A queue
 /// has six descriptors in every process that has it.
+///
+/// Bytes are copied twice on each side, once of these times while nobody else can put or get. A
+/// [`Payload`](crate::Payload) in an item, or a field marked with [`payload`](crate::payload), is copied once
+/// on each side from 64 KiB on, and while others go on. It takes some microseconds, and two descriptors while
+/// it is got. What it takes of memory is kept for a second or two after its last use, as for calls, but with a
+/// limit of its own: 1 GiB in each process that puts. As long as it is kept, the crate's thread is there.
 ///
 /// ```
 /// use procpool::{ProcessPool, Queue};
@@ -115,7 +125,9 @@ impl<T> Queue<T> {
     }
 
     /// Makes a queue for at most so many items, which take at most so many bytes. An item takes as many
-    /// as it is encoded to, rounded up to eight, and eight more; one with descriptors, sixteen more.
+    /// as it is encoded to, rounded up to eight, and eight more; one with descriptors, sixteen more. One with
+    /// large [payloads](crate::Payload) in shared memory takes their bytes, too, rounded up to eight, and
+    /// twenty-four more than the rest of it.
     ///
     /// # Errors
     ///
@@ -234,9 +246,9 @@ impl<T: Serialize> Queue<T> {
     ///
     /// A future that is dropped has put nothing.
     pub async fn put(&self, item: T) -> Result<(), PutError<T>> {
-        let put = match Encoded::of(&item) {
+        let put = match self.handle.encode(&item) {
             Ok(encoded) => self.handle.put(&encoded).await,
-            Err(error) => Err(Fault::Encode(error)),
+            Err(fault) => Err(fault),
         };
         put.map_err(|fault| PutError::new(item, fault))
     }
@@ -256,13 +268,13 @@ impl<T: Serialize> Queue<T> {
     ///
     /// A future that is dropped has put nothing.
     pub async fn put_timeout(&self, item: T, limit: Duration) -> Result<(), PutError<T>> {
-        let put = match Encoded::of(&item) {
+        let put = match self.handle.encode(&item) {
             Ok(encoded) if limit.is_zero() => self.handle.try_put(&encoded),
             Ok(encoded) => {
                 let put = within(limit, self.handle.put(&encoded)).await;
                 put.unwrap_or(Err(Fault::Full))
             }
-            Err(error) => Err(Fault::Encode(error)),
+            Err(fault) => Err(fault),
         };
         put.map_err(|fault| match fault {
             Fault::Full => PutError::new(item, Fault::StillFull),
@@ -282,7 +294,7 @@ impl<T: Serialize> Queue<T> {
     /// When the item's own code does.
     #[doc(alias = "put_nowait")]
     pub fn try_put(&self, item: T) -> Result<(), PutError<T>> {
-        let encoded = Encoded::of(&item).map_err(Fault::Encode);
+        let encoded = self.handle.encode(&item);
         let put = encoded.and_then(|encoded| self.handle.try_put(&encoded));
         put.map_err(|fault| PutError::new(item, fault))
     }
@@ -299,9 +311,9 @@ impl<T: Serialize> Queue<T> {
     /// And when the item's own code does.
     #[track_caller]
     pub fn blocking_put(&self, item: T, limit: Option<Duration>) -> Result<(), PutError<T>> {
-        let put = match Encoded::of(&item) {
+        let put = match self.handle.encode(&item) {
             Ok(encoded) => self.handle.blocking_put(&encoded, limit),
-            Err(error) => Err(Fault::Encode(error)),
+            Err(fault) => Err(fault),
         };
         put.map_err(|fault| PutError::new(item, fault))
     }

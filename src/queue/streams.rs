@@ -93,7 +93,7 @@ impl<T: Serialize> Sink<T> for QueueSink<T> {
 
     fn start_send(self: Pin<&mut Self>, item: T) -> Result<(), PutError<()>> {
         let this = self.get_mut();
-        let encoded = Encoded::of(&item).map_err(Fault::Encode);
+        let encoded = this.queue.handle.encode(&item);
         let encoded = encoded.map_err(|fault| PutError::new((), fault))?;
         let handle = this.queue.handle.clone();
         this.pending = Some(Box::pin(async move { handle.put(&encoded).await }));

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 
-use super::books::{Books, Hand, footprint};
+use super::books::{Books, Extent, Hand};
 use super::core::{Core, GETTERS, JOINERS, PUTTERS, Side, damaged};
 use super::encoded::{Buffer, Encoded};
 use crate::sync::{Held, LockError};
@@ -17,9 +17,14 @@ use crate::sys::incarnation::Incarnation;
 /// meanwhile has them wait no longer than this.
 const COURTESY: u64 = 5;
 
-/// The lowest bit of a record's header: whether the number of a parcel follows. The others are its
-/// length in bytes.
+/// The lowest bit of a record's header: whether the number of a parcel follows.
 const HAS_PARCEL: u64 = 1;
+
+/// The next bit: whether it follows, behind that, how many words are in the slabs of the parcel.
+const HAS_SLABS: u64 = 2;
+
+/// The other bits are its length in bytes.
+const LENGTH: u32 = 2;
 
 /// How the lock was acquired.
 pub(super) type Locked<'a> = Result<Held<'a>, LockError<Held<'a>>>;
@@ -61,28 +66,37 @@ impl<'a> Turn<'a> {
 
     /// Puts an item into it, if there is room.
     pub(super) fn put(&mut self, item: &Encoded) -> io::Result<bool> {
-        let has_parcel = !item.descriptors.is_empty();
-        let words = footprint(item.len(), has_parcel);
-        if !self.books.has_room(words, self.core.bounds) {
+        let extent = item.extent();
+        if !self.books.has_room(extent, self.core.bounds) {
             return Ok(false);
         }
         self.wake(GETTERS);
         let mut books = self.books;
-        if let Some(moved) = books.lengthen(words, self.core.bounds) {
+        if let Some(moved) = books.lengthen(extent.words, self.core.bounds) {
             self.core.move_up(moved, books.length);
         }
         let (length, mut place) = (books.length, books.tail());
-        let header = (item.len() as u64) << 1 | u64::from(has_parcel);
+        let mut header = (item.len() as u64) << LENGTH;
+        if extent.has_parcel {
+            header |= HAS_PARCEL;
+        }
+        if extent.slabs > 0 {
+            header |= HAS_SLABS;
+        }
         self.core.write(length, place, &header.to_le_bytes());
-        if has_parcel {
+        if extent.has_parcel {
             let Some(number) = self.send(item)? else {
                 return Ok(false);
             };
             place += 1;
             self.core.write(length, place, &number.to_le_bytes());
         }
+        if extent.slabs > 0 {
+            place += 1;
+            self.core.write(length, place, &extent.slabs.to_le_bytes());
+        }
         self.core.write(length, place + 1, item);
-        books.bring_in(words, has_parcel);
+        books.bring_in(extent);
         if self.core.counts {
             books.count_put();
         }
@@ -119,18 +133,25 @@ impl<'a> Turn<'a> {
         if self.books.items == 0 {
             return Ok(None);
         }
-        let (length, place) = (self.books.length, self.books.head);
+        let (length, mut place) = (self.books.length, self.books.head);
         let word = |place| u64::from_le_bytes(self.core.read_word(length, place));
         let header = word(place);
         let has_parcel = header & HAS_PARCEL != 0;
-        let number = has_parcel.then(|| word(place + 1));
-        let count = usize::try_from(header >> 1).map_err(|_| damaged())?;
+        let mut following = |there: bool| {
+            there.then(|| {
+                place += 1;
+                word(place)
+            })
+        };
+        let number = following(has_parcel);
+        let slabs = following(header & HAS_SLABS != 0).unwrap_or(0);
+        let count = usize::try_from(header >> LENGTH).map_err(|_| damaged())?;
         let hand = match self.core.counts {
             true => self.hand_with_one_more()?,
             false => Hand::default(),
         };
         let mut books = Books { hand, ..self.books };
-        if !books.take_out(footprint(count, has_parcel), has_parcel) {
+        if !books.take_out(Extent::of(count, slabs, has_parcel)) {
             return Err(damaged());
         }
         let parcels = &self.core.parcels;
@@ -143,8 +164,7 @@ impl<'a> Turn<'a> {
             Some(Err(error)) => return Err(error),
         };
         let mut bytes = Buffer::take();
-        let place = place + 1 + u64::from(has_parcel);
-        self.core.read(length, place, count, &mut bytes.0);
+        self.core.read(length, place + 1, count, &mut bytes.0);
         self.wake(PUTTERS);
         self.books = books;
         self.commit();
@@ -153,7 +173,11 @@ impl<'a> Turn<'a> {
             let _ = parcels.throw_away();
         }
         self.core.give_back(self.books.length);
-        Ok(Some(Encoded { bytes, descriptors }))
+        Ok(Some(Encoded {
+            bytes,
+            descriptors,
+            slabs,
+        }))
     }
 
     /// Says that nothing more comes in.

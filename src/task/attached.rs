@@ -7,10 +7,11 @@
 
 use std::cell::RefCell;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 
 use serde::{de, ser};
 
-use super::slabs;
+use super::slabs::{self, Slabs, Use};
 
 /// The most descriptors beside one value: what the system takes beside one message.
 pub(crate) const MOST: usize = 253;
@@ -30,8 +31,8 @@ thread_local! {
 
 struct Collected {
     list: Attached,
-    /// Where slabs go as well: how many bytes are in them.
-    slabs: Option<usize>,
+    /// Where slabs go as well: for what, and how many bytes are in them.
+    slabs: Option<(Use, usize)>,
 }
 
 struct Supplied {
@@ -47,6 +48,8 @@ struct Supplied {
 pub(crate) enum Origin {
     /// The program that we serve, and that has chosen what we run.
     Parent,
+    /// An item of a queue, which anybody has put there who has it.
+    Queue,
     /// Anywhere else.
     Other,
 }
@@ -57,13 +60,17 @@ pub(crate) fn collect<T>(encode: impl FnOnce() -> T) -> (T, Attached) {
     (encoded, collected.list)
 }
 
-/// The same for a call, or its result: large bytes go in slabs. Gives how many do.
-pub(crate) fn collect_with_slabs<T>(encode: impl FnOnce() -> T) -> (T, Attached, usize) {
-    let (encoded, collected) = collect_into(Some(0), encode);
-    (encoded, collected.list, collected.slabs.unwrap_or_default())
+/// The same where large bytes go in slabs. Gives how many do.
+pub(crate) fn collect_with_slabs<T>(
+    purpose: Use,
+    encode: impl FnOnce() -> T,
+) -> (T, Attached, usize) {
+    let (encoded, collected) = collect_into(Some((purpose, 0)), encode);
+    let slabs = collected.slabs.map_or(0, |(_, bytes)| bytes);
+    (encoded, collected.list, slabs)
 }
 
-fn collect_into<T>(slabs: Option<usize>, encode: impl FnOnce() -> T) -> (T, Collected) {
+fn collect_into<T>(slabs: Option<(Use, usize)>, encode: impl FnOnce() -> T) -> (T, Collected) {
     let list = Attached::new();
     let mut inside = Inside::new(&COLLECTED, Collected { list, slabs });
     let encoded = encode();
@@ -132,19 +139,18 @@ pub(crate) fn take<E: de::Error>(place: u32) -> Result<OwnedFd, E> {
 /// Puts bytes into a slab that goes with what is being encoded, and gives its place. `None` where they
 /// are to go another way: because nothing is being encoded that slabs go with, or there is no room.
 pub(super) fn attach_slab(bytes: &[u8]) -> Option<u32> {
-    let admitted = |collected: &Option<Collected>| {
-        let collected = collected.as_ref();
-        collected.is_some_and(|one| one.slabs.is_some() && one.list.len() + 2 <= MOST)
-    };
-    if !COLLECTED.with_borrow(admitted) {
-        return None;
-    }
-    let (file, lease) = slabs::place(bytes)?;
+    let purpose = COLLECTED.with_borrow(|collected| {
+        let collected = collected.as_ref()?;
+        let (purpose, before) = collected.slabs?;
+        let fits = purpose == Use::Calls || before.checked_add(bytes.len())? <= slabs::LIMIT;
+        (fits && collected.list.len() + 2 <= MOST).then_some(purpose)
+    })?;
+    let (file, lease) = slabs::place(purpose, bytes)?;
     COLLECTED.with_borrow_mut(|collected| {
         let collected = collected.as_mut()?;
         let place = collected.list.len() as u32;
         collected.list.extend([file, lease]);
-        collected.slabs = Some(collected.slabs? + bytes.len());
+        collected.slabs.as_mut()?.1 += bytes.len();
         Some(place)
     })
 }
@@ -154,6 +160,8 @@ pub(super) struct SlabTaken {
     pub(super) file: OwnedFd,
     pub(super) lease: OwnedFd,
     pub(super) origin: Origin,
+    /// What is kept for queues, as it is used.
+    _slabs: Option<Arc<Slabs>>,
 }
 
 /// Takes the slab at that place from beside what is being decoded, to take so many bytes out of it.
@@ -165,18 +173,22 @@ pub(super) fn take_slab<E: de::Error>(place: u32, length: usize) -> Result<SlabT
     let (file, lease) = (take(place)?, take(place.saturating_add(1))?);
     SUPPLIED.with_borrow_mut(|supplied| {
         let supplied = supplied.as_mut().ok_or_else(|| E::custom(ELSEWHERE))?;
-        let limit = slabs::limit();
+        let origin = supplied.origin;
+        let (slabs, limit) = match origin {
+            Origin::Queue => (slabs::for_queues(), slabs::limit().max(slabs::LIMIT)),
+            _ => (None, slabs::limit()),
+        };
         let taken = supplied.taken.checked_add(length);
         supplied.taken = taken.filter(|taken| *taken <= limit).ok_or_else(|| {
             E::custom(format_args!(
                 "{length} bytes in shared memory are more than the {limit} that may come so"
             ))
         })?;
-        let origin = supplied.origin;
         Ok(SlabTaken {
             file,
             lease,
             origin,
+            _slabs: slabs,
         })
     })
 }

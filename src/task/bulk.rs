@@ -51,8 +51,9 @@ use crate::sys::slab::Lent;
 ///
 /// # Elsewhere
 ///
-/// In messages on a [`Connection`](crate::Connection), in items of a [`Queue`](crate::Queue), in updates, and
-/// in whatever else serde writes, it is bytes: the elements as they are in memory.
+/// In items of a [`Queue`](crate::Queue) it goes the same way, and is copied once on each side. In messages on
+/// a [`Connection`](crate::Connection), in updates, and in whatever else serde writes, it is bytes: the
+/// elements as they are in memory.
 ///
 /// ```
 /// use procpool::{Payload, ProcessPool};

@@ -32,6 +32,7 @@ use super::identity::{Target, UnknownTarget};
 use super::panic::{self, PanicInfo};
 use super::payload;
 use super::progress::{Progress, Reporting};
+use super::slabs::Use;
 use crate::wire::packed::Packed;
 
 /// What a function is called with.
@@ -232,8 +233,9 @@ fn decoded<Arguments: DeserializeOwned>(argument: Argument<'_>) -> Result<Argume
 /// Tells the verdict of a call that has returned.
 fn tell<R: Serialize>(result: R, scratch: &mut Vec<u8>, sink: &mut dyn Sink) {
     scratch.clear();
-    let encoded =
-        panic::catch(|| attached::collect_with_slabs(|| payload::encode(&result, scratch)));
+    let encoded = panic::catch(|| {
+        attached::collect_with_slabs(Use::Calls, || payload::encode(&result, scratch))
+    });
     sink.publish(match encoded {
         Ok((Ok(()), beside, slabs)) => Verdict::Returned(scratch, beside, slabs),
         Ok((Err(error), ..)) => Verdict::ResultUnencodable(error),

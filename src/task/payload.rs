@@ -13,6 +13,7 @@ use super::attached;
 use super::decoder::Decoder;
 use super::encoder::Encoder;
 use super::error::{DecodeError, EncodeError};
+use super::slabs::Use;
 use super::transit;
 use crate::wire::packed::Packed;
 
@@ -32,7 +33,8 @@ pub(crate) fn pack<T: Serialize + ?Sized>(value: &T) -> Result<Packed, EncodeErr
 
 /// The same for the arguments of a call: what is large in them goes in slabs, where there are any.
 pub(crate) fn pack_call<T: Serialize + ?Sized>(value: &T) -> Result<Packed, EncodeError> {
-    let (packed, descriptors, slabs) = attached::collect_with_slabs(|| pack_bytes(value));
+    let (packed, descriptors, slabs) =
+        attached::collect_with_slabs(Use::Calls, || pack_bytes(value));
     Ok(Packed::beside(packed?, descriptors).and_slabs(slabs))
 }
 

@@ -3,18 +3,20 @@
 //! Fresh pages cost several times what copies cost, so what was used once is used again: *slabs*, which
 //! this process fills and others read; *windows* on the slabs of others; and *buffers*, to which is
 //! copied what others may still change. All of that is there while somebody [holds](hold) it, a pool or
-//! a worker, is bounded, and is given back when it was not used for [`IDLE`].
+//! a worker, is bounded, and is given back when it was not used for [`IDLE`]. Of queues there may be
+//! thousands, and most have no use for it: for them it is there [as long as it is used](keep_by).
 //!
 //! A slab goes beside the bytes as two descriptors (`attached`): its file, by which the receiver knows
 //! whether he has a window on it already, and a lease. When all copies of the lease are closed, by
 //! whoever read the bytes, threw them away or died with them, the slab can be filled again. So nobody
 //! needs to say anything, and nobody is believed.
 
+use std::cmp::Reverse;
 use std::io;
 use std::ops::Deref;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, TryLockError, Weak};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, TryLockError, Weak};
 use std::time::Duration;
 
 use rustix::process::{Resource, getrlimit};
@@ -26,7 +28,8 @@ use crate::sys::slab::{Lender, Slab, Window};
 /// What has not been used for so long is given back.
 pub(crate) const IDLE: Duration = Duration::from_secs(1);
 
-/// How many bytes of slabs a process has at most, and of buffers as many, unless it is told otherwise.
+/// How many bytes of slabs a process has at most, and of buffers as many, unless it is told otherwise. An
+/// item of a queue has no more in slabs, so that everybody can take it out who has one.
 pub(crate) const LIMIT: usize = 1024 * 1024 * 1024;
 
 /// The smallest slab.
@@ -44,15 +47,33 @@ const BUFFERS: usize = 4;
 /// What this process has now. A copy of it, forked off, finds its parent's and leaves it alone.
 static HERE: RwLock<Weak<Slabs>> = RwLock::new(Weak::new());
 
+/// How items of queues have it kept: see [`keep_by`].
+static KEEP: OnceLock<Keep> = OnceLock::new();
+
+type Keep = fn(Arc<Slabs>) -> bool;
+
 /// What a process keeps for large bytes.
 pub(crate) struct Slabs {
     pid: u32,
-    /// The most bytes of slabs.
+    /// The most bytes of slabs for calls: none where nobody holds it.
     limit: AtomicUsize,
+    /// Whether items of queues go by it.
+    for_queues: AtomicBool,
     most: usize,
     kept: Mutex<Kept>,
     /// Has [`trim`](Self::trim) called again and again until there is nothing left.
-    watch: Box<dyn Fn(Weak<Slabs>) + Send + Sync>,
+    watch: OnceLock<Watch>,
+}
+
+type Watch = Box<dyn Fn(Weak<Slabs>) + Send + Sync>;
+
+/// For what bytes are to go in slabs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Use {
+    /// Arguments and results, within the limit of those who hold it.
+    Calls,
+    /// Items of queues, within [`LIMIT`].
+    Queues,
 }
 
 #[derive(Default)]
@@ -63,6 +84,8 @@ struct Kept {
     windows: Vec<Seen>,
     buffers: Vec<(Moment, Buffer)>,
     watched: bool,
+    /// Whether it is kept for queues.
+    stays: bool,
 }
 
 /// A slab that was used, and may still be lent.
@@ -95,17 +118,43 @@ pub(crate) fn hold(
     let pid = std::process::id();
     if let Some(slabs) = here.upgrade().filter(|slabs| slabs.pid == pid) {
         slabs.limit.fetch_max(limit, Ordering::Relaxed);
+        slabs.watch.get_or_init(|| Box::new(watch));
         return Some(slabs);
     }
-    let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    let slabs = Arc::new(Slabs {
-        pid,
-        limit: AtomicUsize::new(limit),
-        most: (descriptors / DESCRIPTORS).min(MOST as u64) as usize,
-        kept: Mutex::default(),
-        watch: Box::new(watch),
-    });
+    let slabs = Arc::new(Slabs::new(limit));
+    slabs.watch.get_or_init(|| Box::new(watch));
     *here = Arc::downgrade(&slabs);
+    Some(slabs)
+}
+
+/// Says how it is kept for queues: `keep` has [`Slabs::trim_for_queues`] called again and again until
+/// there is nothing left, and has its share until then; `false` where it cannot. It is called when
+/// something is used that is not kept, so a process that has queues and no large items has nothing at all.
+pub(crate) fn keep_by(keep: Keep) {
+    KEEP.get_or_init(|| keep);
+}
+
+/// Those of this process, made if it has none, for an item of a queue; `None` where that cannot be just
+/// now.
+pub(super) fn for_queues() -> Option<Arc<Slabs>> {
+    KEEP.get()?;
+    let slabs = match here() {
+        Some(slabs) => slabs,
+        None => {
+            // As in `here`.
+            let mut here = match HERE.try_write() {
+                Ok(here) => here,
+                Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+                Err(TryLockError::WouldBlock) => return None,
+            };
+            let there = here.upgrade();
+            let slabs = there.filter(|slabs| slabs.pid == std::process::id());
+            let slabs = slabs.unwrap_or_else(|| Arc::new(Slabs::new(0)));
+            *here = Arc::downgrade(&slabs);
+            slabs
+        }
+    };
+    slabs.for_queues.store(true, Ordering::Relaxed);
     Some(slabs)
 }
 
@@ -123,9 +172,12 @@ fn here() -> Option<Arc<Slabs>> {
 
 /// Copies bytes to a slab; gives its file and the lease. `None` where there is no room for them: they
 /// are to go another way.
-pub(super) fn place(bytes: &[u8]) -> Option<(OwnedFd, OwnedFd)> {
-    let slabs = here()?;
-    let mut slab = slabs.slab_for(bytes.len())?;
+pub(super) fn place(purpose: Use, bytes: &[u8]) -> Option<(OwnedFd, OwnedFd)> {
+    let slabs = match purpose {
+        Use::Calls => here()?,
+        Use::Queues => for_queues()?,
+    };
+    let mut slab = slabs.slab_for(bytes.len(), slabs.limit_for(purpose))?;
     slab.fill(bytes);
     let file = slab.as_fd().try_clone_to_owned();
     let lent = file.and_then(|file| Ok((file, Lender::lend()?)));
@@ -155,7 +207,8 @@ pub(super) fn window(file: impl AsFd) -> io::Result<Arc<Window>> {
 
 /// The most bytes that a process takes out of the slabs that came with one message.
 pub(super) fn limit() -> usize {
-    here().map_or(LIMIT, |slabs| slabs.limit())
+    let limit = here().map(|slabs| slabs.limit_for(Use::Calls));
+    limit.filter(|limit| *limit > 0).unwrap_or(LIMIT)
 }
 
 /// Private memory for so many bytes, which are more than none.
@@ -184,18 +237,35 @@ fn class(length: usize) -> Option<usize> {
 }
 
 impl Slabs {
-    /// Takes a slab for so many bytes: the smallest that nobody has and that is large enough, or a new one.
-    fn slab_for(&self, length: usize) -> Option<Slab> {
+    fn new(limit: usize) -> Self {
+        let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+        Self {
+            pid: std::process::id(),
+            limit: AtomicUsize::new(limit),
+            for_queues: AtomicBool::new(false),
+            most: (descriptors / DESCRIPTORS).min(MOST as u64) as usize,
+            kept: Mutex::default(),
+            watch: OnceLock::new(),
+        }
+    }
+
+    /// Takes a slab for so many bytes: the smallest that nobody has and that is large enough, or a new one
+    /// while there are no more bytes than that limit.
+    fn slab_for(&self, length: usize, limit: usize) -> Option<Slab> {
+        if limit == 0 {
+            return None;
+        }
         let capacity = class(length)?;
         let mut kept = self.lock();
         let shelf = kept.slabs.iter().enumerate();
         let found = shelf
             .filter(|(_, one)| one.slab.capacity() >= length && one.is_free())
-            .min_by_key(|(_, one)| one.slab.capacity());
+            // Of the same size the last one that was used: the caches may still have some of it.
+            .min_by_key(|(_, one)| (one.slab.capacity(), Reverse(one.used)));
         let slab = match found.map(|(index, _)| index) {
             Some(index) => kept.slabs.swap_remove(index).slab,
             None => {
-                self.make_room(&mut kept, capacity)?;
+                self.make_room(&mut kept, capacity, limit)?;
                 Slab::new(capacity).ok()?
             }
         };
@@ -205,11 +275,11 @@ impl Slabs {
     }
 
     /// Gives back free slabs, longest unused first, until there is room for another.
-    fn make_room(&self, kept: &mut Kept, more: usize) -> Option<()> {
+    fn make_room(&self, kept: &mut Kept, more: usize, limit: usize) -> Option<()> {
         loop {
             let bytes: usize = kept.slabs.iter().map(|one| one.slab.capacity()).sum();
             let count = kept.slabs.len() + kept.in_hand.0;
-            if count < self.most && bytes + kept.in_hand.1 + more <= self.limit() {
+            if count < self.most && bytes + kept.in_hand.1 + more <= limit {
                 return Some(());
             }
             let shelf = kept.slabs.iter().enumerate();
@@ -272,15 +342,21 @@ impl Slabs {
 
     /// Gives back what has not been used for a while; tells whether anything is left.
     pub(crate) fn trim(&self) -> bool {
-        self.trim_unused_for(IDLE)
+        self.trim_unused_for(IDLE, |kept| &mut kept.watched)
+    }
+
+    /// The same, by who [keeps it for queues](keep_by).
+    pub(crate) fn trim_for_queues(&self) -> bool {
+        self.trim_unused_for(IDLE, |kept| &mut kept.stays)
     }
 
     /// Gives back all that is not in use.
     pub(crate) fn clear(&self) {
-        self.trim_unused_for(Duration::ZERO);
+        self.trim_unused_for(Duration::ZERO, |kept| &mut kept.watched);
     }
 
-    fn trim_unused_for(&self, idle: Duration) -> bool {
+    /// Gives back what has not been used for so long, and notes whether the one who has it done goes on.
+    fn trim_unused_for(&self, idle: Duration, goes_on: impl Fn(&mut Kept) -> &mut bool) -> bool {
         let mut kept = self.lock();
         let now = Moment::now();
         let fresh = |used: Moment| used.until(now) < idle;
@@ -288,8 +364,8 @@ impl Slabs {
         let slabs = split(&mut kept.slabs, |one| fresh(one.used));
         let windows = split(&mut kept.windows, |one| fresh(one.used));
         let buffers = split(&mut kept.buffers, |one| fresh(one.0));
-        kept.watched = kept.is_anything();
-        let left = kept.watched;
+        let left = kept.is_anything();
+        *goes_on(&mut kept) = left;
         drop(kept);
         // It takes its time.
         drop((slabs, windows, buffers));
@@ -302,15 +378,36 @@ impl Slabs {
     }
 
     fn have_watched(self: &Arc<Self>, mut kept: MutexGuard<'_, Kept>) {
-        let new = !std::mem::replace(&mut kept.watched, true);
+        let watch = self.watch.get();
+        let watch = watch.filter(|_| !std::mem::replace(&mut kept.watched, true));
+        let keep = KEEP
+            .get()
+            .filter(|_| self.for_queues.load(Ordering::Relaxed));
+        let keep = keep.filter(|_| !std::mem::replace(&mut kept.stays, true));
         drop(kept);
-        if new {
-            (self.watch)(Arc::downgrade(self));
+        if let Some(watch) = watch {
+            watch(Arc::downgrade(self));
+        }
+        if keep.is_some_and(|keep| !keep(self.clone())) {
+            self.lock().stays = false;
         }
     }
 
+    /// How many bytes of slabs there may be for that.
+    fn limit_for(&self, purpose: Use) -> usize {
+        let limit = self.limit.load(Ordering::Relaxed);
+        match purpose {
+            Use::Calls => limit,
+            Use::Queues => limit.max(LIMIT),
+        }
+    }
+
+    /// How many bytes of buffers there may be, and of windows twice as many.
     fn limit(&self) -> usize {
-        self.limit.load(Ordering::Relaxed)
+        self.limit_for(match self.for_queues.load(Ordering::Relaxed) {
+            true => Use::Queues,
+            false => Use::Calls,
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, Kept> {

@@ -1,7 +1,7 @@
 //! For fields whose types are to stay as they are: `#[serde(with = "procpool::payload")]`.
 //!
 //! A field that is marked so is sent as a [`Payload`](crate::Payload) is: large contents go to a worker and
-//! back through shared memory and not through the pipe. In other formats it is written as bytes, for vectors of
+//! back, or through a queue, by shared memory and not through the pipe. In other formats it is written as bytes, for vectors of
 //! other elements than bytes: as these are in memory.
 //!
 //! It is for `Vec<T>`, `Box<[T]>` and `Arc<[T]>` of plain old data ([`bytemuck::Pod`]), and for

@@ -95,7 +95,7 @@ impl<'de> Arrived<'de> {
         if length > window.length() {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        if taken.origin == Origin::Other {
+        if taken.origin != Origin::Parent {
             let shown = Shown {
                 window,
                 _taken: taken,

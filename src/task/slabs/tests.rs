@@ -1,7 +1,5 @@
 //! What is used again, and what is not.
 
-use std::sync::atomic::AtomicUsize;
-
 use super::*;
 
 const MIB: usize = 1024 * 1024;
@@ -9,11 +7,8 @@ const MIB: usize = 1024 * 1024;
 /// Others than those of the process.
 fn slabs(limit: usize) -> Arc<Slabs> {
     Arc::new(Slabs {
-        pid: std::process::id(),
-        limit: AtomicUsize::new(limit),
         most: 8,
-        kept: Mutex::default(),
-        watch: Box::new(|_| {}),
+        ..Slabs::new(limit)
     })
 }
 
@@ -23,7 +18,7 @@ fn number(slab: &Slab) -> u64 {
 
 /// Lends one, and gives its number.
 fn lend(slabs: &Arc<Slabs>, length: usize) -> Option<(u64, OwnedFd)> {
-    let slab = slabs.slab_for(length)?;
+    let slab = slabs.slab_for(length, slabs.limit())?;
     let number = number(&slab);
     let (lender, lease) = Lender::lend().unwrap();
     slabs.shelve(slab, Some(lender));
@@ -59,8 +54,8 @@ fn there_are_no_more_than_there_may_be() {
     assert!(lend(&slabs, 1).is_none(), "number");
     // One that is being filled counts as well.
     drop(leases);
-    let filled = slabs.slab_for(4 * MIB).unwrap();
-    assert!(slabs.slab_for(1).is_none());
+    let filled = slabs.slab_for(4 * MIB, slabs.limit()).unwrap();
+    assert!(slabs.slab_for(1, slabs.limit()).is_none());
     slabs.shelve(filled, None);
 }
 
@@ -97,4 +92,29 @@ fn the_best_buffer_is_taken_and_few_are_kept() {
     assert_eq!(slabs.lock().buffers.len(), BUFFERS);
     assert_eq!(slabs.buffer_for(5000).unwrap().len(), 2 * 4096);
     assert!(slabs.buffer_for(5 * 4096).is_none());
+}
+
+#[test]
+fn queues_have_a_limit_of_their_own() {
+    let none = slabs(0);
+    let by = |slabs: &Slabs, purpose| slabs.slab_for(MIB, slabs.limit_for(purpose)).is_some();
+    assert!(!by(&none, Use::Calls) && by(&none, Use::Queues));
+    let little = slabs(MIB);
+    assert_eq!(little.limit(), MIB);
+    little.for_queues.store(true, Ordering::Relaxed);
+    assert_eq!((little.limit_for(Use::Calls), little.limit()), (MIB, LIMIT));
+}
+
+#[test]
+fn each_of_two_who_watch_goes_on_until_he_has_seen_it_empty() {
+    let slabs = slabs(LIMIT);
+    slabs.watch.get_or_init(|| Box::new(|_| {}));
+    slabs.lock().stays = true;
+    slabs.keep_buffer(Buffer::new(MIB).unwrap());
+    assert!(slabs.trim_for_queues());
+    slabs.clear();
+    let kept = slabs.lock();
+    assert!(!kept.watched && kept.stays);
+    drop(kept);
+    assert!(!slabs.trim_for_queues() && !slabs.lock().stays);
 }
