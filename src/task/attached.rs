@@ -6,8 +6,10 @@
 //! is no list, and whoever would be written there without its descriptor is refused.
 
 use std::cell::RefCell;
+use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
+use std::thread::LocalKey;
 
 use serde::{de, ser};
 
@@ -24,10 +26,14 @@ const ELSEWHERE: &str = "a descriptor travels only as a part of a task's argumen
 
 thread_local! {
     /// What has been attached to the value that is being encoded.
-    static COLLECTED: RefCell<Option<Collected>> = const { RefCell::new(None) };
+    static COLLECTED: Place<Collected> = const { RefCell::new(None) };
     /// What came beside the value that is being decoded.
-    static SUPPLIED: RefCell<Option<Supplied>> = const { RefCell::new(None) };
+    static SUPPLIED: Place<Supplied> = const { RefCell::new(None) };
 }
+
+/// Where a list is while there is one. Who has put it there takes it out again, so nothing is left to be
+/// dropped with the thread: it need not be asked each time whether it is ending.
+type Place<T> = RefCell<Option<ManuallyDrop<T>>>;
 
 struct Collected {
     list: Attached,
@@ -72,7 +78,7 @@ pub(crate) fn collect_with_slabs<T>(
 
 fn collect_into<T>(slabs: Option<(Use, usize)>, encode: impl FnOnce() -> T) -> (T, Collected) {
     let list = Attached::new();
-    let mut inside = Inside::new(&COLLECTED, Collected { list, slabs });
+    let inside = Inside::new(&COLLECTED, Collected { list, slabs });
     let encoded = encode();
     (encoded, inside.leave())
 }
@@ -196,28 +202,32 @@ pub(super) fn take_slab<E: de::Error>(place: u32, length: usize) -> Result<SlabT
 /// A list in its place for as long as this lives; then what was there before. A value's own code may
 /// encode and decode other values, and may panic.
 struct Inside<T: 'static> {
-    place: &'static std::thread::LocalKey<RefCell<Option<T>>>,
-    before: Option<T>,
+    place: &'static LocalKey<Place<T>>,
+    before: Option<ManuallyDrop<T>>,
 }
 
 impl<T> Inside<T> {
-    fn new(place: &'static std::thread::LocalKey<RefCell<Option<T>>>, list: T) -> Self {
-        let before = place.replace(Some(list));
+    fn new(place: &'static LocalKey<Place<T>>, list: T) -> Self {
+        let before = place.replace(Some(ManuallyDrop::new(list)));
         Self { place, before }
     }
 
-    /// Takes the list out.
-    fn leave(&mut self) -> T {
-        let list = self.place.take();
-        list.expect("only the drop of this takes it away")
+    /// Puts back what was there before, and gives the list.
+    fn leave(self) -> T {
+        let mut this = ManuallyDrop::new(self);
+        this.take().expect("only the drop of this takes it away")
+    }
+
+    fn take(&mut self) -> Option<T> {
+        let list = self.place.replace(self.before.take());
+        list.map(ManuallyDrop::into_inner)
     }
 }
 
 impl<T> Drop for Inside<T> {
     fn drop(&mut self) {
-        let list = self.place.replace(self.before.take());
         // Outside of the borrow.
-        drop(list);
+        drop(self.take());
     }
 }
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::identity::Target;
 use crate::sys::clock::Moment;
-use crate::wire::packed::Packed;
+use crate::wire::packed::{FEW, Packed};
 
 /// The length of a plain call's particulars at the most: two numbers of 64 bits, two of 32, three tags.
 const PLAIN: usize = 2 * 10 + 2 * 5 + 3;
@@ -108,7 +108,8 @@ impl<'a> CallHead<'a> {
         }
         let (entry, function) = self.target.offsets();
         let numbers = [entry, function, self.attempt.into(), self.items.into()];
-        let (mut bytes, mut length) = ([0; PLAIN], 0);
+        const { assert!(PLAIN <= FEW, "it lies in place") }
+        let (mut bytes, mut length) = ([0; FEW], 0);
         for mut number in numbers {
             while number > 0x7f {
                 bytes[length] = number as u8 | 0x80;
@@ -119,7 +120,7 @@ impl<'a> CallHead<'a> {
             length += 1;
         }
         // No soft limit, no deadline, no labels: zeros.
-        Some(Packed::copy_of(&bytes[..length + 3]))
+        Some(Packed::few(length + 3, bytes))
     }
 
     /// Splits a request's payload into head and argument; `None` if it has no head.

@@ -121,6 +121,10 @@ thread_local! {
     /// without its being printed.
     static CATCHING: Cell<bool> = const { Cell::new(false) };
 
+    /// Whether the hook saw anything inside the innermost [`catch`]. Mostly it did not, and then nobody
+    /// looks there.
+    static HAS_SEEN: Cell<bool> = const { Cell::new(false) };
+
     /// What the hook saw last inside the innermost [`catch`].
     static SEEN: RefCell<Option<PanicInfo>> = const { RefCell::new(None) };
 }
@@ -155,6 +159,7 @@ fn recorded(info: &PanicHookInfo<'_>) -> bool {
         return false;
     }
     let now = PanicInfo::of_hook(info);
+    HAS_SEEN.set(true);
     let earlier = SEEN.try_with(|seen| seen.replace(Some(now)));
     match earlier {
         // Nobody catches a panic that aborts: what is not printed now is lost.
@@ -179,7 +184,7 @@ pub(crate) fn catch<T>(work: impl FnOnce() -> T) -> Result<T, PanicInfo> {
     // A task may run in place inside another, so both are put back as they were.
     let outer = Recording {
         catching: CATCHING.replace(true),
-        seen: SEEN.take(),
+        seen: seen_last(),
     };
     let result = panic::catch_unwind(AssertUnwindSafe(work));
     let seen = outer.restore();
@@ -218,8 +223,18 @@ impl Recording {
     /// Puts the state back, and takes out what was seen since.
     fn restore(self) -> Option<PanicInfo> {
         CATCHING.set(self.catching);
-        SEEN.replace(self.seen)
+        let seen = seen_last();
+        if self.seen.is_some() {
+            HAS_SEEN.set(true);
+            SEEN.set(self.seen);
+        }
+        seen
     }
+}
+
+/// Takes out what the hook saw last.
+fn seen_last() -> Option<PanicInfo> {
+    HAS_SEEN.replace(false).then(|| SEEN.take()).flatten()
 }
 
 #[cfg(test)]

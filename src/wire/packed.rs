@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 
 /// So many bytes lie in place: what the variant with shared bytes takes up anyway.
-const FEW: usize = 38;
+pub(crate) const FEW: usize = 38;
 
 /// Bytes that are not changed any more.
 #[derive(Clone)]
@@ -97,6 +97,16 @@ impl Packed {
             Self::Many(bytes) => bytes.clone(),
             Self::Beside(parcel) => parcel.bytes.clone(),
         }
+    }
+
+    /// The first bytes of these, in place.
+    ///
+    /// # Panics
+    ///
+    /// When there are not so many.
+    pub(crate) fn few(length: usize, bytes: [u8; FEW]) -> Self {
+        assert!(length <= FEW, "more bytes than there are");
+        Self::Few(length as u8, bytes)
     }
 
     fn in_place(bytes: &[u8]) -> Option<Self> {
