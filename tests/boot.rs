@@ -106,15 +106,15 @@ fn a_program_without_standard_descriptors_has_workers() {
     let closed = ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"];
     let by_shell = closed.map(|closed| (dev("plain"), closed));
     for (program, closed) in by_shell.into_iter().chain([(dev("closed"), "")]) {
-        let answers = temporary().join("closed-answers");
-        let _ = fs::remove_file(&answers);
+        let answers = temporary().join(format!("closed-answers-{}", std::process::id()));
         let script = format!(r#"exec "$0" report {closed}"#);
         let mut command = Command::new("sh");
         command.args(["-c", &script]).arg(program);
         let run = Run::by(command.env("PROBE_ANSWERS", &answers));
-        let answers = fs::read_to_string(answers).unwrap_or_default();
+        let given = fs::read_to_string(&answers).unwrap_or_default();
+        let _ = fs::remove_file(&answers);
         let expected = "forkserver: as expected\nspawn: as expected\n";
-        assert_eq!(answers, expected, "{closed}: {run:?}");
+        assert_eq!(given, expected, "{closed}: {run:?}");
     }
 }
 
@@ -258,8 +258,7 @@ fn two_versions_in_one_program_have_workers_of_their_own() {
 #[test]
 fn a_program_whose_file_is_taken_away_has_workers_of_the_same_image() {
     for by_another in [false, true] {
-        let dir = temporary().join(format!("taken-away-{by_another}"));
-        let _ = fs::remove_dir_all(&dir);
+        let dir = temporary().join(format!("taken-away-{by_another}-{}", std::process::id()));
         fs::create_dir_all(&dir).expect("a directory");
         let (program, other) = (dir.join("replaced"), dir.join("other"));
         // A link and no copy: a file that is open for writing anywhere cannot be executed.
@@ -270,6 +269,7 @@ fn a_program_whose_file_is_taken_away_has_workers_of_the_same_image() {
             command.arg(other);
         }
         let run = Run::by(&mut command);
+        let _ = fs::remove_dir_all(&dir);
         let workers = [
             "of the same fork server",
             "of a new fork server",

@@ -34,11 +34,19 @@ pub(crate) fn two_versions() -> PathBuf {
     dev("plain");
     let dir = temporary().join("two_versions");
     fs::create_dir_all(dir.join("other")).expect("a directory in the target directory");
-    let write = |name: &str, text: String| fs::write(dir.join(name), text).expect("a file there");
+    // What stands there as it should is left alone: another run of these tests may be reading it.
+    let write = |name: &str, text: String| {
+        let path = dir.join(name);
+        if fs::read_to_string(&path).ok().as_ref() != Some(&text) {
+            fs::write(path, text).expect("a file there");
+        }
+    };
     write("other/Cargo.toml", other_manifest());
     write("Cargo.toml", program_manifest());
     let lock = source().join("tests/probes/Cargo.lock");
-    fs::copy(lock, dir.join("Cargo.lock")).expect("cargo has written it");
+    let copy = dir.join(format!("Cargo.lock-{}", std::process::id()));
+    fs::copy(lock, &copy).expect("cargo has written it");
+    fs::rename(copy, dir.join("Cargo.lock")).expect("a file there");
     build_in(&dir, &[], "debug").join("two_versions")
 }
 
