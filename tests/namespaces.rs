@@ -83,6 +83,8 @@ fn the_first_process_keeps_the_zombies_of_strangers_and_none_of_the_pools() {
             // Those of the tasks come, too, if it has not asked how they ended.
             let asked = || heirlooms.iter().all(|one| state_of(*one).is_none());
             assert!(soon(PROMPTLY, asked).await);
+            // Whom it has forked and not told of yet nobody knows.
+            pool.ready().await.unwrap();
             let before = pool.stats().workers;
             assert!(send(server, libc::SIGKILL));
             let gone = || before.iter().all(|one| state_of(one.pid).is_none());
