@@ -2,7 +2,7 @@
 
 use super::call::Stage;
 use super::room::{Room, Stay};
-use super::{Act, LATE, Rooms, SILENCE, Surroundings};
+use super::{Act, LATE, Rooms, SILENCE, Surroundings, VERY_LATE};
 use crate::pool::scheduler::{JobKey, Outcome, Progress, Ticket, WorkerId};
 use crate::sys::clock::Moment;
 
@@ -283,6 +283,8 @@ impl<T> Rooms<T> {
     /// left, its worker is given up: it is stopped, and whoever came there would wait for ever.
     pub(super) fn look_around(&mut self, now: Moment, around: &impl Surroundings) {
         let due = |room: &Room| room.look_at.is_some_and(|at| at <= now);
+        let (idle, vacant) = around.spare();
+        let late = if idle + vacant == 1 { VERY_LATE } else { LATE };
         let rooms = self.rooms.iter().filter(|(_, room)| due(room));
         let rooms: Vec<_> = rooms.map(|(worker, _)| *worker).collect();
         for worker in rooms {
@@ -295,11 +297,11 @@ impl<T> Rooms<T> {
                 if around.progress(worker, ticket) != Progress::Waiting {
                     continue;
                 }
-                if entered + LATE > now {
+                if entered + late > now {
                     self.rooms
                         .entry(worker)
                         .or_default()
-                        .look_by(entered + LATE);
+                        .look_by(entered + late);
                 } else if self.take_back(around, worker, ticket) {
                     self.wait(number);
                     self.rooms.entry(worker).or_default().stuck = true;

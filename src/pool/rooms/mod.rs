@@ -22,7 +22,8 @@
 //! While calls wait, a room is asked for; one is left when nobody is in it and nobody comes. A call
 //! goes to the room with the fewest guests. Another is opened as long as that leaves a worker for
 //! blocking calls, and when all are full. While blocking calls wait for a worker, nobody is let into
-//! a room but when it is opened, so that it comes to an end.
+//! a room but when it is opened, so that it comes to an end. Who has not been begun for a while goes
+//! elsewhere: somebody in his room does not yield.
 
 mod call;
 mod guests;
@@ -44,6 +45,10 @@ pub(crate) use self::call::CallSpec;
 
 /// A call that has not been begun for so long is taken back: somebody in its room does not yield.
 const LATE: Duration = Duration::from_millis(5);
+
+/// The same where one worker is left for blocking calls, which it would be taken from: on a busy machine
+/// nobody may have come to run for longer than that.
+const VERY_LATE: Duration = Duration::from_millis(200);
 
 /// A worker that says nothing of a call which is over is given up after this, if that is looked for;
 /// and one that does not leave its room though nobody is in it.

@@ -124,13 +124,27 @@ fn who_keeps_hold_of_an_ended_call_is_killed() {
 
 #[test]
 fn who_has_not_been_begun_for_a_while_goes_elsewhere() {
-    let mut stage = Stage::new(2, 4);
+    let mut stage = Stage::new(3, 4);
     let hog = stage.submit(call(), Manner::Hogs);
     stage.play();
     let later = stage.submit(call(), Manner::Returns);
     stage.play();
     assert_eq!(stage.begun(&[hog, later]), 1);
     stage.wait(super::LATE);
+    assert!(stage.is_over(later));
+    assert_eq!(stage.killed(), 0);
+}
+
+/// A machine that is busy is no reason to take it.
+#[test]
+fn the_worker_that_is_left_for_blocking_calls_is_taken_only_after_long() {
+    let mut stage = Stage::new(2, 4);
+    stage.submit(call(), Manner::Hogs);
+    stage.play();
+    let later = stage.submit(call(), Manner::Returns);
+    stage.wait(super::VERY_LATE - MILLI);
+    assert!(!stage.is_over(later));
+    stage.wait(MILLI);
     assert!(stage.is_over(later));
     assert_eq!(stage.killed(), 0);
 }
