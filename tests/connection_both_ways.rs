@@ -194,6 +194,36 @@ fn two_ends_that_are_dropped_while_they_send_are_closed() {
     }
 }
 
+/// TCP forgets what is on its way when an end is closed with something unread.
+#[test]
+fn what_was_sent_comes_though_the_end_is_dropped_with_something_unread() {
+    let _scene = scene();
+    let builder = Listener::builder().without_authkey();
+    let mut listener = builder.bind::<(), (), _>("127.0.0.1:0").unwrap();
+    let mut one = Client::blocking_connect::<(), (), _>(listener.address()).unwrap();
+    let mut other = listener.blocking_accept(Some(HANG)).unwrap();
+    // Until nothing more goes into what the system keeps for both.
+    let message = vec![7; 64 << 10];
+    let at_once = Some(Duration::from_millis(100));
+    let mut sent = 0;
+    while one.blocking_send_bytes(&message, at_once).is_ok() {
+        sent += 1;
+    }
+    assert!(sent > 0);
+    other.blocking_send_bytes(b"unread", Some(HANG)).unwrap();
+    assert!(one.blocking_poll(Some(HANG)).unwrap());
+    drop(one);
+    for _ in 0..sent {
+        assert_eq!(other.blocking_recv_bytes(Some(HANG)).unwrap(), message);
+    }
+    // The last was perhaps begun.
+    let mut end = other.blocking_recv_bytes(Some(HANG));
+    if end.as_ref().is_ok_and(|last| *last == message) {
+        end = other.blocking_recv_bytes(Some(HANG));
+    }
+    assert!(end.unwrap_err().is_reset());
+}
+
 fn sum(mut from: Receiver<u32>) -> u32 {
     std::iter::from_fn(|| from.blocking_recv(None).ok()).sum()
 }

@@ -90,8 +90,9 @@ impl ConnectionError {
 
     /// Tells whether the network has taken the connection away: the other end has reset it, because it
     /// was closed with something unread or its machine knows nothing of it any more; or nothing has
-    /// come from there for too long. What was on its way is lost: the connection
-    /// [is broken](Self::is_broken). So it can be with TCP alone.
+    /// come from there for too long. The connection [is broken](Self::is_broken): what was on its way is
+    /// lost. What one of this crate's ends had sent when it was dropped is not, and comes first. So it can
+    /// be with TCP alone.
     pub fn is_reset(&self) -> bool {
         matches!(self.0, Fault::Broken(Break::Lost(_)))
     }

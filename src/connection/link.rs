@@ -32,7 +32,7 @@ pub(super) struct Link {
     /// The number of the error that has ended it, if one has. The system tells it once, to whoever
     /// reads or writes first.
     lost: OnceLock<i32>,
-    /// How many of the halves are here of an end that is nowhere else; else zero.
+    /// How many of the halves are here of an end that is nowhere else; else [`ELSEWHERE`](rest::ELSEWHERE).
     halves: AtomicU8,
     /// Told when none of these is left.
     given_up: Notify,
@@ -63,7 +63,7 @@ impl Link {
             socket: Arc::new(socket),
             outgoing: Mutex::default(),
             lost: OnceLock::new(),
-            halves: AtomicU8::new(0),
+            halves: AtomicU8::new(rest::ELSEWHERE),
             given_up: Notify::new(),
         }))
     }

@@ -54,6 +54,12 @@ pub(crate) fn wait_to_write_or_read(
     wait(descriptor, PollFlags::OUT | PollFlags::IN, deadline)
 }
 
+/// Whether a connection is over in both directions.
+pub(crate) fn is_gone(descriptor: BorrowedFd<'_>) -> io::Result<bool> {
+    // That is told without being asked for.
+    wait(descriptor, PollFlags::empty(), Some(Instant::now()))
+}
+
 /// One descriptor that has something to be read when one of these has. A file, which always has, is
 /// not among them.
 pub(crate) fn together(descriptors: &[BorrowedFd<'_>]) -> io::Result<OwnedFd> {

@@ -4,7 +4,8 @@
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::net::{
@@ -63,6 +64,29 @@ pub(crate) fn send(
             sent => return Ok(sent?),
         }
     }
+}
+
+/// Tells how many bytes have come that nobody has read.
+pub(crate) fn unread(socket: impl AsFd) -> io::Result<u64> {
+    Ok(rustix::io::ioctl_fionread(socket)?)
+}
+
+/// Tells of a TCP socket how many bytes were sent that the other machine has not said to have.
+pub(crate) fn unacknowledged(socket: impl AsFd) -> io::Result<u64> {
+    let mut bytes: libc::c_int = 0;
+    let socket = socket.as_fd().as_raw_fd();
+    // SAFETY: for a socket this request (`SIOCOUTQ`, by its other name) writes one `int`, and `bytes` is a
+    // live, exclusive borrow of one.
+    let done = unsafe { libc::ioctl(socket, libc::TIOCOUTQ, &raw mut bytes) };
+    if done != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(u64::try_from(bytes).unwrap_or(0))
+}
+
+/// Has the other end of a TCP socket told of a reset when this one is closed.
+pub(crate) fn reset_when_closed(socket: impl AsFd) -> io::Result<()> {
+    Ok(sockopt::set_socket_linger(socket, Some(Duration::ZERO))?)
 }
 
 /// Whether the same call should be made again at once. A reset is the end of a TCP connection.
