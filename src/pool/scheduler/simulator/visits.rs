@@ -12,8 +12,9 @@ use super::terms::repeats;
 use crate::pool::scheduler::{Failure, Outcome, Progress, Request, Ticket, WorkerId};
 use crate::sys::clock::Moment;
 
-/// A call that is not begun in its room must have been taken back after this.
-const LATE: Duration = Duration::from_millis(25);
+/// A call that is not begun in its room must have been taken back after this, even where it can go nowhere but
+/// to the worker that is left for blocking calls.
+const LATE: Duration = Duration::from_millis(220);
 
 /// One async call.
 #[derive(Debug)]
