@@ -322,15 +322,25 @@ fn a_payload_counts_for_the_largest_frame() {
 
 /// Leaves this process so many addresses more than it uses.
 fn limit_addresses(more: usize) {
-    let status = fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmSize:"));
-    let kib = line.and_then(|line| line.split_whitespace().next());
-    let used: usize = kib.unwrap().parse().unwrap();
-    let limits = rustix::process::Rlimit {
-        current: Some((used * 1024 + more) as u64),
-        maximum: None,
+    let in_use = || -> usize {
+        let status = fs::read_to_string("/proc/self/status").unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmSize:"));
+        let kib = line.and_then(|line| line.split_whitespace().next());
+        kib.unwrap().parse::<usize>().unwrap() * 1024
     };
-    rustix::process::setrlimit(rustix::process::Resource::As, limits).unwrap();
+    // Another thread's first allocation may come in between, for which many are set aside.
+    let mut used = in_use();
+    loop {
+        let limits = rustix::process::Rlimit {
+            current: Some((used + more) as u64),
+            maximum: None,
+        };
+        rustix::process::setrlimit(rustix::process::Resource::As, limits).unwrap();
+        match std::mem::replace(&mut used, in_use()) {
+            before if before == used => return,
+            _ => {}
+        }
+    }
 }
 
 /// The memory for 33 MiB is mapped as 64.
