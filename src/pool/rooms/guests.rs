@@ -283,10 +283,13 @@ impl<T> Rooms<T> {
     /// left, its worker is given up: it is stopped, and whoever came there would wait for ever.
     pub(super) fn look_around(&mut self, now: Moment, around: &impl Surroundings) {
         let due = |room: &Room| room.look_at.is_some_and(|at| at <= now);
-        let (idle, vacant) = around.spare();
-        let late = if idle + vacant == 1 { VERY_LATE } else { LATE };
         let rooms = self.rooms.iter().filter(|(_, room)| due(room));
         let rooms: Vec<_> = rooms.map(|(worker, _)| *worker).collect();
+        if rooms.is_empty() {
+            return;
+        }
+        let (idle, vacant) = around.spare();
+        let late = if idle + vacant == 1 { VERY_LATE } else { LATE };
         for worker in rooms {
             let Some(room) = self.rooms.get_mut(&worker) else {
                 continue;
