@@ -76,11 +76,12 @@ impl Link {
         let runtime = keeper.handle().clone();
         runtime.spawn(async move {
             let whole = async {
-                link.see_off().await?;
-                link.arrive().await
+                // An error hits whoever sends next as well.
+                if link.see_off().await.is_ok() {
+                    link.arrive().await;
+                }
             };
-            // An error hits whoever sends next as well.
-            let _ = select(pin!(whole), pin!(link.pass_over(&passed_over))).await;
+            select(pin!(whole), pin!(link.pass_over(&passed_over))).await;
             if passed_over.into_inner() && !link.carries_descriptors {
                 let _ = stream::reset_when_closed(&link.socket);
             }
@@ -129,13 +130,12 @@ impl Link {
     }
 
     /// Of an end of which nobody has anything any more: waits until the other machine has what was written.
-    async fn arrive(&self) -> io::Result<()> {
+    async fn arrive(&self) {
         let mut pause = SOON;
         while !self.carries_descriptors && self.is_given_up() && self.is_on_its_way() {
             sleep(pause).await;
             pause = SELDOM.min(pause * 2);
         }
-        Ok(())
     }
 
     /// Once nobody will receive here any more, reads what comes and drops it: the other end may be
