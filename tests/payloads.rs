@@ -336,9 +336,10 @@ fn limit_addresses(more: usize) {
             maximum: None,
         };
         rustix::process::setrlimit(rustix::process::Resource::As, limits).unwrap();
-        match std::mem::replace(&mut used, in_use()) {
-            before if before == used => return,
-            _ => {}
+        let before = used;
+        used = in_use();
+        if used == before {
+            return;
         }
     }
 }
