@@ -91,6 +91,39 @@ fn a_call_has_a_span_inside_of_its_callers_and_what_its_task_logs_is_inside_of_i
     on_every_executor!(case and inline);
 }
 
+async fn greet_async(name: String) -> usize {
+    greet(name)
+}
+
+/// However soon a call runs: what is logged first shows its number.
+#[test]
+fn what_is_logged_in_a_call_knows_its_number() {
+    async fn case<K: Kind>(kind: K) {
+        let pool = heard(kind, 2);
+        let mut calls = Vec::new();
+        for _ in 0..40 {
+            let call = pool.submit(greet, "one".to_owned());
+            calls.push(call.id().to_string());
+            call.await.unwrap();
+            let call = pool.task_async(greet_async).submit("two".to_owned());
+            calls.push(call.id().to_string());
+            call.await.unwrap();
+        }
+        let told = || collected().events("greeter");
+        assert!(soon(PROMPTLY, || told().len() == calls.len()).await);
+        let told = told();
+        let mut known: Vec<_> = told
+            .iter()
+            .filter_map(|event| event.around("call"))
+            .collect();
+        // Those who run beside each other may be heard in another order.
+        known.sort_by_key(|call| call.parse::<u64>().unwrap());
+        assert_eq!(known, calls);
+        pool.shutdown().await;
+    }
+    on_every_executor!(case and inline);
+}
+
 #[test]
 fn a_span_tells_how_its_call_has_ended() {
     async fn case<K: Kind>(kind: K) {

@@ -167,6 +167,32 @@ fn an_ending_with_a_limit_says_what_goes_on() {
     });
 }
 
+/// As an abort does; else whoever waits for what goes on would wait for ever.
+#[test]
+fn an_ending_asks_what_runs_to_come_to_its_end() {
+    fn until_asked(_: ()) -> bool {
+        let task = procpool::task::current().unwrap();
+        eventually(PROMPTLY, || task.is_cancelled())
+    }
+    on_each_runtime(|| async {
+        for limit in [None, Some(Duration::from_millis(30))] {
+            let pool = pool(1);
+            let runs = pool.submit(until_asked, ());
+            assert!(soon(PROMPTLY, || runs.is_running()).await);
+            // It may be over by the time that this is told.
+            let _ = match limit {
+                None => pool.terminate().await,
+                Some(limit) => {
+                    let options = ShutdownOptions::new().timeout(limit);
+                    pool.shutdown_with(options).await
+                }
+            };
+            assert!(runs.await.unwrap(), "asked, after {limit:?}");
+            pool.join().await.unwrap();
+        }
+    });
+}
+
 /// CF-024: nothing waits, and the scene finds that no thread is left.
 #[test]
 fn dropping_a_busy_pool_does_not_wait() {

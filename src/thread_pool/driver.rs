@@ -154,21 +154,27 @@ impl Driver {
     /// Accepts a job, which may wait for so long, or answers it at once.
     pub(super) fn submit(&self, mut job: Job, options: &Options) -> Option<JobKey> {
         let mut state = self.lock();
+        let number = state.roster.take_number();
+        if job.trace.is_live() {
+            // Before anything can be logged inside of it. A subscriber may do anything.
+            drop(state);
+            job.trace.numbered(number);
+            state = self.lock();
+        }
         // The timer finds the lock held until the job is where it looks for it.
-        let next = state.roster.next_number();
         let limit = options.queue_timeout;
-        job.timer = limit.map(|limit| self.expire_after(limit, next));
+        job.timer = limit.map(|limit| self.expire_after(limit, number));
         job.deadline = options.deadline.map(|limit| {
             let until = job.asked_for + limit;
             let left = Moment::now().until(until);
-            (until, self.expire_in(left, limit, next))
+            (until, self.expire_in(left, limit, number))
         });
         let is_async = job.is_async();
         let submitted = state
             .roster
-            .submit(job, is_async, options.priority, Moment::now());
+            .submit(number, job, is_async, options.priority, Moment::now());
         match submitted {
-            Ok((number, summons)) => {
+            Ok(summons) => {
                 state.counts.submitted(1);
                 self.summon(state, summons);
                 Some(JobKey::of_number(number))
@@ -291,11 +297,13 @@ impl Driver {
         true
     }
 
-    /// Ends all async calls that run.
+    /// Ends all async calls that run, and asks the others to come to their ends.
     pub(super) fn end_all(&self, reason: &Kind) {
-        let guests: Vec<_> = self.lock().guests.keys().copied().collect();
-        for number in guests {
-            self.end(number, reason);
+        let running: Vec<_> = self.lock().roster.running_numbers().collect();
+        for number in running {
+            if !self.end(number, reason) {
+                self.ask(number);
+            }
         }
     }
 

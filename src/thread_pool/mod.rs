@@ -59,7 +59,7 @@ use crate::task::Call;
 /// | --- | --- |
 /// | [`abort`](TaskHandle::abort) of a running blocking task | [asks](crate::task::TaskContext::is_cancelled) it to end and answers `false` |
 /// | [`timeout`](ThreadTask::timeout), [`deadline`](ThreadTask::deadline) of a blocking task | each call is refused, with an error that [says so](TaskError::is_unsupported); [`queue_timeout`](ThreadTask::queue_timeout) and [`soft_timeout`](ThreadTask::soft_timeout) are kept |
-/// | [`terminate`](Self::terminate), [`shutdown_with`](Self::shutdown_with) a limit | ends what waits and what is async, and answers [`Unsupported`](crate::Unsupported) if a blocking task runs |
+/// | [`terminate`](Self::terminate), [`shutdown_with`](Self::shutdown_with) a limit | ends what waits and what is async, asks blocking tasks that run to end, and answers [`Unsupported`](crate::Unsupported) if there are any |
 /// | a crash, an exit or an abort in a task | takes the program along; with `panic = "abort"` so does a panic, which otherwise is an error of its task as there |
 /// | [async tasks](Self::submit_async) | are ended as there, but for one that does not yield: no thread is killed for it |
 /// | [`retry`](ThreadTask::retry), [`key`](ThreadTask::key) | each call is refused, with an error that says so: an argument is moved, and the threads share their memory |

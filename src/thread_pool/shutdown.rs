@@ -61,13 +61,15 @@ impl ThreadPool {
     }
 
     /// Ends what can be ended: what waits resolves as
-    /// [shut down](crate::TaskError::is_shut_down) at once, and threads that run nothing leave. The
-    /// ending does not wait for the future to be polled.
+    /// [shut down](crate::TaskError::is_shut_down) at once, so do async tasks, and threads that run
+    /// nothing leave. Blocking tasks that run are
+    /// [asked](crate::task::TaskContext::is_cancelled) to come to their ends. The ending does not wait for the
+    /// future to be polled.
     ///
     /// # Errors
     ///
-    /// At once, if something is running: that goes on, its handle resolves when it returns, and
-    /// [`join`](Self::join) waits for it.
+    /// At once, if a blocking task is running: that goes on until it comes to its end, its handle
+    /// resolves then, and [`join`](Self::join) waits for it.
     ///
     /// # Cancel safety
     ///
@@ -104,7 +106,7 @@ impl ThreadPool {
     }
 
     /// Shuts the pool down in the way that the options say. A
-    /// [limit](ShutdownOptions::timeout) ends what waits and the waiting.
+    /// [limit](ShutdownOptions::timeout) ends what [`terminate`](Self::terminate) ends, and the waiting.
     ///
     /// # Errors
     ///

@@ -410,14 +410,10 @@ pub(super) fn accept<R: Send + 'static>(
         deadline: None,
         timeout: options.timeout,
         listener,
-        trace: trace.clone(),
+        trace,
     };
     match driver.submit(job, options) {
-        Some(key) => {
-            // It may be over by now: the span is held here.
-            trace.numbered(key.number());
-            TaskHandle::new(reply, Some((driver.clone(), key)))
-        }
+        Some(key) => TaskHandle::new(reply, Some((driver.clone(), key))),
         None => TaskHandle::new(reply, None),
     }
 }

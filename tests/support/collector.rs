@@ -46,6 +46,8 @@ pub struct Event {
     pub file: Option<String>,
     pub line: Option<u32>,
     pub parent: Option<u64>,
+    /// What was known by then of the span that it is inside of.
+    around: Vec<(String, String)>,
     fields: Vec<(String, String)>,
 }
 
@@ -126,6 +128,11 @@ impl Event {
         find(&self.fields, name)
     }
 
+    /// What was known when it was told of a field of the span that it is inside of.
+    pub fn around(&self, name: &str) -> Option<&str> {
+        find(&self.around, name)
+    }
+
     pub fn level(&self) -> Level {
         self.level.parse().expect("it was one")
     }
@@ -188,12 +195,15 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Collector {
         event.record(&mut fields);
         let metadata = event.metadata();
         let parent = context.event_span(event).as_ref().map(number_of);
-        collected().events.push(Event {
+        let mut collected = collected();
+        let around = parent.map(|parent| collected.open(parent).fields.clone());
+        collected.events.push(Event {
             target: metadata.target().to_owned(),
             level: metadata.level().to_string(),
             file: metadata.file().map(str::to_owned),
             line: metadata.line(),
             parent,
+            around: around.unwrap_or_default(),
             fields: fields.0,
         });
     }

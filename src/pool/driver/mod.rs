@@ -285,6 +285,7 @@ impl Driver {
             key: terms.key,
             items: job.client.items(),
             room: None,
+            number: self.number(&job.trace, job.client.items().max(1)),
         };
         let trace = job.trace.clone();
         let mut state = self.lock();
@@ -292,8 +293,6 @@ impl Driver {
             Ok(key) => {
                 state.counts.submitted(spec.items.max(1).into());
                 self.perform(state, now);
-                // It may be over by now: the span is held here.
-                trace.numbered(key.number());
                 Ok(key)
             }
             Err((refusal, job)) => {
@@ -304,6 +303,21 @@ impl Driver {
                 Err(error)
             }
         }
+    }
+
+    /// Gives a call that has a span its number, or a chunk those of its items, and tells the span: before
+    /// anything can be logged inside of it, and without the lock, as a subscriber may do anything.
+    pub(super) fn number(&self, trace: &CallTrace, items: u32) -> Option<u64> {
+        if !trace.is_live() {
+            return None;
+        }
+        let number = {
+            let mut state = self.lock();
+            let open = state.scheduler.refusal().is_none();
+            open.then(|| state.scheduler.take_numbers(items))?
+        };
+        trace.numbered(number);
+        Some(number)
     }
 
     /// Cancels or aborts a job; tells whether that is now its outcome.

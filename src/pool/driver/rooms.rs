@@ -99,6 +99,7 @@ pub(super) use rooms_of;
 impl Driver {
     /// Accepts an async call, or says why not.
     pub(super) fn submit_async(&self, job: Job, now: Moment) -> Result<JobKey, TaskError> {
+        let number = self.number(&job.trace, 1);
         let mut state = self.lock();
         if let Some(refusal) = state.scheduler.refusal() {
             let error = state.refused(refusal);
@@ -107,7 +108,7 @@ impl Driver {
             drop(job);
             return Err(error);
         }
-        let number = state.scheduler.take_numbers(1);
+        let number = number.unwrap_or_else(|| state.scheduler.take_numbers(1));
         let spec = CallSpec {
             number,
             timeout: job.terms().timeout,
@@ -118,10 +119,9 @@ impl Driver {
             priority: job.terms().priority,
         };
         state.counts.submitted(1);
-        let (name, trace) = (job.name(), job.trace.clone());
+        let name = job.name();
         state.rooms.submit(now, spec, name, job);
         self.perform(state, now);
-        trace.numbered(number);
         Ok(JobKey::of_number(number))
     }
 

@@ -69,6 +69,8 @@ pub(crate) struct JobSpec {
     /// It is a room for async calls, opened in the name of the call with this number: how long it
     /// takes says nothing of others, and it does not count as a task.
     pub(crate) room: Option<u64>,
+    /// Its number, or that of its first item, if it has one already.
+    pub(crate) number: Option<u64>,
 }
 
 impl JobSpec {

@@ -235,10 +235,8 @@ impl<T> Scheduler<T> {
     /// Takes in a job as it is. A room is asked for like this, because who wants to go there has been
     /// accepted; nobody waits outside of rooms when all is [`over`](Self::over).
     pub(crate) fn take_in(&mut self, now: Moment, spec: JobSpec, attachment: T) -> JobKey {
-        let number = match spec.room {
-            Some(first) => first,
-            None => self.take_numbers(spec.items.max(1)),
-        };
+        let known = spec.room.or(spec.number);
+        let number = known.unwrap_or_else(|| self.take_numbers(spec.items.max(1)));
         self.rooms += u64::from(spec.room.is_some());
         let room = spec.room.map_or(0, |_| self.rooms);
         let home = self.home_of(spec.key);
