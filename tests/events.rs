@@ -1,10 +1,14 @@
 //! What a pool tells those who listen to it.
 
+#[path = "support/gate.rs"]
+#[allow(dead_code, reason = "every test binary uses its own part of this")]
+mod gate;
 mod support;
 
 use std::time::Duration;
 
 use futures::StreamExt;
+use gate::{Gate, pass};
 use procpool::{Events, PoolEvent, ProcessPool};
 use support::{everywhere, pool};
 
@@ -161,17 +165,35 @@ fn a_slow_call_is_told_while_it_runs() {
         let running = &pool.stats().workers[0];
         assert_eq!(running.running_name.as_deref(), Some("park"));
         parked.abort();
-        let nap = |millis: u64| std::thread::sleep(Duration::from_millis(millis));
-        let naps = pool.task(nap).chunk_size(4).map([0, 120, 1, 120]);
-        assert_eq!(naps.count().await, 4);
-        pool.shutdown().await;
+        // Each item of a chunk is told of by itself, and once.
+        let gates = [Gate::new(), Gate::new()];
+        let wait = |gate: Option<String>| gate.into_iter().for_each(pass);
+        let paths = gates.each_ref().map(|gate| Some(gate.path()));
+        let [second, fourth] = paths;
+        let items = [None, second, None, fourth];
+        let waits = pool.task(wait).chunk_size(4).map(items);
+        let all = tokio::spawn(waits.count());
         let mut slow = Vec::new();
+        for (gate, item) in gates.iter().zip([2, 4]) {
+            while !slow.contains(&item) {
+                let told = |event| match event {
+                    PoolEvent::SlowCall { task, .. } => Some(task - parked.id()),
+                    _ => None,
+                };
+                slow.push(next(&mut events, told).await);
+            }
+            gate.open();
+        }
+        assert_eq!(all.await.unwrap(), 4);
+        pool.shutdown().await;
         while let Some(event) = events.next().await {
             if let PoolEvent::SlowCall { task, .. } = event {
                 slow.push(task - parked.id());
             }
         }
-        assert_eq!(slow, [2, 4]);
+        // On a machine with much else to do the other two may be slow as well.
+        let told = |item| slow.iter().filter(|told| **told == item).count();
+        assert!((1..=4).all(|item| told(item) <= 1), "{slow:?}");
     });
 }
 
