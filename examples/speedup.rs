@@ -139,6 +139,10 @@ fn option_n() -> Result<u64, lexopt::Error> {
     while let Some(argument) = arguments.next()? {
         match argument {
             Arg::Long("n") => n = arguments.value()?.parse()?,
+            Arg::Long("help") => {
+                println!("usage: speedup [--n N]");
+                std::process::exit(0);
+            }
             other => return Err(other.unexpected()),
         }
     }

@@ -163,14 +163,25 @@ impl Batch<'_> {
 
 type Outcome = Result<Result<Yield, RemoteError>, TaskError>;
 
-/// A line as `sha256sum` writes it; the name may be any bytes.
+/// A line as `sha256sum` writes it; the name may be any bytes, and one that would be more than a line is
+/// escaped, with a mark in front.
 fn print(file: &File, done: &Yield) -> io::Result<()> {
+    let name = file.path.as_os_str().as_bytes();
     let mut line = Vec::new();
+    if name.contains(&b'\n') || name.contains(&b'\\') {
+        line.push(b'\\');
+    }
     for byte in done.sum {
         write!(line, "{byte:02x}")?;
     }
     line.extend_from_slice(b"  ");
-    line.extend_from_slice(file.path.as_os_str().as_bytes());
+    for byte in name {
+        match byte {
+            b'\n' => line.extend_from_slice(b"\\n"),
+            b'\\' => line.extend_from_slice(b"\\\\"),
+            byte => line.push(*byte),
+        }
+    }
     line.push(b'\n');
     io::stdout().lock().write_all(&line)
 }

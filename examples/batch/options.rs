@@ -38,7 +38,7 @@ impl Options {
         while let Some(argument) = arguments.next()? {
             match argument {
                 Arg::Long("compress") => compress = Some(arguments.value()?.into()),
-                Arg::Long("processes") => processes = Some(arguments.value()?.parse()?),
+                Arg::Long("processes") => processes = Some(arguments.value()?.parse_with(number)?),
                 Arg::Long("timeout") => timeout = Some(arguments.value()?.parse_with(seconds)?),
                 Arg::Long("poison") => poison = Some(arguments.value()?),
                 Arg::Long("help") => return Ok(Request::Help),
@@ -54,6 +54,13 @@ impl Options {
             poison,
         }))
     }
+}
+
+fn number(text: &str) -> Result<usize, String> {
+    let number: usize = text.parse().map_err(|_| "not a number".to_owned())?;
+    let some = (1..=65_536).contains(&number);
+    some.then_some(number)
+        .ok_or_else(|| "not from 1 to 65536".to_owned())
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
