@@ -22,7 +22,7 @@ const TEXT: usize = 16 * 1024;
 /// See [`initializer`](crate::ProcessPoolBuilder::initializer). Errors are told by their `{:#}`,
 /// which for a [`RemoteError`](crate::RemoteError) is the whole chain.
 #[diagnostic::on_unimplemented(
-    message = "an initializer or finalizer cannot return `{Self}`",
+    message = "an initializer, a finalizer or a preloaded function cannot return `{Self}`",
     note = "it returns `()`, or a `Result<(), E>` with an `E` that has a `Display`"
 )]
 pub trait HookOutcome {

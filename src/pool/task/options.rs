@@ -75,7 +75,8 @@ impl Options {
 /// Those that a pool of threads has as well. Its `Options` have fields of the same names.
 macro_rules! waiting_options {
     ($pool:literal) => {
-        /// Gives up on the task when it has waited this long for its start. One that has been
+        /// Gives up on the task when it has waited this long for its start, from when it was accepted:
+        /// what [`run`](crate::Task::run) waits for room is not part of it. One that has been
         /// started is not touched. A limit of next to nothing can pass even where a worker is
         /// free: it is counted until the worker has begun.
         pub fn queue_timeout(mut self, limit: Duration) -> Self {
