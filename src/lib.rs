@@ -134,7 +134,7 @@ pub mod fuzzing;
 pub mod guide;
 #[cfg(any(test, counting))]
 #[doc(hidden)]
-pub use pool::hot_path;
+pub use pool::{hot_path, scale};
 mod pool;
 mod process;
 pub mod processes;

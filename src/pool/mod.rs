@@ -34,6 +34,8 @@ pub(crate) mod map;
 pub(crate) mod meter;
 pub(crate) mod reply;
 mod rooms;
+#[cfg(any(test, counting))]
+pub mod scale;
 mod scheduler;
 mod shared;
 pub(crate) mod shutdown;
