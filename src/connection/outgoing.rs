@@ -12,6 +12,7 @@ use serde::Serialize;
 use super::error::{ConnectionError, Fault};
 use super::frame::Header;
 use super::message::{self, Count};
+use crate::process::unsent::{Beginning, Unsent};
 use crate::sys::stream;
 use crate::wire::packed::Packed;
 
@@ -80,13 +81,42 @@ impl Frame {
 pub(super) struct Outgoing {
     frames: VecDeque<Frame>,
     /// Whether somebody is at it who will not leave before all is written.
-    pub(super) tended: bool,
+    tended: bool,
+    /// What an orderly end of the process waits for.
+    unsent: Option<Unsent>,
 }
 
 impl Outgoing {
     /// Whether nothing waits to be written.
     pub(super) fn is_empty(&self) -> bool {
         self.frames.is_empty()
+    }
+
+    /// Whether somebody is at it who will not leave before all is written.
+    pub(super) fn is_tended(&self) -> bool {
+        self.tended
+    }
+
+    /// Notes whether that is so.
+    pub(super) fn set_tended(&mut self, tended: bool) {
+        self.tended = tended;
+        self.note();
+    }
+
+    /// Nothing of it will be written any more.
+    pub(super) fn give_up(&mut self) {
+        self.tended = false;
+        self.unsent = None;
+    }
+
+    /// What was begun is written before the process ends, and what somebody has promised to write.
+    fn note(&mut self) {
+        let begun = |frame: &Frame| self.tended || frame.written > 0;
+        if self.frames.front().is_some_and(begun) {
+            self.unsent.get_or_insert_with(Unsent::begin).advanced();
+        } else {
+            self.unsent = None;
+        }
     }
 
     /// Puts a message behind those that are there, to be sent whatever happens.
@@ -114,16 +144,24 @@ impl Outgoing {
                     use io::ErrorKind::{BrokenPipe, ConnectionReset};
                     if matches!(error.kind(), BrokenPipe | ConnectionReset) {
                         self.frames.clear();
+                        self.note();
                     }
                     return Err(error);
                 }
             }
+            self.note();
             return Ok(self.frames.is_empty() && frame.is_none());
         }
         if let Some(new) = frame {
+            let beginning = Beginning::now();
+            if beginning.is_none() {
+                let ending = io::Error::new(io::ErrorKind::BrokenPipe, "this process is ending");
+                return Err(ending);
+            }
             let whole = new.write(socket)?;
             let new = frame.take().filter(|_| !whole);
             self.frames.extend(new);
+            self.note();
         }
         Ok(self.frames.is_empty())
     }

@@ -25,9 +25,13 @@ use super::outgoing::Frame;
 /// A message is sent whole or not at all. Until its first byte is written it can be given up: by
 /// dropping the future, by a limit of time, by a `try_` form that finds no room. From then on it is
 /// sent, whatever happens here. Its rest waits in this half, and is written by the crate's thread as
-/// the other side makes room, also when this half or the runtime has been dropped; only the end of
-/// the process ends that. So `Ok` says of any message that it is on its way, not that it was
-/// received.
+/// the other side makes room, also when this half or the runtime has been dropped. So `Ok` says of any
+/// message that it is on its way, not that it was received.
+///
+/// A process that ends in order waits for that: a worker that is let go, a [`Process`](crate::Process)
+/// whose function has returned, a program that returns from `main` or calls [`exit`](std::process::exit).
+/// Nobody is waited for who has taken nothing for five seconds, and no message is begun any more by then:
+/// to send is an [error](ConnectionError::is_broken_pipe). To kill a process is to tear what it has begun.
 ///
 /// # Drop
 ///

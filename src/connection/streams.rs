@@ -33,7 +33,8 @@ impl<T: DeserializeOwned> Stream for Receiver<T> {
     }
 }
 
-/// A value that was taken is sent, also if nobody flushes: at the latest when the half is dropped.
+/// A value that was taken is sent, also if nobody flushes: at the latest when the half is dropped, and before
+/// the process ends in order ([who is waited for](Sender#sent-and-not-sent)).
 /// Closing flushes, and leaves the half open until it is dropped.
 impl<T: Serialize> Sink<T> for Sender<T> {
     type Error = ConnectionError;

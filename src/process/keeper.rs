@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::task::JoinHandle;
 
-use super::Own;
+use super::{Own, unsent};
 use crate::sys::{reactor, signal};
 
 static KEEPER: Own<Mutex<Weak<Keeper>>> = Own::new();
@@ -132,6 +132,7 @@ fn keep(
     mut ended: tokio::sync::mpsc::Receiver<Infallible>,
 ) {
     signal::block_all_on_this_thread();
+    unsent::is_the_writer();
     let runtime = match runtime() {
         Ok(runtime) => runtime,
         Err(error) => {

@@ -16,6 +16,7 @@
 //!   link      the fork server, seen from the parent
 //!   server    the fork server itself
 //!   forked    a copy of this very process
+//!   unsent    what an orderly end of this process waits for
 //!   private   descriptors that such a copy must not have
 //!   child     a worker, seen from the parent, whichever way it was started
 //!   lineage   who this process is among them
@@ -49,6 +50,7 @@ mod server;
 mod tests;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod trial;
+pub(crate) mod unsent;
 
 pub(crate) use child::Child;
 pub(crate) use enter::{Deeds, enter};

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::DEPTH;
 use super::serve::{FAILED, flush_stdio};
 use super::watch;
-use crate::process::{Environment, StartMethod, lineage, private};
+use crate::process::{Environment, StartMethod, lineage, private, unsent};
 use crate::sys::{fork, mapping, title};
 use crate::task::entry::{self, Argument, Begun, Sink, Verdict};
 use crate::task::identity::Target;
@@ -45,6 +45,7 @@ pub(super) fn run(program: Arc<OwnedFd>, channel: Vec<OwnedFd>) -> ! {
         }
     };
     flush_stdio();
+    unsent::settle();
     if is_copy() {
         // What was registered for an exit is its parent's.
         fork::exit_now(code);

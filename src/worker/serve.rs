@@ -19,6 +19,7 @@ use super::room::Room;
 use super::span::CallSpan;
 use super::term::Term;
 use super::watch::Watcher;
+use crate::process::unsent;
 use crate::sys::clock::Moment;
 use crate::sys::{image, title};
 use crate::task::attached::Attached;
@@ -52,6 +53,7 @@ pub(super) fn serve(start: WorkerStart, program: Arc<OwnedFd>, channel: Vec<Owne
     let served = Station::take(start, program, channel).and_then(|mut station| {
         station.serve()?;
         station.finish();
+        unsent::settle();
         Ok(())
     });
     match served {

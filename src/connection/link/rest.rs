@@ -22,6 +22,7 @@ use tokio::time::sleep;
 
 use super::Link;
 use crate::process::Keeper;
+use crate::process::unsent::Unsent;
 use crate::sys::{ready, stream};
 
 /// So many bytes that nobody wants are read at once.
@@ -62,7 +63,7 @@ impl Link {
     /// the runtime and of the connection.
     pub(in super::super) fn tend(self: &Arc<Self>) {
         let mut outgoing = self.outgoing();
-        if outgoing.tended || outgoing.is_empty() && !self.would_be_cut() {
+        if outgoing.is_tended() || outgoing.is_empty() && !self.would_be_cut() {
             return;
         }
         // Where no thread can be started, the next who sends writes it.
@@ -70,8 +71,10 @@ impl Link {
             return;
         };
         let passed_over = AtomicBool::new(outgoing.is_empty());
-        outgoing.tended = true;
+        outgoing.set_tended(true);
         drop(outgoing);
+        // Also what is on its way: where there is nothing to be written, that is all.
+        let unsent = Unsent::begin();
         let link = Arc::clone(self);
         let runtime = keeper.handle().clone();
         runtime.spawn(async move {
@@ -86,6 +89,7 @@ impl Link {
                 let _ = stream::reset_when_closed(&link.socket);
             }
             drop(link);
+            drop(unsent);
             drop(keeper);
         });
     }
@@ -106,11 +110,11 @@ impl Link {
                 }
                 (Ok(_), Ok(false)) => {}
                 (_, Ok(true)) => {
-                    outgoing.tended = false;
+                    outgoing.set_tended(false);
                     return Ok(());
                 }
                 (Err(error), _) | (_, Err(error)) => {
-                    outgoing.tended = false;
+                    outgoing.give_up();
                     return Err(error);
                 }
             }
