@@ -15,7 +15,7 @@ use futures::StreamExt;
 use procpool::task::Progress;
 use procpool::{Fd, ProcessPool, Resource, StartMethod, Stdio, ThreadPool};
 use serde::{Deserialize, Serialize};
-use support::{PROMPTLY, builder, everywhere, soon};
+use support::{PROMPTLY, builder, everywhere, open_descriptors, soon};
 
 /// What workers complain about is out of the way.
 fn pool(method: StartMethod, workers: usize) -> ProcessPool {
@@ -396,4 +396,30 @@ async fn in_place_and_on_threads_they_do_the_same() {
     drop(threads.submit(give_back, Fd(there)).await.unwrap());
     assert!(soon(PROMPTLY, || is_hung_up(&here)).await);
     threads.shutdown().await;
+}
+
+/// At once, also where the runtime has no other thread to close them on, and while the pool's handle is kept.
+#[test]
+fn whoever_has_awaited_the_end_of_a_pool_finds_its_descriptors_closed() {
+    everywhere(|method| async move {
+        for deed in 0..4 {
+            let before = open_descriptors();
+            let pool = builder(3, method).build().unwrap();
+            pool.ready().await.unwrap();
+            let calls = (0..30).map(|n: u32| pool.submit(|n: u32| n + 1, n));
+            futures::future::try_join_all(calls).await.unwrap();
+            match deed {
+                0 => pool.shutdown().await,
+                1 => pool.shutdown_now().await,
+                2 => pool.terminate().await,
+                _ => {
+                    let lost = pool.submit(|_: ()| -> () { std::process::abort() }, ());
+                    lost.await.unwrap_err();
+                    pool.shutdown().await;
+                }
+            }
+            assert_eq!(open_descriptors(), before, "{method} {deed}");
+            drop(pool);
+        }
+    });
 }

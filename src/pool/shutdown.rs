@@ -120,6 +120,7 @@ impl ProcessPool {
         driver.awaited_here();
         // The sender lives in the driver, which lives as long as this borrow.
         let _ = lifetime.wait_for(|lifetime| lifetime.finished).await;
+        driver.let_go().await;
         Ok(())
     }
 

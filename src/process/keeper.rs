@@ -7,12 +7,13 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError, Weak, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, Weak, mpsc};
 use std::task::{Context, Poll, ready};
 use std::thread;
 use std::time::Duration;
 
-use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::runtime::{self, Builder, Handle, Runtime};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::{Own, unsent};
@@ -29,6 +30,8 @@ static KEEPER: Own<Mutex<Weak<Keeper>>> = Own::new();
 pub(crate) struct Keeper {
     runtime: Handle,
     pid: u32,
+    /// Whether the thread has let go of everything.
+    over: watch::Receiver<bool>,
     /// Its end, when the last share is dropped, is what ends the thread.
     _alive: tokio::sync::mpsc::Sender<Infallible>,
 }
@@ -57,12 +60,26 @@ impl Keeper {
         self.pid == std::process::id()
     }
 
+    /// Its runtime, for somebody who may be there longer than the thread.
+    pub(crate) fn lend(self: &Arc<Self>) -> Lent {
+        Lent {
+            runtime: RwLock::new(Some(self.runtime.clone())),
+            id: self.runtime.id(),
+            share: Arc::downgrade(self),
+            over: self.over.clone(),
+        }
+    }
+
     fn start() -> io::Result<Self> {
         let (alive, ended) = tokio::sync::mpsc::channel(1);
+        let (is_over, over) = watch::channel(false);
         let (started, starting) = mpsc::sync_channel(1);
         thread::Builder::new()
             .name("procpool-keeper".to_owned())
-            .spawn(move || keep(&started, ended))?;
+            .spawn(move || {
+                keep(&started, ended);
+                let _ = is_over.send(true);
+            })?;
         // The runtime is made on the new thread, because one that turns out not
         // to be wanted may not be dropped on an async caller's.
         let runtime = starting
@@ -71,8 +88,67 @@ impl Keeper {
         Ok(Self {
             runtime,
             pid: std::process::id(),
+            over,
             _alive: alive,
         })
+    }
+}
+
+/// The keeper's runtime, until it is given back. A handle to a runtime holds descriptors of it.
+#[derive(Debug)]
+pub(crate) struct Lent {
+    runtime: RwLock<Option<Handle>>,
+    id: runtime::Id,
+    share: Weak<Keeper>,
+    over: watch::Receiver<bool>,
+}
+
+impl Lent {
+    /// Which runtime it is, or was.
+    pub(crate) fn id(&self) -> runtime::Id {
+        self.id
+    }
+
+    /// The runtime, while it is lent.
+    pub(crate) fn get(&self) -> Option<Handle> {
+        self.read().clone()
+    }
+
+    /// Does something with it while it is lent.
+    pub(crate) fn run<R>(&self, with: impl FnOnce(&Handle) -> R) -> Option<R> {
+        self.read().as_ref().map(with)
+    }
+
+    /// Spawns a task there while it is lent; else drops it.
+    pub(crate) fn spawn<F>(&self, task: F) -> Option<JoinHandle<F::Output>>
+    where
+        F: Future<Output: Send> + Send + 'static,
+    {
+        self.get().map(|runtime| runtime.spawn(task))
+    }
+
+    /// Sleeps by its clock. When it is given back there is nothing left to wait for: then for ever.
+    pub(crate) fn sleep(&self, limit: Duration) -> Sleep {
+        let asleep = self.run(|runtime| Sleep::on(runtime, limit));
+        asleep.unwrap_or(Sleep(None))
+    }
+
+    /// Gives it back.
+    pub(crate) fn give_back(&self) {
+        let runtime = self.runtime.write();
+        *runtime.unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Waits, where nobody has a share in the thread any more, until it has let go of everything.
+    pub(crate) async fn over(&self) {
+        if self.share.strong_count() == 0 {
+            // If it has gone with its thread, that is over.
+            let _ = self.over.clone().wait_for(|over| *over).await;
+        }
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Option<Handle>> {
+        self.runtime.read().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

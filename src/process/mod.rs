@@ -58,7 +58,7 @@ pub(crate) use environment::Environment;
 pub use error::StartError;
 pub use exit::Exit;
 pub(crate) use forked::Forked;
-pub(crate) use keeper::{Keeper, Sleep, home};
+pub(crate) use keeper::{Keeper, Lent, Sleep, home};
 pub(crate) use launcher::{Launcher, Order, Program};
 pub use method::{StartMethod, UnknownStartMethod};
 pub(crate) use own::Own;

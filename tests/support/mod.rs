@@ -112,6 +112,11 @@ impl Belongings {
     }
 }
 
+/// How many descriptors of each kind are open.
+pub fn open_descriptors() -> BTreeMap<String, usize> {
+    Belongings::now().descriptors
+}
+
 /// The process ids of this process's children, zombies among them.
 pub fn children() -> Vec<u32> {
     let tasks = fs::read_dir("/proc/self/task")

@@ -19,7 +19,7 @@
 //! - [`owner`]: what the workers' slots report. [`workers`]: starting, serving, killing them.
 //! - [`traces`]: the spans of calls. [`slow`]: runs that take longer than is usual.
 //! - [`in_place`]: jobs of a pool without workers. [`lone`]: calls whose answers are awaited awake.
-//! - [`telling`]: who still tells answers.
+//! - [`roll`]: who is still at something when the pool ends.
 //! - [`memory`]: how much of it the workers use. [`time`]: the timer, and the end of the pool's
 //!   runtime.
 
@@ -29,10 +29,10 @@ mod lone;
 mod memory;
 mod owner;
 pub(super) mod parts;
+mod roll;
 pub(super) mod rooms;
 mod slow;
 mod state;
-mod telling;
 mod time;
 mod traces;
 mod updates;
@@ -49,11 +49,11 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 
 use self::lone::{Lone, Patience};
 use self::parts::Trails;
+use self::roll::{Present, Roll};
 use self::rooms::rooms_of;
 use self::slow::SlowCall;
 use self::state::State;
 pub(super) use self::state::{id_of, look};
-use self::telling::{Tellers, Telling};
 use self::time::{Anchor, watch_slabs};
 use super::admission;
 use super::error::{ResizeError, ResizeFault, TaskError};
@@ -68,7 +68,7 @@ use super::scheduler::{
 };
 use super::stats::Counts;
 use super::trace::{CallTrace, Tales, Teller};
-use crate::process::{Keeper, Launcher, StartError};
+use crate::process::{Keeper, Launcher, Lent, StartError};
 use crate::supervisor::slot::{Server, Slot};
 use crate::supervisor::start::Recipe;
 use crate::supervisor::{Owner, oom};
@@ -109,8 +109,8 @@ pub(crate) struct Driver {
     pub(super) stakes: AtomicUsize,
     /// What there is instead of workers, if there are none.
     pub(crate) in_place: Option<InPlace>,
-    /// The crate's thread, to run things on; a handle to it does not keep it.
-    keeper: Handle,
+    /// The crate's thread, to run things on, until the pool is finished.
+    keeper: Lent,
     state: Mutex<State>,
     /// Tells whoever looks at the workers' memory that they have something to do.
     busy: Notify,
@@ -125,7 +125,9 @@ pub(crate) struct Driver {
     /// The instruments of the `metrics` facade.
     meters: Meters,
     /// Those who tell answers just now.
-    tellers: Arc<Tellers>,
+    tellers: Arc<Roll>,
+    /// Those who serve workers on the pool's runtime.
+    servers: Arc<Roll>,
     /// Changes whenever a worker starts or fails to, and when the pool closes or is finished.
     progress: watch::Sender<Lifetime>,
     this: Weak<Driver>,
@@ -164,7 +166,7 @@ pub(crate) struct Done {
     /// The timer is set too late.
     rearm: bool,
     /// Held until all this is done, where anybody is to be told anything of calls.
-    telling: Option<Telling>,
+    telling: Option<Present>,
 }
 
 /// A call that is over.
@@ -211,7 +213,7 @@ impl Driver {
             workers: AtomicUsize::new(workers),
             stakes: AtomicUsize::new(0),
             in_place,
-            keeper: keeper.handle().clone(),
+            keeper: keeper.lend(),
             state: Mutex::new(State {
                 scheduler: Scheduler::new(plan.rules),
                 rooms: Rooms::new(plan.rooms),
@@ -243,6 +245,7 @@ impl Driver {
             teller: Teller::default(),
             meters: Meters::new("process", plan.label.as_deref()),
             tellers: Arc::default(),
+            servers: Arc::default(),
             progress: watch::Sender::new(Lifetime::default()),
             this: this.clone(),
             plan,
@@ -397,7 +400,8 @@ impl Driver {
         // Fewer may be all that somebody waits for.
         self.progress.send_modify(|_| ());
         if let Some((room, max)) = self.room.as_ref().zip(self.plan.max_pending) {
-            admission::resize(room, max, (before, workers), &self.keeper);
+            self.keeper
+                .run(|keeper| admission::resize(room, max, (before, workers), keeper));
         }
         Ok(())
     }
@@ -504,7 +508,7 @@ impl Driver {
         done.again = std::mem::take(&mut counts.again);
         done.tales.take_turn(turns);
         if !(done.replies.is_empty() && done.news.is_empty()) {
-            done.telling = Some(self.tellers.begin());
+            done.telling = Some(self.tellers.enter());
         }
     }
 

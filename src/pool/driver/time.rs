@@ -16,7 +16,7 @@ use crate::task::slabs::{self, Slabs};
 impl Driver {
     /// Sleeps by the crate's own clockwork: the caller's runtime may have none.
     pub(crate) fn sleep(&self, limit: Duration) -> Sleep {
-        Sleep::on(&self.keeper, limit)
+        self.keeper.sleep(limit)
     }
 
     /// Does something at that moment, on the crate's thread, or as soon as nothing waits any more.
@@ -27,7 +27,10 @@ impl Driver {
             let hurried = lifetime.wait_for(|lifetime| lifetime.dropping || lifetime.finished);
             futures::future::select(pin!(due), pin!(hurried)).await;
         };
-        after(&self.keeper, due, then);
+        match self.keeper.get() {
+            Some(keeper) => after(&keeper, due, then),
+            None => then(),
+        }
     }
 
     /// Whether what waits is let finish no more.

@@ -3,6 +3,7 @@
 use std::io;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::FutureExt;
 
@@ -14,6 +15,9 @@ use crate::process::StartError;
 use crate::supervisor::slot::{Server, Slot};
 use crate::supervisor::start::start;
 use crate::sys::clock::Moment;
+
+/// How long the end waits for those who serve workers on the pool's runtime to have let go of them.
+const LET_GO: Duration = Duration::from_secs(1);
 
 impl Driver {
     /// From now on the crate's own thread serves the workers as well: somebody waits, and it is not
@@ -50,7 +54,7 @@ impl Driver {
             drop(launcher);
             driver.started(worker, started);
         });
-        state.starts[worker.place] = Some((worker.number, task.abort_handle()));
+        state.starts[worker.place] = task.map(|task| (worker.number, task.abort_handle()));
     }
 
     /// A start is over. One that was given up meanwhile leaves nothing: its worker is killed.
@@ -121,11 +125,19 @@ impl Driver {
         let Some(driver) = self.this.upgrade().filter(|_| slot.claim(server)) else {
             return;
         };
-        let runtime = match server {
-            Server::Home => &self.plan.home,
-            Server::Keeper => &self.keeper,
-        };
-        runtime.spawn(slot.clone().serve(driver, server));
+        let serving = slot.clone().serve(driver, server);
+        match server {
+            Server::Home => {
+                let present = self.servers.enter();
+                self.plan.home.spawn(async move {
+                    serving.await;
+                    drop(present);
+                });
+            }
+            Server::Keeper => {
+                self.keeper.spawn(serving);
+            }
+        }
     }
 
     pub(super) fn kill(&self, state: &mut State, now: Moment, worker: WorkerId) {
@@ -144,6 +156,11 @@ impl Driver {
         }
     }
 
+    /// When the pool is finished: waits until the crate's thread has let go of what it had for it.
+    pub(crate) async fn let_go(&self) {
+        self.keeper.over().await;
+    }
+
     /// No job and no worker is left: lets go of the fork server and of the crate's thread.
     pub(super) fn finish(&self, state: &mut State) {
         let launcher = state.launcher.take();
@@ -160,14 +177,18 @@ impl Driver {
             if let Some(place) = &driver.in_place {
                 place.finalize().await;
             }
-            driver.tellers.all_over().await;
+            driver.tellers.all_gone().await;
+            // Nobody may be driving the pool's runtime.
+            let _ = tokio::time::timeout(LET_GO, driver.servers.all_gone()).await;
+            // Its thread is this one, which goes on for as long as this does.
+            driver.keeper.give_back();
+            drop(keeper);
             driver
                 .progress
                 .send_modify(|lifetime| lifetime.finished = true);
             driver.hub.close();
             driver.timer.notify_one();
             driver.busy.notify_one();
-            drop(keeper);
         });
     }
 }

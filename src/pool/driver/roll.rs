@@ -1,0 +1,42 @@
+//! Who is still at something, where the end of the pool waits for that: those who tell answers, without the
+//! pool's lock, so that whoever waits for the end finds every call answered; and those who serve its workers
+//! on its runtime, so that he finds their descriptors closed.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::sync::Notify;
+
+/// How many are there.
+#[derive(Debug, Default)]
+pub(super) struct Roll {
+    count: AtomicUsize,
+    over: Notify,
+}
+
+/// One of them, until this is dropped.
+#[derive(Debug)]
+pub(super) struct Present(Arc<Roll>);
+
+impl Roll {
+    /// One more. Under the pool's lock, so that who finds the pool at its end finds this as well.
+    pub(super) fn enter(self: &Arc<Self>) -> Present {
+        self.count.fetch_add(1, Ordering::Relaxed);
+        Present(self.clone())
+    }
+
+    /// Waits until nobody is there, when nobody comes any more. For one who waits.
+    pub(super) async fn all_gone(&self) {
+        while self.count.load(Ordering::Acquire) > 0 {
+            self.over.notified().await;
+        }
+    }
+}
+
+impl Drop for Present {
+    fn drop(&mut self) {
+        if self.0.count.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.over.notify_one();
+        }
+    }
+}
