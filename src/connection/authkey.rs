@@ -100,7 +100,7 @@ impl<'de> Deserialize<'de> for AuthKey {
 }
 
 /// How the two ends of a connection prove to each other that they have the [`AuthKey`]. Both have to
-/// choose the same.
+/// choose the same; only [`Python`](Self::Python) and [`PythonMd5`](Self::PythonMd5) understand each other.
 ///
 /// All of them protect the beginning of a conversation: neither end says a word to one that does not
 /// have the key. None protects what follows, which is neither encrypted nor signed. Over networks

@@ -98,6 +98,10 @@ impl<S, R> Connection<S, R> {
     }
 
     /// Borrows the halves, for sending and receiving at once.
+    ///
+    /// Where `futures::StreamExt` is in scope, `connection.split()` is that trait's, which takes the
+    /// connection apart as a `Sink` and a `Stream` instead. This one is `Connection::split(&mut connection)`
+    /// there.
     pub fn split(&mut self) -> (&mut Sender<S>, &mut Receiver<R>) {
         (&mut self.sender, &mut self.receiver)
     }

@@ -49,6 +49,9 @@ pub enum StartMethod {
     /// descriptors: an end of a pipe that stays with the parent is open in the child, too, and whoever
     /// has the other is told of no end before the child has ended.
     ///
+    /// Its outputs can be sent elsewhere, and not taken in: [`Stdio::lines`](crate::Stdio::lines) and
+    /// [`capture`](crate::Stdio::capture) are refused.
+    ///
     /// What threads hold at that moment, a lock of the allocator's for example, would be held in the
     /// child for ever. So this is refused where the program has any other thread, is inside of a
     /// runtime, or is panicking ([`is_fork_refused`](crate::SpawnError::is_fork_refused)): it is for

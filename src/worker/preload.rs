@@ -24,7 +24,7 @@ pub(super) fn preload(program: &OwnedFd, hooks: Vec<OwnedFd>) -> Result<(), Stri
     match threads_left() {
         1 => Ok(()),
         threads => Err(format!(
-            "it has left {} threads running, with which no process can be forked",
+            "it has left threads running ({}), with which no process can be forked",
             threads - 1
         )),
     }

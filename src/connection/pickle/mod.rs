@@ -97,7 +97,8 @@ impl<T> Sender<T> {
 impl<T> Receiver<T> {
     /// Receives a value that a Python program has sent by `send(value)`, as any type that fits it. See
     /// [`Sender::send_pickled`]; a set comes as a sequence, `bytearray` as bytes, and a number has to
-    /// fit its type.
+    /// fit its type. An `int` below -2^63, or from 2^63 on, is an error for all of them, though such a
+    /// `u64` can be sent.
     ///
     /// Nothing of a pickle is run. It may consist of plain values alone: `None`, `bool`, `int`,
     /// `float`, `str`, `bytes`, `bytearray`, `list`, `tuple`, `dict`, `set`, `frozenset`, as Python 3

@@ -308,21 +308,6 @@ impl Driver {
         }
     }
 
-    /// Gives a call that has a span its number, or a chunk those of its items, and tells the span: before
-    /// anything can be logged inside of it, and without the lock, as a subscriber may do anything.
-    pub(super) fn number(&self, trace: &CallTrace, items: u32) -> Option<u64> {
-        if !trace.is_live() {
-            return None;
-        }
-        let number = {
-            let mut state = self.lock();
-            let open = state.scheduler.refusal().is_none();
-            open.then(|| state.scheduler.take_numbers(items))?
-        };
-        trace.numbered(number);
-        Some(number)
-    }
-
     /// Cancels or aborts a job; tells whether that is now its outcome.
     pub(crate) fn withdraw(&self, key: JobKey, event: Event) -> bool {
         self.intervene(key, event, |state| !state.scheduler.is_open(key))

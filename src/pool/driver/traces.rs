@@ -3,16 +3,33 @@
 
 use std::time::Duration;
 
-use super::Done;
 use super::state::State;
+use super::{Done, Driver};
 use crate::pool::error::TaskError;
 use crate::pool::job::Job;
 use crate::pool::reply::Raw;
 use crate::pool::scheduler::{Ticket, WorkerId};
-use crate::pool::trace::End;
+use crate::pool::trace::{CallTrace, End};
 use crate::sys::clock::Moment;
 use crate::wire::codec::Frame;
 use crate::wire::page::LANES;
+
+impl Driver {
+    /// Gives a call that has a span its number, or a chunk those of its items, and tells the span: before
+    /// anything can be logged inside of it, and without the lock, as a subscriber may do anything.
+    pub(super) fn number(&self, trace: &CallTrace, items: u32) -> Option<u64> {
+        if !trace.is_live() {
+            return None;
+        }
+        let number = {
+            let mut state = self.lock();
+            let open = state.scheduler.refusal().is_none();
+            open.then(|| state.scheduler.take_numbers(items))?
+        };
+        trace.numbered(number);
+        Some(number)
+    }
+}
 
 impl State {
     /// Takes in what a worker has logged, in that call if it is one.

@@ -154,7 +154,8 @@ impl BuildError {
         matches!(self.0, BuildFault::SharedInWorker)
     }
 
-    /// Tells whether this process is inside of as many pools as may be nested.
+    /// Tells whether this process is inside of as many pools as may be nested, which is four: a task of the
+    /// program's own pool may make the second, its tasks the third, theirs the fourth.
     pub fn is_too_deep(&self) -> bool {
         matches!(self.0, BuildFault::Unfit(Unfit::TooDeep(_)))
     }

@@ -6,8 +6,8 @@
 //! wrong once goes wrong again:
 //!
 //! ```text
-//! PROCPOOL_SEED=n        cargo test simulator -- --nocapture    plays one seed and prints it
-//! PROCPOOL_SEEDS=1000000 cargo test simulator                   plays that many
+//! PROCPOOL_SEED=n        cargo test --lib simulator -- --nocapture    plays one seed and prints it
+//! PROCPOOL_SEEDS=1000000 cargo test --lib simulator                   plays that many
 //! ```
 //!
 //! Each seed is played twice. In the *safety* run the faults go on to the end and nothing wrong
@@ -112,7 +112,7 @@ fn replay(seed: u64, lines: usize) {
         }
         if let Err(payload) = played {
             eprintln!("seed {seed} fails ({ending:?}); to see all of it:");
-            eprintln!("    PROCPOOL_SEED={seed} cargo test simulator -- --nocapture");
+            eprintln!("    PROCPOOL_SEED={seed} cargo test --lib simulator -- --nocapture");
             match payload.downcast::<Broken>() {
                 Ok(broken) => panic!("broken rule: {}: {}", broken.rule, broken.detail),
                 Err(panic) => resume_unwind(panic),
