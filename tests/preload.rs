@@ -144,7 +144,7 @@ fn a_preload_that_fails_is_told_with_its_reason() {
         );
         assert!(exited.contains("ended: exit code 3"), "{exited}");
         assert!(hung.contains("longer than 300ms"), "{hung}");
-        assert!(left.contains("left 1 threads running"), "{left}");
+        assert!(left.contains("left threads running (1)"), "{left}");
     });
 }
 
